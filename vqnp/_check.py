@@ -1,0 +1,142 @@
+"""Checks of what the caller gave; every error is one sentence: where, what was needed, what came.
+
+    Linear.forward: x must have last axis 4; got shape (3, 5)
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+class InputError(ValueError):
+    """A mistake in what the caller gave: one sentence, no traceback on the command line."""
+
+
+class NonFiniteError(InputError):
+    """NaN or infinity where a finite number was needed."""
+
+
+def fail(where: str, needed: str, came: object) -> NoReturn:
+    """Raise InputError("where: needed; got came")."""
+    raise InputError(f"{where}: {needed}; got {came}")
+
+
+def check_array(
+    where: str,
+    name: str,
+    x: Any,
+    *,
+    ndim: int | None = None,
+    last: int | None = None,
+    shape: tuple[int, ...] | None = None,
+    dtype: np.dtype[Any] | None = None,
+    finite: bool = False,
+) -> Array:
+    """Return x if it is a float32 or float64 array of the wanted form, else raise.
+
+    Parameters
+    ----------
+    where, name : str
+        For the error: the function, and the argument's name in it.
+    x : array_like
+        What came. Anything but a NumPy array of float32 or float64 is refused: a silent
+        conversion would hide from the caller which precision the answer has.
+    ndim, last, shape : optional
+        The number of axes, the length of the last axis, or the whole shape that x must have.
+    dtype : numpy.dtype, optional
+        The exact dtype needed (that of the other arguments); default: float32 or float64.
+    finite : bool
+        Refuse NaN and infinity too.
+
+    Raises
+    ------
+    InputError
+        Wrong kind, dtype, number of axes or shape.
+    NonFiniteError
+        NaN or infinity, with the place of the first.
+    """
+    if not isinstance(x, np.ndarray):
+        fail(where, f"{name} must be a NumPy array of float32 or float64", type(x).__name__)
+    if x.dtype not in FLOATS:
+        fail(where, f"{name} must be float32 or float64", x.dtype)
+    if dtype is not None and x.dtype != dtype:
+        fail(where, f"{name} must be {dtype}, like the other arrays", x.dtype)
+    if shape is not None and x.shape != shape:
+        fail(where, f"{name} must have shape {shape}", f"shape {x.shape}")
+    if ndim is not None and x.ndim != ndim:
+        fail(where, f"{name} must have {ndim} axes", f"shape {x.shape}")
+    if last is not None and (x.ndim == 0 or x.shape[-1] != last):
+        fail(where, f"{name} must have last axis {last}", f"shape {x.shape}")
+    if finite:
+        check_finite(where, name, x)
+    return x
+
+
+def check_finite(where: str, name: str, x: Array) -> None:
+    """Raise NonFiniteError with the place of the first NaN or infinity in x, if there is one."""
+    bad = ~np.isfinite(x)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        here = f" at index {at if len(at) > 1 else at[0]}" if at else ""
+        raise NonFiniteError(f"{where}: {name} must be finite; got {x[at]}{here}")
+
+
+def check_int(where: str, name: str, value: Any, low: int = 1, high: int | None = None) -> int:
+    """Return value as an int within [low, high], else raise InputError."""
+    span = f"an integer of at least {low}" if high is None else f"an integer in [{low}, {high}]"
+    if isinstance(value, (bool, np.bool_)):
+        fail(where, f"{name} must be {span}", value)
+    try:
+        n = operator.index(value)
+    except TypeError:
+        fail(where, f"{name} must be {span}", repr(value))
+    if n < low or (high is not None and n > high):
+        fail(where, f"{name} must be {span}", n)
+    return n
+
+
+def check_float(where: str, name: str, value: Any, interval: str) -> float:
+    """Return value as a float within an interval written as in mathematics, else raise.
+
+    The interval is a string such as "[0, 1)" or "(0, inf)"; NaN is in none.
+    """
+    low, high = (float(end) for end in interval[1:-1].split(","))
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        fail(where, f"{name} must be a number in {interval}", repr(value))
+    try:
+        v = float(value)
+    except (TypeError, ValueError):
+        fail(where, f"{name} must be a number in {interval}", repr(value))
+    above = v >= low if interval[0] == "[" else v > low
+    below = v <= high if interval[-1] == "]" else v < high
+    if not (above and below):
+        fail(where, f"{name} must be in {interval}", v)
+    return v
+
+
+def check_choice(where: str, name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return value if it is one of the choices, else raise InputError that lists them."""
+    if not isinstance(value, str) or value not in choices:
+        fail(where, f"{name} must be one of {', '.join(map(repr, choices))}", repr(value))
+    return value
+
+
+def check_codes(where: str, k: Any, num_embeddings: int) -> Array:
+    """Return k as an array of integers in [0, K), else raise InputError with the first bad place."""
+    k = np.asarray(k)
+    if k.dtype.kind not in "iu":
+        fail(where, "codes must be integers", k.dtype)
+    bad = (k < 0) | (k >= num_embeddings)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        here = f" at index {at if len(at) > 1 else at[0]}" if at else ""
+        fail(where, f"codes must be in [0, {num_embeddings})", f"{k[at]}{here}")
+    return k
