@@ -1,1 +1,76 @@
-"""vqnp: the reference VQ-VAE in NumPy and Numba (van den Oord et al. 2017, arXiv 1711.00937)."""
+"""vqnp: the reference VQ-VAE in NumPy and Numba (van den Oord et al. 2017, arXiv 1711.00937).
+
+Names are loaded when first used, so that `import vqnp` costs nothing: neither numba nor matplotlib
+is imported, and nothing is compiled.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from vqnp._version import __version__ as __version__
+
+# The function takes the name of the module that it is in, so it must come last: hence not lazily.
+from vqnp.gradcheck import gradcheck as gradcheck
+from vqnp.gradcheck import gradcheck_module as gradcheck_module
+from vqnp.gradcheck import surrogate_check as surrogate_check
+
+if TYPE_CHECKING:
+    from vqnp import nn as nn
+    from vqnp import ops as ops
+    from vqnp._check import InputError as InputError
+    from vqnp.checkpoint import load as load
+    from vqnp.checkpoint import save as save
+    from vqnp.data import load_dataset as load_dataset
+    from vqnp.data import load_splits as load_splits
+    from vqnp.evaluation import evaluate as evaluate
+    from vqnp.kernels.nearest import nearest_code as nearest_code
+    from vqnp.kernels.statistics import code_statistics as code_statistics
+    from vqnp.metrics import dead_codes as dead_codes
+    from vqnp.metrics import diagnose as diagnose
+    from vqnp.metrics import perplexity as perplexity
+    from vqnp.metrics import utilization as utilization
+    from vqnp.models.vqvae import VQVAE as VQVAE
+    from vqnp.nn.quantizer import EMAVectorQuantizer as EMAVectorQuantizer
+    from vqnp.nn.quantizer import VectorQuantizer as VectorQuantizer
+    from vqnp.training import fit as fit
+    from vqnp.training import resume as resume
+
+_WHERE = {
+    "VQVAE": "vqnp.models.vqvae",
+    "VectorQuantizer": "vqnp.nn.quantizer",
+    "EMAVectorQuantizer": "vqnp.nn.quantizer",
+    "fit": "vqnp.training",
+    "resume": "vqnp.training",
+    "evaluate": "vqnp.evaluation",
+    "load_dataset": "vqnp.data",
+    "load_splits": "vqnp.data",
+    "save": "vqnp.checkpoint",
+    "load": "vqnp.checkpoint",
+    "perplexity": "vqnp.metrics",
+    "utilization": "vqnp.metrics",
+    "dead_codes": "vqnp.metrics",
+    "diagnose": "vqnp.metrics",
+    "nearest_code": "vqnp.kernels.nearest",
+    "code_statistics": "vqnp.kernels.statistics",
+    "InputError": "vqnp._check",
+    "ops": "vqnp",
+    "nn": "vqnp",
+}
+
+__all__ = ["__version__", "gradcheck", "gradcheck_module", "surrogate_check", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that has the name, and take the name from it."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'vqnp' has no attribute {name!r}")
+    home = _WHERE[name]
+    value = importlib.import_module(f"vqnp.{name}") if home == "vqnp" else getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,17 @@
+"""Layers: they own Params and use vqnp.ops for their mathematics."""
+
+from vqnp.nn.layers import ACTIVATIONS, Activation, Linear, mlp
+from vqnp.nn.module import Module, Param, Sequential
+from vqnp.nn.quantizer import EMAVectorQuantizer, VectorQuantizer
+
+__all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "EMAVectorQuantizer",
+    "Linear",
+    "Module",
+    "Param",
+    "Sequential",
+    "VectorQuantizer",
+    "mlp",
+]

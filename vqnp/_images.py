@@ -1,0 +1,66 @@
+"""x = p / 255: images as the models take them, numbers in [0, 1]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import FLOATS, Array, NonFiniteError, fail
+
+
+def to_float(images: Array, dtype: Any = np.float32, *, first: int = 0, where: str = "to_float") -> Array:
+    """x = p / 255 for uint8 images; floating point ones in [0, 1] stay as they are.
+
+    images: (n, ...) -> x: (n, ...)
+
+    Parameters
+    ----------
+    images : numpy.ndarray of uint8, float32 or float64
+    dtype : numpy.float32 or numpy.float64
+        What is returned; p / 255 is rounded once, to this dtype.
+    first : int
+        The place of images[0] in the whole data set, so that an error about a batch names the
+        image by its own number.
+    where : str
+        The caller, for the error.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of dtype; the very same array if that is what came.
+
+    Raises
+    ------
+    NonFiniteError
+        NaN or infinity, with the place of the first.
+    InputError
+        A number outside [0, 1], with its place; another dtype.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in FLOATS:
+        fail(where, "dtype must be float32 or float64", dtype)
+    if not isinstance(images, np.ndarray):
+        fail(where, "images must be a NumPy array", type(images).__name__)
+    if images.dtype == np.uint8:
+        x: Array = np.divide(images, dtype.type(255), dtype=dtype)
+        return x
+    check_pixels(where, images, first=first)
+    return images.astype(dtype, copy=False)
+
+
+def check_pixels(where: str, images: Array, *, first: int = 0) -> None:
+    """Raise unless images are uint8, or float32 or float64 within [0, 1]."""
+    if images.dtype == np.uint8:
+        return
+    if images.dtype.newbyteorder("=") not in FLOATS:
+        fail(where, "images must be uint8, or float32 or float64 in [0, 1]", images.dtype)
+    if images.size and images.min() >= 0 and images.max() <= 1:  # both False for a NaN
+        return
+    for bad in np.argwhere(~((images >= 0) & (images <= 1))):
+        value = images[tuple(bad)]
+        at = tuple(int(i) + first * (axis == 0) for axis, i in enumerate(bad))
+        here = f"{value!s} at index {at if len(at) != 1 else at[0]}"
+        if not np.isfinite(value):
+            raise NonFiniteError(f"{where}: images must be finite; got {here}")
+        fail(where, "images must be in [0, 1] if they are not uint8", here)

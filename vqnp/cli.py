@@ -1,0 +1,189 @@
+"""vqnp COMMAND: the options, their help, and one sentence for every error.
+
+What a command does is in vqnp.commands, which is imported when one runs: help is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from vqnp._version import __version__
+
+EXAMPLES = """examples:
+  vqnp train                                       train on the embedded digits, about a minute
+  vqnp train --data mnist --num-latents 49 --embedding-dim 8 --out runs/big
+  vqnp evaluate runs/digits-1 --json
+  vqnp encode runs/digits-1 --data digits --out codes.npz
+  vqnp decode runs/digits-1 codes.npz --out images.png
+  vqnp inspect runs/digits-1"""
+
+DATA_HELP = (
+    "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
+    "(gzipped or not), a folder of them, a .npy or .npz of images, uint8 or float in [0, 1]"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, its errors being one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is; exit status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def build_parser() -> Parser:
+    """The command line, with every default in its help."""
+    parser = Parser(
+        prog="vqnp",
+        description="The reference VQ-VAE in NumPy and Numba: train, evaluate, encode, decode, inspect.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"vqnp {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+
+    def command(name: str, help: str, description: str) -> Parser:
+        # What is not given is not in the namespace: the defaults are those of the Python functions.
+        made: Parser = commands.add_parser(
+            name, help=help, description=description, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        )
+        return made
+
+    _train_options(
+        command(
+            "train",
+                "train a VQ-VAE and write a run folder",
+            "Train an MLP VQ-VAE and write a run folder: checkpoint.npz, config.json, metrics.csv, training.png. "
+            "Ctrl-C saves; --resume goes on, to the same result bit for bit.",
+        )
+    )
+    p = command(
+        "evaluate",
+        "MSE, perplexity, utilization and diagnosis on a data set",
+        "Reconstruct a data set, in constant memory, and print the figures.",
+    )
+    _run_and_data(p)
+    p.add_argument("--json", action="store_true", default=False, help="print one JSON object")
+
+    p = command(
+        "encode",
+        "images to codes",
+        "Encode images into an .npz: codes (n, M) in the narrowest unsigned dtype, num_embeddings, and "
+        "the SHA-256 of the model they belong to. Reads, encodes and writes a batch at a time.",
+    )
+    _run_and_data(p)
+    _output(p, "codes.npz", "the .npz to write")
+
+    p = command(
+        "decode",
+        "codes to images",
+        "Decode codes that vqnp encode wrote (or an .npy of integers) into a float .npy (n, *image shape), "
+        "or the first 100 of them into a .png sheet.",
+    )
+    p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
+    p.add_argument("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)")
+    _output(p, "images.npy", "the .npy or .png to write")
+
+    p = command(
+        "inspect",
+        "the health of the codebook, and a picture of every code",
+        "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with advice; "
+        "and codebook.png: every code decoded in context.",
+    )
+    _run_and_data(p)
+    p.add_argument("--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png)")
+    return parser
+
+
+def _run_and_data(p: Parser) -> None:
+    p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
+    p.add_argument("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: what the run was trained on)")
+    p.add_argument(
+        "--split", choices=("train", "test"), default="test", help="which part of a data set with two (default: test)"
+    )
+
+
+def _output(p: Parser, name: str, help: str) -> None:
+    p.add_argument("--out", metavar="FILE", default=name, help=f"{help} (default: {name})")
+    p.add_argument("--force", action="store_true", default=False, help="replace FILE if it exists")
+
+
+MODEL_OPTIONS = {
+    "num_latents": (int, "M", "latents, and so codes, an image (default: 16)"),
+    "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16)"),
+    "num_embeddings": (int, "K", "codes in the codebook (default: 128)"),
+    "commitment_cost": (float, "BETA", "weight of the commitment loss (default: 0.25)"),
+    "decay": (float, "GAMMA", "share of the old average that an EMA update keeps (default: 0.99)"),
+    "epsilon": (float, "EPS", "Laplace smoothing of the EMA cluster sizes (default: 1e-05)"),
+}
+SCHEDULE_OPTIONS = {
+    "epochs": (int, "N", "passes over the training images (default: 40)"),
+    "batch_size": (int, "B", "images a step (default: 32)"),
+    "lr": (float, "LR", "Adam's learning rate (default: 0.001)"),
+    "restart_dead_codes": (
+        float,
+        "SHARE",
+        "restart a code used less than this share of uniform use; 0: never (default: 0.05)",
+    ),
+    "seed": (int, "SEED", "of parameters, minibatches and restarts (default: 0)"),
+}
+
+
+def _train_options(p: Parser) -> None:
+    p.add_argument("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: digits)")
+    p.add_argument("--out", metavar="DIR", help="the run folder to write (default: runs/DATA-1, or -2, ...)")
+    p.add_argument("--force", action="store_true", default=False, help="replace the run that DIR has")
+    p.add_argument(
+        "--resume", action="store_true", default=False, help="go on with the run in DIR, or start it if there is none"
+    )
+    p.add_argument("--quiet", action="store_true", default=False, help="no progress bar")
+    model = p.add_argument_group("the model")
+    for name, (kind, metavar, help) in MODEL_OPTIONS.items():
+        model.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=help)
+    model.add_argument(
+        "--hidden", type=int, nargs="+", metavar="H", help="widths of the encoder's hidden layers, the decoder's reversed (default: 512)"
+    )
+    model.add_argument("--activation", choices=("relu", "gelu", "tanh", "sigmoid"), help="(default: relu)")
+    model.add_argument("--codebook", choices=("ema", "gradient"), help="how the codebook follows (default: ema)")
+    model.add_argument(
+        "--codebook-init",
+        choices=("uniform", "normal", "scaled_uniform", "data", "kmeans"),
+        help="how the codes start: drawn, or random latents of the images, or their k-means (default: data)",
+    )
+    schedule = p.add_argument_group("the training")
+    for name, (kind, metavar, help) in SCHEDULE_OPTIONS.items():
+        schedule.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=help)
+    schedule.add_argument("--lr-schedule", choices=("cosine", "constant"), help="(default: cosine)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 and one sentence on standard error, or 130 when interrupted."""
+    args = build_parser().parse_args(argv)
+    from vqnp._check import InputError
+
+    try:
+        getattr(importlib.import_module("vqnp.commands"), args.command)(args)
+        sys.stdout.flush()
+    except (InputError, MemoryError) as error:
+        say(f"vqnp {args.command}: error: {error or 'out of memory'}")
+        return 2
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone: there is nobody left to tell
+        return 1
+    except OSError as error:
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        say(f"vqnp {args.command}: error: {what}")
+        return 2
+    except KeyboardInterrupt as stop:
+        say(f"vqnp {args.command}: {str(stop) or 'interrupted'}")
+        return 130
+    return 0
+
+
+def say(text: str) -> None:
+    """A line to the person, on standard error: standard output is for results."""
+    print(text, file=sys.stderr, flush=True)

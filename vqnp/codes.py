@@ -1,0 +1,107 @@
+"""images -> codes -> images, file to file, a batch at a time: memory does not grow with their number."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from vqnp._check import Array, InputError, fail
+from vqnp.checkpoint import atomic
+from vqnp.data import ArrayStream, open_stream
+from vqnp.data.stream import open_member
+from vqnp.evaluation import BATCH, batches
+from vqnp.models.vqvae import VQVAE
+
+Progress = Callable[[Iterator[Array], int], Iterator[Array]]
+
+
+def no_progress(parts: Iterator[Array], total: int) -> Iterator[Array]:
+    """The parts as they are; a caller who wants a bar gives another function of this form."""
+    return parts
+
+
+def smallest_dtype(num_embeddings: int) -> np.dtype[np.unsignedinteger]:
+    """The narrowest unsigned integer that holds the codes 0 … K − 1."""
+    return np.min_scalar_type(num_embeddings - 1)
+
+
+def encode_file(model: VQVAE, images: Array | ArrayStream, path: str | Path, progress: Progress = no_progress) -> None:
+    """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, M), num_embeddings (1,), model (32,).
+
+    images: (n, *image_shape), in memory or streamed; the file appears whole or not at all
+
+    codes have the narrowest unsigned dtype that holds K − 1; model is the SHA-256 by which `decode`
+    knows whose codes they are (VQVAE.fingerprint).
+    """
+    shape, dtype = (len(images), model.num_latents), smallest_dtype(model.num_embeddings)
+    parts = (model.encode(batch).astype(dtype) for batch in batches(images))
+    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in (
+            ("num_embeddings", np.array([model.num_embeddings])),
+            ("model", np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)),
+        ):
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as out:
+                np.lib.format.write_array(out, array, allow_pickle=False)
+        with archive.open(zipfile.ZipInfo("codes.npy"), "w", force_zip64=True) as out:
+            _write_npy(out, shape, dtype, progress(parts, _parts(len(images))))
+
+
+def open_codes(model: VQVAE, path: str | Path) -> ArrayStream:
+    """The codes of a file that encode_file wrote for this model, or of a .npy of integers: (n, M).
+
+    Raises
+    ------
+    InputError
+        No such codes, codes of another model, or of a wrong shape or dtype; codes out of range are
+        found by VQVAE.decode as they are read.
+    """
+    where = f"codes {path}"
+    if not Path(path).is_file():
+        fail(where, "must be an existing file", "a folder" if Path(path).is_dir() else "no such file")
+    if zipfile.is_zipfile(path):
+        found = open_member(path, ["codes"])
+        if found is None:
+            fail(where, "must hold an array named 'codes', as vqnp encode writes it", "none of that name")
+        codes, owner = found, open_member(path, ["model"])
+        if owner is not None and owner.read().tobytes().hex() != model.fingerprint():
+            fail(where, "must be codes of this model", "codes of another model: their numbers mean other vectors")
+    else:
+        codes = open_stream(path)
+    if len(codes.shape) != 2 or codes.shape[1] != model.num_latents:
+        fail(where, f"codes must have shape (n, {model.num_latents})", f"shape {codes.shape}")
+    if codes.dtype.kind not in "iu":
+        fail(where, "codes must be integers", codes.dtype)
+    return codes
+
+
+def decode_file(model: VQVAE, codes: ArrayStream, path: str | Path, progress: Progress = no_progress) -> None:
+    """x̂ = decoder(e_k) into a .npy: codes (n, M) -> images (n, *image_shape) in the model's dtype.
+
+    Bit for bit VQVAE.reconstruct of the images that were encoded; appears whole or not at all.
+    """
+    parts = (_decode(model, batch, codes) for batch in codes.batches(BATCH))
+    with atomic(path) as out:
+        _write_npy(out, (len(codes), *model.image_shape), model.dtype, progress(parts, _parts(len(codes))))
+
+
+def _decode(model: VQVAE, batch: Array, codes: ArrayStream) -> Array:
+    try:
+        return model.decode(batch)
+    except InputError as error:
+        raise InputError(f"codes {codes.path}: {error}") from None
+
+
+def _parts(n: int) -> int:
+    return -(-n // BATCH)
+
+
+def _write_npy(out: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, parts: Iterator[Array]) -> None:  # type: ignore[type-arg]
+    """A .npy of a known shape, its rows coming in parts."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(out, header)
+    for part in parts:
+        out.write(np.ascontiguousarray(part).tobytes())

@@ -1,0 +1,179 @@
+"""What each command of the command line does; vqnp.cli says how it is called."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from vqnp import evaluation, runs
+from vqnp._check import Array, fail
+from vqnp._version import __version__
+from vqnp.anatomy import code_anatomy
+from vqnp.checkpoint import atomic
+from vqnp.cli import MODEL_OPTIONS, SCHEDULE_OPTIONS, say
+from vqnp.codes import decode_file, encode_file, open_codes
+from vqnp.data import ArrayStream, load_splits, open_images
+from vqnp.metrics import dead_codes
+from vqnp.models.vqvae import VQVAE
+from vqnp.plots import codebook_figure, save_figure, save_sheet, training_figure
+from vqnp.trainer import Schedule
+from vqnp.training import Interrupted, fit, resume
+
+SHEET = 100
+"""Images on a PNG sheet: ten by ten, what fits a screen."""
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train, or go on training; evaluate; draw; print the table and what was written."""
+    given = vars(args)
+    settings = {
+        "model": {n: given[n] for n in (*MODEL_OPTIONS, "hidden", "activation", "codebook", "codebook_init") if n in given},
+        "schedule": {n: given[n] for n in (*SCHEDULE_OPTIONS, "lr_schedule") if n in given},
+    }
+    if args.resume and args.force:
+        fail("--resume", "must be without --force", "both")
+    if args.resume and "out" not in given:
+        fail("--resume", "must have the run's folder in --out", "none")
+    run = runs.Run(Path(given["out"])) if args.resume else None
+    if run is not None and run.config.exists():
+        config = run.read_config()
+        _same_settings(config, settings, given)
+    else:
+        run = None
+        source = _absolute(given.get("data", "digits"))
+        config = {"data": source, "model": settings["model"], "schedule": vars(Schedule(**settings["schedule"]))}
+    training, test = load_splits(config["data"])
+    if run is not None and run.checkpoint.exists():
+        go: Callable[..., Any] = lambda **options: resume(run.checkpoint, training.images, test.images, **options)
+    else:
+        seed = config["schedule"]["seed"]
+        model = VQVAE(**{"image_shape": training.images.shape[1:], **config["model"]}, rng=np.random.default_rng(seed))
+        if run is None:
+            config["model"] = model.config
+            folder = given.get("out") or runs.next_folder("runs", Path(config["data"]).name.split(".")[0])
+            run = runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
+        go = lambda **options: (
+            model,
+            fit(model, training.images, test.images, **config["schedule"], checkpoint=run.checkpoint, **options),
+        )
+    say(f"{len(training)} training images, {len(test)} test images of {config['data']}; writing {run.folder}")
+    try:
+        model, history = go(progress=not args.quiet, on_epoch=run.write_metrics)
+    except Interrupted as stop:
+        raise KeyboardInterrupt(
+            f"stopped after step {stop.step}, saved; go on with: vqnp train --out {run.folder} --resume"
+        ) from None
+    run.write_metrics(history)
+    print(_report(run, model, history, test.images))
+
+
+def _same_settings(config: dict[str, Any], settings: dict[str, dict[str, Any]], given: dict[str, Any]) -> None:
+    """A resumed run goes on as it began: an option that says otherwise is an error, not ignored."""
+    if "data" in given:
+        settings = {**settings, "": {"data": _absolute(given["data"])}}
+    for part, options in settings.items():
+        for name, value in options.items():
+            began = config[part][name] if part else config[name]
+            if value != began:
+                option = f"--{name.replace('_', '-')}"
+                fail("--resume", f"{option} must be what the run began with, {began}", value)
+
+
+def _absolute(source: str) -> str:
+    """A data set's name as it is; a path so that it means the same from another folder."""
+    return source if source in ("digits", "mnist", "fashion-mnist") else str(Path(source).expanduser().absolute())
+
+
+def _report(run: runs.Run, model: VQVAE, history: list[dict[str, float]], images: Array) -> str:
+    """Evaluate, draw the figure; the table and the paths."""
+    result = evaluation.evaluate(model, images, history)
+    figure = training_figure(history, images[:10], model.reconstruct(images[:10]), result.counts, code_anatomy(model, images))
+    save_figure(figure, run.figure)
+    wrote = "\n".join(f"{'wrote':<21}{path}" for path in run.files())
+    return f"{result}\n{wrote}"
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Print the figures of a model on a data set."""
+    _, _, result = _evaluated(args)
+    print(json.dumps(result.as_dict()) if args.json else result)
+
+
+def _evaluated(args: argparse.Namespace) -> tuple[VQVAE, ArrayStream, evaluation.Evaluation]:
+    model, trained_on = runs.open_run(args.model)
+    images = open_images(getattr(args, "data", trained_on), args.split)
+    return model, images, evaluation.evaluate(model, images)
+
+
+def encode(args: argparse.Namespace) -> None:
+    """Images to codes, streaming."""
+    out = _new_file(args, (".npz",))
+    model, trained_on = runs.open_run(args.model)
+    images = open_images(getattr(args, "data", trained_on), args.split)
+    encode_file(model, images, out, _bar)
+    print(f"{len(images)} images, {model.bits_per_image:g} bits each, in {out}")
+
+
+def decode(args: argparse.Namespace) -> None:
+    """Codes to images, streaming."""
+    out = _new_file(args, (".npy", ".png"))
+    model, _ = runs.open_run(args.model)
+    codes = open_codes(model, args.codes)
+    if out.suffix == ".npy":
+        decode_file(model, codes, out, _bar)
+        print(f"{len(codes)} images in {out}")
+        return
+    first = next(codes.batches(SHEET), None)
+    if first is None:
+        fail("--out", "a PNG sheet needs at least one image's codes", "none")
+    with atomic(out) as file:
+        save_sheet(file, model.decode(first))
+    print(f"{len(first)} of {len(codes)} images in {out}")
+
+
+def inspect(args: argparse.Namespace) -> None:
+    """The codebook's health, in words, figures and a picture."""
+    model, images, result = _evaluated(args)
+    dead = dead_codes(result.counts)
+    print(result)
+    print(f"{'dead codes':<21}{', '.join(map(str, dead)) if len(dead) else 'none'}")
+    print("\n".join(_histogram(result.counts)))
+    folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
+    figure = Path(getattr(args, "out", runs.Run(folder).codebook))
+    save_figure(codebook_figure(code_anatomy(model, next(images.batches(5000)))), figure)
+    print(f"{'wrote':<21}{figure}")
+
+
+def _histogram(counts: Array) -> Iterator[str]:
+    """How many codes are used how often, relative to uniform use, as bars."""
+    relative = counts / counts.mean()
+    edges = [0.0, 1e-12, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, np.inf]
+    names = ["never", "< 0.1", "0.1-0.25", "0.25-0.5", "0.5-1", "1-2", "2-4", ">= 4"]
+    yield "use / uniform use    codes"
+    for name, n in zip(names, np.histogram(relative, edges)[0], strict=True):
+        yield f"  {name:<19}{n:<5d} {'#' * round(50 * n / len(counts))}".rstrip()
+
+
+def _new_file(args: argparse.Namespace, suffixes: tuple[str, ...]) -> Path:
+    """--out as a path that may be written, with a suffix that says what it is."""
+    out = Path(args.out)
+    if out.suffix not in suffixes:
+        fail("--out", f"must end in {' or '.join(suffixes)}", out)
+    if out.is_dir():
+        fail("--out", "must be a file", f"the folder {out}")
+    if out.exists() and not args.force:
+        fail("--out", "must be a new file (or give --force)", f"{out}, which exists")
+    if not out.parent.is_dir():
+        fail("--out", "must be in an existing folder", out)
+    return out
+
+
+def _bar(parts: Iterator[Array], total: int) -> Iterator[Array]:
+    """The parts, with a bar on standard error."""
+    yield from tqdm(parts, total=total, unit="batch")

@@ -1,0 +1,165 @@
+"""load_dataset("digits") and its kin: names and paths to images with labels, in memory or as a stream."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from vqnp._check import FLOATS, Array, check_choice, fail
+from vqnp.data.files import FILES, find_idx
+from vqnp.data.named import SHA256, named_file
+from vqnp._images import check_pixels
+from vqnp.data.reader import ArrayStream
+from vqnp.data.stream import SPLITS, open_member, open_stream
+
+DIGITS = Path(__file__).with_name("digits.npz")
+NAMES = ("digits", *SHA256)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images, and what each shows.
+
+    Attributes
+    ----------
+    name : str
+        The source as it was asked for.
+    split : str
+        "train" or "test".
+    images : numpy.ndarray, (n, ...)
+        uint8, or float32 or float64 in [0, 1].
+    labels : numpy.ndarray of integers, (n,), or None
+    """
+
+    name: str
+    split: str
+    images: Array
+    labels: Array | None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset:
+    """The images and labels of one split, in memory.
+
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp),
+        "mnist" or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else
+        downloaded). Or a path ("./mnist" is one, "mnist" is a name): an IDX file, gzipped or not; a
+        folder of them with MNIST's names; a .npy or a .npz file (see open_stream for the names of
+        its arrays). Images are uint8, or floating point in [0, 1].
+    split : {"train", "test"}
+        A single array has no splits: all of it is given for either (load_splits parts it).
+
+    Raises
+    ------
+    InputError
+        No such name or path; no images; pixels out of range; labels that do not match; a damaged file.
+    """
+    return _load(str(source), split, *_open("load_dataset", source, split))
+
+
+def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
+    """The training and the test data.
+
+    Of a source that is one array, the last tenth, at least one image, is held out as test data.
+
+    Raises
+    ------
+    InputError
+        As load_dataset; images of different shapes in the two; a single image, which cannot be parted.
+    """
+    (train, train_labels), (test, test_labels) = (_open("load_splits", source, split) for split in SPLITS)
+    if train.shape[1:] != test.shape[1:]:
+        fail(str(test.path), f"test images must have shape {train.shape[1:]}, as the others", test.shape[1:])
+    name = str(source)
+    data = _load(name, "train", train, train_labels)
+    if (train.path, train.member) != (test.path, test.member):
+        return data, _load(name, "test", test, test_labels)
+    if len(data) < 2:
+        fail(str(train.path), "must hold at least 2 images, one of them to test with", len(data))
+    kept = len(data) - max(1, len(data) // 10)
+    y = data.labels
+    return (
+        Dataset(name, "train", data.images[:kept], None if y is None else y[:kept]),
+        Dataset(name, "test", data.images[kept:], None if y is None else y[kept:]),
+    )
+
+
+def open_images(source: str | Path = "digits", split: str = "train") -> ArrayStream:
+    """The images of the same sources as load_dataset's, as a stream: memory for a batch, not for all.
+
+    Pixels are checked by to_float, batch by batch.
+    """
+    return _open("open_images", source, split)[0]
+
+
+def _load(name: str, split: str, images: ArrayStream, labels: ArrayStream | None) -> Dataset:
+    pixels = images.read()
+    check_pixels(str(images.path), pixels)
+    return Dataset(name, split, pixels, None if labels is None else labels.read())
+
+
+def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, ArrayStream | None]:
+    """Streams of the images and, where there are any, of the labels."""
+    check_choice(where, "split", split, SPLITS)
+    if not isinstance(source, (str, Path)):
+        fail(where, "source must be a name or a path", type(source).__name__)
+    path = DIGITS if source == "digits" else Path(source).expanduser()
+    labels: ArrayStream | None
+    if isinstance(source, str) and source in SHA256:
+        images, labels = (open_stream(named_file(source, file)) for file in FILES[split])
+    elif path.is_dir():
+        images, labels = _open_folder(path, split)
+    elif path.is_file():
+        images, labels = open_stream(path, split), _labels_beside(path, split)
+    else:
+        names = ", ".join(map(repr, NAMES))
+        fail(where, f"source must be {names} or the path of a file or folder that exists", _hint(path))
+    _check_images(images)
+    if labels is not None:
+        _check_labels(labels, len(images))
+    return images, labels
+
+
+def _open_folder(folder: Path, split: str) -> tuple[ArrayStream, ArrayStream | None]:
+    images, labels = (find_idx(folder, name) for name in FILES[split])
+    if images is None:
+        there = sorted(path.name for path in folder.iterdir())[:5]
+        came = ", ".join(there) or "an empty folder"
+        fail(str(folder), f"must hold {FILES[split][0]}, gzipped or not", came)
+    return open_stream(images), None if labels is None else open_stream(labels)
+
+
+def _labels_beside(path: Path, split: str) -> ArrayStream | None:
+    """The labels in a .npz file; a file of one array has none."""
+    labels = open_member(path, (f"y_{split}", f"{split}_labels", "labels"))
+    return labels if labels is not None and labels.member else None
+
+
+def _check_images(images: ArrayStream) -> None:
+    where = str(images.path)
+    if len(images.shape) < 2:
+        fail(where, "images must have at least 2 axes, the first counting them", f"shape {images.shape}")
+    if 0 in images.shape:
+        fail(where, "must hold at least one image of at least one pixel", f"shape {images.shape}")
+    if images.dtype != "uint8" and images.dtype not in FLOATS:
+        fail(where, "images must be uint8, or float32 or float64 in [0, 1]", images.dtype)
+
+
+def _check_labels(labels: ArrayStream, n: int) -> None:
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        came = f"{labels.dtype} of shape {labels.shape}"
+        fail(str(labels.path), f"labels must be integers of shape {(n,)}, one for each image", came)
+
+
+def _hint(path: Path) -> str:
+    """What came, and the name, or the file beside it, that resembles it."""
+    beside = [str(p) for p in islice(path.parent.iterdir(), 1000)] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(str(path), [*NAMES, *beside], n=1)
+    return repr(str(path)) + (f" (did you mean {near[0]!r}?)" if near else "")

@@ -1,0 +1,124 @@
+"""MSE = ⟨(x̂ − x)²⟩,  perplexity = exp(−Σ p log p),  over a whole data set in constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_int, fail
+from vqnp._images import to_float
+from vqnp.data import ArrayStream
+from vqnp.metrics import Diagnosis, dead_codes, diagnose, perplexity
+from vqnp.models.vqvae import VQVAE
+
+BATCH = 1024
+"""Images in memory at a time: big enough that reading them costs nothing beside the products."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does to a data set.
+
+    mse is the mean over all pixels of all images, in units of the pixel range [0, 1] squared;
+    counts: (K,) how often each code was used, over all images and latents.
+    """
+
+    mse: float
+    perplexity: float
+    num_embeddings: int
+    bits_per_image: float
+    images: int
+    counts: Array
+    diagnosis: Diagnosis
+
+    @property
+    def utilization(self) -> float:
+        """perplexity / K, between 1/K and 1."""
+        return self.perplexity / self.num_embeddings
+
+    @property
+    def codes_used(self) -> int:
+        """#{j : n_j > 0}."""
+        return self.num_embeddings - len(dead_codes(self.counts))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every figure, as JSON has it."""
+        return {
+            "mse": self.mse,
+            "perplexity": self.perplexity,
+            "utilization": self.utilization,
+            "codes_used": self.codes_used,
+            "dead_codes": [int(j) for j in dead_codes(self.counts)],
+            "num_embeddings": self.num_embeddings,
+            "bits_per_image": self.bits_per_image,
+            "images": self.images,
+            "diagnosis": str(self.diagnosis),
+            "diagnosis_level": self.diagnosis.level,
+        }
+
+    def __str__(self) -> str:
+        K = self.num_embeddings
+        rows = [
+            ("images", f"{self.images}"),
+            ("test MSE", f"{self.mse:.5f}"),
+            ("codebook perplexity", f"{self.perplexity:.1f} of {K}"),
+            ("utilization", f"{100 * self.utilization:.1f} %"),
+            ("codes used", f"{self.codes_used} of {K}"),
+            ("bits per image", f"{self.bits_per_image:g}"),
+            ("diagnosis", str(self.diagnosis)),
+        ]
+        return "\n".join(f"{name:<21}{value}" for name, value in rows)
+
+
+def batches(images: Array | ArrayStream, size: int = BATCH) -> Iterator[Array]:
+    """The images, `size` at a time: (n, ...) -> (size, ...), the last one perhaps smaller."""
+    size = check_int("batches", "size", size)
+    if isinstance(images, ArrayStream):
+        yield from images.batches(size)
+    else:
+        for start in range(0, len(images), size):
+            yield images[start : start + size]
+
+
+def evaluate(model: VQVAE, images: Array | ArrayStream, history: Any = None) -> Evaluation:
+    """MSE = ⟨(x̂ − x)²⟩ of x̂ = decode(encode(x)), and exp(−Σ p log p) of the codes, over all images.
+
+    images: (n, *image_shape), uint8 or float in [0, 1], in memory or streamed -> Evaluation
+
+    Parameters
+    ----------
+    model : VQVAE
+    images : ndarray or ArrayStream
+    history : optional
+        Of the training, for the diagnosis: see metrics.diagnose.
+
+    Raises
+    ------
+    InputError
+        No images, or images of another shape than the model's.
+    """
+    counts = np.zeros(model.num_embeddings, np.int64)
+    total, entries, n = 0.0, 0, 0
+    for batch in batches(images):
+        x = to_float(batch, np.float64, first=n)
+        k = model.encode(batch)
+        error = model.decode(k).astype(np.float64) - x.reshape(-1, *model.image_shape)
+        total += float((error * error).sum())
+        entries += error.size
+        n += len(batch)
+        counts += np.bincount(k.reshape(-1), minlength=model.num_embeddings)
+    if n == 0:
+        fail("evaluate", "images must hold at least one image", "none")
+    value = perplexity(counts)
+    return Evaluation(
+        mse=total / entries,
+        perplexity=value,
+        num_embeddings=model.num_embeddings,
+        bits_per_image=model.bits_per_image,
+        images=n,
+        counts=counts,
+        diagnosis=diagnose(value, model.num_embeddings, history),
+    )

@@ -1,0 +1,1 @@
+gradcheck = gradcheck_module = surrogate_check = None

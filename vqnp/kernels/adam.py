@@ -1,0 +1,43 @@
+"""m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − (α/(1−β₁ᵗ)) · m / (√(v/(1−β₂ᵗ)) + ε), in place.
+
+θ, g, m, v: all of one shape
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vqnp._check import Array
+from vqnp.kernels.jit import JIT, jit
+
+
+def adam_step(
+    value: Array, grad: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, epsilon: float
+) -> None:
+    """One step of Adam on value, m and v, in place: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1.
+
+    value, grad, m, v: (n,), contiguous; t: the step's number, from 1
+
+    One pass over memory in place of NumPy's ten. The scalars are rounded to the arrays' dtype
+    first, so that float32 stays float32 and the kernel and its twin give the same bits.
+    """
+    f = value.dtype.type
+    scalars = (f(beta1), f(beta2), f(lr / (1 - beta1**t)), f(1 / (1 - beta2**t)), f(epsilon))
+    (_adam_compiled if JIT else adam_step_plain)(value, grad, m, v, *scalars)
+
+
+def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, b1, b2, rate, unbias, epsilon) -> None:  # type: ignore[no-untyped-def]
+    """The plain twin: the same operations in the same order."""
+    one = value.dtype.type(1)
+    m[:] = b1 * m + (one - b1) * grad
+    v[:] = b2 * v + (one - b2) * (grad * grad)
+    value -= rate * (m / (np.sqrt(v * unbias) + epsilon))
+
+
+@jit(error_model="numpy")  # no test for a zero divisor inside the loop: it would not vectorise
+def _adam_compiled(value, grad, m, v, b1, b2, rate, unbias, epsilon):  # type: ignore[no-untyped-def]  # pragma: no cover
+    one = b1 / b1  # 1 in the arrays' dtype: a literal would widen float32 to float64
+    for i in range(value.size):
+        m[i] = b1 * m[i] + (one - b1) * grad[i]
+        v[i] = b2 * v[i] + (one - b2) * (grad[i] * grad[i])
+        value[i] -= rate * (m[i] / (np.sqrt(v[i] * unbias) + epsilon))

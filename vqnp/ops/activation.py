@@ -1,0 +1,96 @@
+"""Elementwise nonlinearities y = f(x), dx = dy · f'(x); every array has x's shape and dtype.
+
+Each forward keeps for its backward only what f' needs: the output where f' is a function of it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_array, check_choice
+from vqnp.kernels.erf import erf
+
+Cache = tuple[Any, ...]
+
+
+def relu_forward(x: Array) -> tuple[Array, Cache]:
+    """y = max(x, 0); x: any shape -> y: the same. NaN stays NaN."""
+    x = check_array("relu_forward", "x", x)
+    y = np.maximum(x, 0)
+    return y, (y,)
+
+
+def relu_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy · [x > 0]; at 0 the derivative is taken as 0, as PyTorch does."""
+    (y,) = cache
+    return check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype) * (y > 0)
+
+
+def tanh_forward(x: Array) -> tuple[Array, Cache]:
+    """y = tanh(x); x: any shape -> y: the same."""
+    y = np.tanh(check_array("tanh_forward", "x", x))
+    return y, (y,)
+
+
+def tanh_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy · (1 − y²)."""
+    (y,) = cache
+    return check_array("tanh_backward", "dy", dy, shape=y.shape, dtype=y.dtype) * (1 - y * y)
+
+
+def sigmoid(x: Array) -> Array:
+    """σ(x) = 1 / (1 + exp(−x)), without overflow: exp is only ever taken of −|x|."""
+    small = np.exp(-np.abs(x))
+    y: Array = np.where(x >= 0, 1 / (1 + small), small / (1 + small))
+    return y
+
+
+def sigmoid_forward(x: Array) -> tuple[Array, Cache]:
+    """y = σ(x) = 1 / (1 + exp(−x)); x: any shape -> y: the same."""
+    y = sigmoid(check_array("sigmoid_forward", "x", x))
+    return y, (y,)
+
+
+def sigmoid_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy · y (1 − y)."""
+    (y,) = cache
+    return check_array("sigmoid_backward", "dy", dy, shape=y.shape, dtype=y.dtype) * (y * (1 - y))
+
+
+def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
+    """y = x Φ(x),  Φ(x) = ½ (1 + erf(x/√2)); x: any shape -> y: the same.
+
+    With approximate="tanh": Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))), as GPT-2 computes it.
+
+    References
+    ----------
+    Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2, both forms.
+    """
+    x = check_array("gelu_forward", "x", x)
+    check_choice("gelu_forward", "approximate", approximate, ("none", "tanh"))
+    if approximate == "tanh":
+        phi = (1 + np.tanh(_GELU_SCALE * (x + _GELU_CUBIC * x**3))) / 2
+    else:
+        phi = (1 + erf(x * math.sqrt(0.5))) / 2
+    return x * phi, (x, phi, approximate)
+
+
+def gelu_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy · (Φ(x) + x Φ'(x)),  Φ'(x) = exp(−x²/2) / √(2π).
+
+    With approximate="tanh": Φ' = 2 Φ (1 − Φ) √(2/π) (1 + 3 · 0.044715 x²).
+    """
+    x, phi, approximate = cache
+    dy = check_array("gelu_backward", "dy", dy, shape=x.shape, dtype=x.dtype)
+    if approximate == "tanh":
+        slope = 2 * phi * (1 - phi) * (_GELU_SCALE * (1 + 3 * _GELU_CUBIC * x * x))
+    else:
+        slope = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    return dy * (phi + x * slope)
+
+
+_GELU_SCALE = math.sqrt(2 / math.pi)
+_GELU_CUBIC = 0.044715  # the paper's fit of erf by tanh

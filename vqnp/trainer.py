@@ -1,0 +1,185 @@
+"""One step of training, and all the state that it needs: x, L, ∂L/∂θ by hand, θ by Adam, E by its own rule."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
+from vqnp._images import to_float
+from vqnp.checkpoint import load_all, save
+from vqnp.evaluation import evaluate
+from vqnp.metrics import perplexity
+from vqnp.models.vqvae import VQVAE
+from vqnp.optim import Adam, cosine
+
+START_IMAGES = 2048
+"""Images whose latents may start the codebook: enough for several latents a code at K = 4096."""
+
+
+class TrainingDiverged(InputError):
+    """The loss, or a parameter, became NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and how to train.
+
+    epochs: passes over the images; batch_size: images a step (the last of an epoch may have fewer);
+    lr: Adam's α; lr_schedule: "cosine" (to 0 at the end) or "constant"; restart_dead_codes: a code
+    used less than this share of uniform use starts again (0: never); seed: of the minibatches and
+    of the restarts.
+    """
+
+    epochs: int = 40
+    batch_size: int = 32
+    lr: float = 1e-3
+    lr_schedule: str = "cosine"
+    restart_dead_codes: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_int("fit", "epochs", self.epochs)
+        check_int("fit", "batch_size", self.batch_size)
+        check_float("fit", "lr", self.lr, "(0, inf)")
+        check_choice("fit", "lr_schedule", self.lr_schedule, ("cosine", "constant"))
+        check_float("fit", "restart_dead_codes", self.restart_dead_codes, "[0, 1)")
+        check_int("fit", "seed", self.seed, 0)
+
+
+class Trainer:
+    """Everything that a training run is made of: the next step depends on nothing else.
+
+    model, optimizer, rng, step (done so far), order: (n,) this epoch's permutation, counts: (K,) and
+    sums: (3,) of L, its reconstruction and its quantization part over this epoch, history: a row for
+    each epoch that is over.
+    """
+
+    def __init__(self, model: VQVAE, images: Array, schedule: Schedule) -> None:
+        if len(images) == 0:
+            fail("fit", "images must hold at least one image", f"shape {images.shape}")
+        self.model, self.schedule = model, schedule
+        self.x = to_float(images, model.dtype, where="fit").reshape(len(images), -1)
+        self.steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
+        self.steps = schedule.epochs * self.steps_per_epoch
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.rng = np.random.default_rng(schedule.seed)
+        self.optimizer = Adam(model.named_params(), schedule.lr)
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.order = self.rng.permutation(len(self.x))
+        self.counts = np.zeros(self.model.num_embeddings, np.int64)
+        self.sums = np.zeros(3)
+        self.restarted = 0
+
+    def begin(self) -> None:
+        """Start the codebook from the latents of random images, where codebook_init says so."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            self.model.start_codebook(self.x[self.order[:START_IMAGES]], self.rng)
+
+    def train_step(self) -> None:
+        """One minibatch: L forward, its gradients backward, Adam, then the codebook's own update.
+
+        Raises
+        ------
+        TrainingDiverged
+            L is NaN or infinite; the parameters are then as they were before this step.
+        """
+        model, size = self.model, self.schedule.batch_size
+        start = self.step % self.steps_per_epoch * size
+        x = self.x[self.order[start : start + size]]
+        lookahead = getattr(model.quantizer, "codes", "before") == "after"
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                losses, z, k, cache = model.loss_forward(x, lookahead)
+            except NonFiniteError as error:
+                raise self._diverged(str(error)) from None
+            if not np.isfinite(losses.total):
+                raise self._diverged(f"the loss became {losses.total}")
+            model.zero_grad()
+            model.loss_backward(1.0, cache)
+            self.optimizer.step(self.lr())
+            restarted = model.quantizer.update(z, k, self.rng, self.schedule.restart_dead_codes)
+        if "quantizer.E" in self.optimizer.params:
+            self.optimizer.forget("quantizer.E", restarted)
+        self.restarted += len(restarted)
+        self.counts += np.bincount(k.reshape(-1), minlength=len(self.counts))
+        self.sums += np.array(losses, np.float64) * len(x)
+        self.step += 1
+
+    def lr(self) -> float:
+        """α at this step."""
+        if self.schedule.lr_schedule == "constant":
+            return self.schedule.lr
+        return cosine(self.step, self.steps, self.schedule.lr)
+
+    def end_epoch(self, test_images: Array | None) -> dict[str, float]:
+        """Close the epoch: its row of the history (means over its images), and a new permutation."""
+        total, reconstruction, quantization = self.sums / len(self.x)
+        row = {
+            "epoch": len(self.history) + 1,
+            "step": self.step,
+            "lr": self.lr(),
+            "loss": float(total),
+            "mse": float(reconstruction),
+            "quantization_loss": float(quantization),
+            "perplexity": perplexity(self.counts),
+            "codes_used": int(np.count_nonzero(self.counts)),
+            "restarted_codes": self.restarted,
+        }
+        if test_images is not None:
+            try:
+                result = evaluate(self.model, test_images)
+            except NonFiniteError as error:
+                raise self._diverged(str(error)) from None
+            row |= {"test_mse": result.mse, "test_perplexity": result.perplexity}
+        self.history.append(row)
+        self._begin_epoch()
+        return row
+
+    def _diverged(self, why: str) -> TrainingDiverged:
+        return TrainingDiverged(f"fit: training diverged at step {self.step + 1} of {self.steps}: {why}; try a smaller lr")
+
+    def save(self, path: str | Path) -> None:
+        """Write all of it to a checkpoint, atomically; parameters that are not finite are never written."""
+        for name, array in self.model.state().items():
+            if not np.isfinite(array).all():
+                raise self._diverged(f"{name} is no longer finite")
+        trainer = {
+            "schedule": asdict(self.schedule),
+            "step": self.step,
+            "history": self.history,
+            "restarted": self.restarted,
+            "rng": self.rng.bit_generator.state,
+            "images": self._fingerprint(),
+        }
+        arrays = {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
+        arrays |= {"trainer.order": self.order, "trainer.counts": self.counts, "trainer.sums": self.sums}
+        save(path, self.model, {"trainer": trainer}, arrays)
+
+    @classmethod
+    def restore(cls, path: str | Path, images: Array) -> Trainer:
+        """The trainer as it was when it saved; its next steps are those that it would have made."""
+        model, meta, arrays = load_all(path)
+        try:
+            saved = meta["trainer"]
+            self = cls(model, images, Schedule(**saved["schedule"]))
+            if saved["images"] != self._fingerprint():
+                fail(f"resume {path}", "the images must be those that training began with", "others")
+            state = {n.removeprefix("optimizer."): a for n, a in arrays.items() if n.startswith("optimizer.")}
+            self.optimizer.load_state(state)
+            self.rng.bit_generator.state = saved["rng"]
+            self.step, self.history, self.restarted = saved["step"], saved["history"], saved["restarted"]
+            self.order, self.counts, self.sums = (arrays[f"trainer.{n}"] for n in ("order", "counts", "sums"))
+        except (KeyError, TypeError) as error:
+            fail(f"resume {path}", "the checkpoint must hold a training run, not a model alone", f"no {error}")
+        return self
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(repr(self.x.shape).encode() + self.x.tobytes()).hexdigest()

@@ -1,0 +1,158 @@
+"""Steps until the epochs are over, saved on the way so that nothing can lose them: fit and resume.
+
+images: (n, *image_shape), uint8 or float in [0, 1]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tqdm import tqdm
+
+from vqnp._check import Array
+from vqnp.metrics import perplexity
+from vqnp.models.vqvae import VQVAE
+from vqnp.trainer import Schedule, Trainer
+
+class Interrupted(KeyboardInterrupt):
+    """Training was stopped by a signal, between two steps; `step` says after which."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"interrupted after step {step}")
+        self.step = step
+
+
+def fit(
+    model: VQVAE,
+    images: Array,
+    test_images: Array | None = None,
+    *,
+    epochs: int = 40,
+    batch_size: int = 32,
+    lr: float = 1e-3,
+    lr_schedule: str = "cosine",
+    restart_dead_codes: float = 0.05,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+    on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
+) -> list[dict[str, float]]:
+    """Train the model on images: θ by Adam on L = ⟨(x̂ − x)²⟩ + L_vq, the codebook by its own rule.
+
+    images: (n, *image_shape), uint8 or float in [0, 1] -> history: one row for each epoch
+
+    Parameters
+    ----------
+    model : VQVAE
+        Changed in place.
+    images, test_images : ndarray
+        The second are evaluated after each epoch, if given.
+    epochs, batch_size, lr, lr_schedule, restart_dead_codes, seed
+        See Schedule.
+    checkpoint : path, optional
+        Where everything is saved, atomically, before the first step, after each epoch, and when a
+        signal (Ctrl-C, SIGTERM) stops the run between two steps; `resume` goes on from there.
+    progress : bool
+        A bar on standard error: step, loss, perplexity.
+    on_epoch : callable, optional
+        Called with the history after each epoch.
+
+    Returns
+    -------
+    history : list of dict
+        epoch, step, lr, loss, mse, quantization_loss, perplexity (over the epoch), codes_used,
+        restarted_codes, and test_mse and test_perplexity if there are test images.
+
+    Raises
+    ------
+    InputError
+        A setting or an image out of range; TrainingDiverged when the loss becomes NaN or infinite,
+        with the step; the last checkpoint is kept.
+    Interrupted
+        A KeyboardInterrupt: the run was stopped by a signal and, with `checkpoint`, saved.
+    """
+    trainer = Trainer(model, images, Schedule(epochs, batch_size, lr, lr_schedule, restart_dead_codes, seed))
+    trainer.begin()
+    if checkpoint is not None:
+        trainer.save(checkpoint)
+    return run(trainer, test_images, checkpoint, progress, on_epoch)
+
+
+def resume(
+    checkpoint: str | Path,
+    images: Array,
+    test_images: Array | None = None,
+    *,
+    progress: bool = True,
+    on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
+) -> tuple[VQVAE, list[dict[str, float]]]:
+    """Go on with a run that `fit` saved, to the same end, bit for bit, as if it had never stopped.
+
+    -> the trained model, and the history of the whole run; arguments as in `fit`, images the same
+    """
+    trainer = Trainer.restore(checkpoint, images)
+    return trainer.model, run(trainer, test_images, checkpoint, progress, on_epoch)
+
+
+def run(
+    trainer: Trainer,
+    test_images: Array | None,
+    checkpoint: str | Path | None,
+    progress: bool,
+    on_epoch: Callable[[list[dict[str, float]]], None] | None,
+) -> list[dict[str, float]]:
+    """Step until the schedule is over; what fit and resume share."""
+    with (
+        _stop_signals() as stop,
+        tqdm(total=trainer.steps, initial=trainer.step, unit="step", disable=not progress, dynamic_ncols=True) as bar,
+    ):
+        while trainer.step < trainer.steps:
+            trainer.train_step()
+            bar.update()
+            if trainer.step % 25 == 0:  # often enough for the eye, rare enough to cost nothing
+                mean = trainer.sums[0] / (trainer.step % trainer.steps_per_epoch or trainer.steps_per_epoch)
+                loss = mean / trainer.schedule.batch_size
+                bar.set_postfix(loss=f"{loss:.4f}", perplexity=f"{perplexity(trainer.counts):.1f}", refresh=False)
+            if trainer.step % trainer.steps_per_epoch == 0:
+                trainer.end_epoch(test_images)
+                if checkpoint is not None:
+                    trainer.save(checkpoint)
+                if on_epoch is not None:
+                    on_epoch(trainer.history)
+            elif stop and checkpoint is not None:
+                trainer.save(checkpoint)
+            if stop and trainer.step < trainer.steps:
+                raise Interrupted(trainer.step)
+    return trainer.history
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """A list that is empty until SIGINT or SIGTERM comes; a second one acts at once, as it would have before.
+
+    A signal is so never taken in the middle of a step, where parameters and optimizer disagree.
+    """
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield caught
+        return
+    before: dict[int, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, note)
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
