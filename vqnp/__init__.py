@@ -67,7 +67,11 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'vqnp' has no attribute {name!r}")
     home = _WHERE[name]
-    value = importlib.import_module(f"vqnp.{name}") if home == "vqnp" else getattr(importlib.import_module(home), name)
+    value = (
+        importlib.import_module(f"vqnp.{name}")
+        if home == "vqnp"
+        else getattr(importlib.import_module(home), name)
+    )
     globals()[name] = value
     return value
 

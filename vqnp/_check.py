@@ -1,6 +1,6 @@
 """Checks of what the caller gave; every error is one sentence: where, what was needed, what came.
 
-    Linear.forward: x must have last axis 4; got shape (3, 5)
+Linear.forward: x must have last axis 4; got shape (3, 5)
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a code stands for: the images that use it, and what changes in them when it is taken out.
 
-context_j = ⟨x̂(k)⟩,  effect_j = ⟨x̂(k) − x̂(k with latent m_j at its mean vector)⟩, over images with k_{m_j} = j
+context_j = ⟨x̂(k)⟩,  effect_j = ⟨x̂(k) − x̂(k, but latent m_j at its mean)⟩, over images with k_{m_j} = j
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,7 +23,7 @@ META = "meta"
 
 
 @contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[IO[bytes]]:
+def atomic(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file that appears at `path` whole or not at all; what was there stays until then.
 
     The content goes to `path`.part beside it, reaches the disk (fsync), and takes the name in one
@@ -70,7 +70,10 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
             if not zipfile.is_zipfile(file):
                 fail(where, f"must be {needed}", "a file that is no zip archive, or the beginning of one")
             with zipfile.ZipFile(file) as archive:
-                arrays = {info.filename.removesuffix(".npy"): _read_member(archive, info) for info in archive.infolist()}
+                arrays = {
+                    info.filename.removesuffix(".npy"): _read_member(archive, info)
+                    for info in archive.infolist()
+                }
         meta = json.loads(str(arrays.pop(META)))
         if meta["format"] != FORMAT:
             fail(where, f"must be {needed}", f"format {meta['format']!r}")
@@ -81,11 +84,23 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
         if isinstance(error, FileNotFoundError):
             fail(where, "must exist", "no such file")
         raise
-    except (KeyError, TypeError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+        NotImplementedError,
+        zipfile.BadZipFile,
+    ) as error:
         fail(where, f"must be {needed}", f"{type(error).__name__}: {error}")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         made_by = meta.get("vqnp_version", "unknown")
-        fail(where, f"must be of format {FORMAT_VERSION} or older", f"format {version}, written by vqnp {made_by}")
+        fail(
+            where,
+            f"must be of format {FORMAT_VERSION} or older",
+            f"format {version}, written by vqnp {made_by}",
+        )
     return meta, arrays
 
 
@@ -96,7 +111,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     data = archive.read(info)  # stored: never longer than the file itself; its CRC is checked
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read_header = (
+        np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    )
     shape, _, dtype = read_header(stream)
     if dtype.hasobject:
         fail(info.filename, "must hold plain numbers or text", "a pickled object")
@@ -107,7 +124,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     return np.lib.format.read_array(stream, allow_pickle=False)
 
 
-def save(path: str | Path, model: VQVAE, meta: Mapping[str, Any] = {}, arrays: Mapping[str, Array] = {}) -> None:
+def save(
+    path: str | Path, model: VQVAE, meta: Mapping[str, Any] = {}, arrays: Mapping[str, Array] = {}
+) -> None:
     """Write model (and whatever a trainer adds) to path, atomically.
 
     Raises
@@ -115,7 +134,12 @@ def save(path: str | Path, model: VQVAE, meta: Mapping[str, Any] = {}, arrays: M
     OSError
         The folder cannot be written, or the disk is full; what was at path is still there.
     """
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__, "model": model.config}
+    head = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "vqnp_version": __version__,
+        "model": model.config,
+    }
     state = {f"model.{name}": array for name, array in model.state().items()}
     write_arrays(path, {**head, **meta}, {**state, **arrays})
 

@@ -56,9 +56,9 @@ def build_parser() -> Parser:
     _train_options(
         command(
             "train",
-                "train a VQ-VAE and write a run folder",
-            "Train an MLP VQ-VAE and write a run folder: checkpoint.npz, config.json, metrics.csv, training.png. "
-            "Ctrl-C saves; --resume goes on, to the same result bit for bit.",
+            "train a VQ-VAE and write a run folder",
+            "Train an MLP VQ-VAE and write a run folder: checkpoint.npz, config.json, metrics.csv, training.png."
+            " Ctrl-C saves; --resume goes on, to the same result bit for bit.",
         )
     )
     p = command(
@@ -91,8 +91,8 @@ def build_parser() -> Parser:
     p = command(
         "inspect",
         "the health of the codebook, and a picture of every code",
-        "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with advice; "
-        "and codebook.png: every code decoded in context.",
+        "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with "
+        "advice; and codebook.png: every code decoded in context.",
     )
     _run_and_data(p)
     p.add_argument("--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png)")
@@ -103,7 +103,10 @@ def _run_and_data(p: Parser) -> None:
     p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
     p.add_argument("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: what the run was trained on)")
     p.add_argument(
-        "--split", choices=("train", "test"), default="test", help="which part of a data set with two (default: test)"
+        "--split",
+        choices=("train", "test"),
+        default="test",
+        help="which part of a data set with two (default: test)",
     )
 
 
@@ -138,17 +141,26 @@ def _train_options(p: Parser) -> None:
     p.add_argument("--out", metavar="DIR", help="the run folder to write (default: runs/DATA-1, or -2, ...)")
     p.add_argument("--force", action="store_true", default=False, help="replace the run that DIR has")
     p.add_argument(
-        "--resume", action="store_true", default=False, help="go on with the run in DIR, or start it if there is none"
+        "--resume",
+        action="store_true",
+        default=False,
+        help="go on with the run in DIR, or start it if there is none",
     )
     p.add_argument("--quiet", action="store_true", default=False, help="no progress bar")
     model = p.add_argument_group("the model")
     for name, (kind, metavar, help) in MODEL_OPTIONS.items():
         model.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=help)
     model.add_argument(
-        "--hidden", type=int, nargs="+", metavar="H", help="widths of the encoder's hidden layers, the decoder's reversed (default: 512)"
+        "--hidden",
+        type=int,
+        nargs="+",
+        metavar="H",
+        help="widths of the encoder's hidden layers, the decoder's reversed (default: 512)",
     )
     model.add_argument("--activation", choices=("relu", "gelu", "tanh", "sigmoid"), help="(default: relu)")
-    model.add_argument("--codebook", choices=("ema", "gradient"), help="how the codebook follows (default: ema)")
+    model.add_argument(
+        "--codebook", choices=("ema", "gradient"), help="how the codebook follows (default: ema)"
+    )
     model.add_argument(
         "--codebook-init",
         choices=("uniform", "normal", "scaled_uniform", "data", "kmeans"),

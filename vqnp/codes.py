@@ -5,11 +5,12 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from vqnp._check import Array, InputError, fail
+from vqnp._images import to_float
 from vqnp.checkpoint import atomic
 from vqnp.data import ArrayStream, open_stream
 from vqnp.data.stream import open_member
@@ -29,7 +30,9 @@ def smallest_dtype(num_embeddings: int) -> np.dtype[np.unsignedinteger]:
     return np.min_scalar_type(num_embeddings - 1)
 
 
-def encode_file(model: VQVAE, images: Array | ArrayStream, path: str | Path, progress: Progress = no_progress) -> None:
+def encode_file(
+    model: VQVAE, images: Array | ArrayStream, path: str | Path, progress: Progress = no_progress
+) -> None:
     """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, M), num_embeddings (1,), model (32,).
 
     images: (n, *image_shape), in memory or streamed; the file appears whole or not at all
@@ -38,7 +41,7 @@ def encode_file(model: VQVAE, images: Array | ArrayStream, path: str | Path, pro
     knows whose codes they are (VQVAE.fingerprint).
     """
     shape, dtype = (len(images), model.num_latents), smallest_dtype(model.num_embeddings)
-    parts = (model.encode(batch).astype(dtype) for batch in batches(images))
+    parts = (model.encode(batch).astype(dtype) for batch in _floats(model, images))
     with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in (
             ("num_embeddings", np.array([model.num_embeddings])),
@@ -68,7 +71,11 @@ def open_codes(model: VQVAE, path: str | Path) -> ArrayStream:
             fail(where, "must hold an array named 'codes', as vqnp encode writes it", "none of that name")
         codes, owner = found, open_member(path, ["model"])
         if owner is not None and owner.read().tobytes().hex() != model.fingerprint():
-            fail(where, "must be codes of this model", "codes of another model: their numbers mean other vectors")
+            fail(
+                where,
+                "must be codes of this model",
+                "codes of another model: their numbers mean other vectors",
+            )
     else:
         codes = open_stream(path)
     if len(codes.shape) != 2 or codes.shape[1] != model.num_latents:
@@ -88,6 +95,12 @@ def decode_file(model: VQVAE, codes: ArrayStream, path: str | Path, progress: Pr
         _write_npy(out, (len(codes), *model.image_shape), model.dtype, progress(parts, _parts(len(codes))))
 
 
+def _floats(model: VQVAE, images: Array | ArrayStream) -> Iterator[Array]:
+    """The images in batches, as numbers; an error names the image by its place among all."""
+    for i, batch in enumerate(batches(images)):
+        yield to_float(batch, model.dtype, first=i * BATCH, where="encode")
+
+
 def _decode(model: VQVAE, batch: Array, codes: ArrayStream) -> Array:
     try:
         return model.decode(batch)
@@ -99,7 +112,7 @@ def _parts(n: int) -> int:
     return -(-n // BATCH)
 
 
-def _write_npy(out: IO[bytes], shape: tuple[int, ...], dtype: np.dtype, parts: Iterator[Array]) -> None:  # type: ignore[type-arg]
+def _write_npy(out: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterator[Array]) -> None:
     """A .npy of a known shape, its rows coming in parts."""
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(out, header)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,47 +34,56 @@ def train(args: argparse.Namespace) -> None:
     """Train, or go on training; evaluate; draw; print the table and what was written."""
     given = vars(args)
     settings = {
-        "model": {n: given[n] for n in (*MODEL_OPTIONS, "hidden", "activation", "codebook", "codebook_init") if n in given},
+        "model": {
+            n: given[n]
+            for n in (*MODEL_OPTIONS, "hidden", "activation", "codebook", "codebook_init")
+            if n in given
+        },
         "schedule": {n: given[n] for n in (*SCHEDULE_OPTIONS, "lr_schedule") if n in given},
     }
     if args.resume and args.force:
         fail("--resume", "must be without --force", "both")
     if args.resume and "out" not in given:
         fail("--resume", "must have the run's folder in --out", "none")
-    run = runs.Run(Path(given["out"])) if args.resume else None
-    if run is not None and run.config.exists():
-        config = run.read_config()
+    begun = args.resume and runs.Run(Path(args.out)).config.exists()
+    if begun:
+        config = runs.Run(Path(args.out)).read_config()
         _same_settings(config, settings, given)
     else:
-        run = None
         source = _absolute(given.get("data", "digits"))
-        config = {"data": source, "model": settings["model"], "schedule": vars(Schedule(**settings["schedule"]))}
+        config = {
+            "data": source,
+            "model": settings["model"],
+            "schedule": asdict(Schedule(**settings["schedule"])),
+        }
     training, test = load_splits(config["data"])
-    if run is not None and run.checkpoint.exists():
-        go: Callable[..., Any] = lambda **options: resume(run.checkpoint, training.images, test.images, **options)
+    shape = training.images.shape[1:]
+    model = VQVAE(
+        **{"image_shape": shape, **config["model"]}, rng=np.random.default_rng(config["schedule"]["seed"])
+    )
+    if begun:
+        run = runs.Run(Path(args.out))
     else:
-        seed = config["schedule"]["seed"]
-        model = VQVAE(**{"image_shape": training.images.shape[1:], **config["model"]}, rng=np.random.default_rng(seed))
-        if run is None:
-            config["model"] = model.config
-            folder = given.get("out") or runs.next_folder("runs", Path(config["data"]).name.split(".")[0])
-            run = runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
-        go = lambda **options: (
-            model,
-            fit(model, training.images, test.images, **config["schedule"], checkpoint=run.checkpoint, **options),
-        )
+        folder = given.get("out") or runs.next_folder("runs", Path(config["data"]).name.split(".")[0])
+        run = runs.create(folder, {"vqnp_version": __version__, **config, "model": model.config}, args.force)
     say(f"{len(training)} training images, {len(test)} test images of {config['data']}; writing {run.folder}")
+    options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": run.write_metrics}
     try:
-        model, history = go(progress=not args.quiet, on_epoch=run.write_metrics)
+        if run.checkpoint.exists():
+            model, history = resume(run.checkpoint, training.images, test.images, **options)
+        else:
+            options |= {"checkpoint": run.checkpoint, **config["schedule"]}
+            history = fit(model, training.images, test.images, **options)
     except Interrupted as stop:
-        raise KeyboardInterrupt(
-            f"stopped after step {stop.step}, saved; go on with: vqnp train --out {run.folder} --resume"
-        ) from None
+        advice = f"stopped after step {stop.step}, saved; go on with: vqnp train --out {run.folder} --resume"
+        raise KeyboardInterrupt(advice) from None
     run.write_metrics(history)
     print(_report(run, model, history, test.images))
 
 
-def _same_settings(config: dict[str, Any], settings: dict[str, dict[str, Any]], given: dict[str, Any]) -> None:
+def _same_settings(
+    config: dict[str, Any], settings: dict[str, dict[str, Any]], given: dict[str, Any]
+) -> None:
     """A resumed run goes on as it began: an option that says otherwise is an error, not ignored."""
     if "data" in given:
         settings = {**settings, "": {"data": _absolute(given["data"])}}
@@ -87,13 +97,19 @@ def _same_settings(config: dict[str, Any], settings: dict[str, dict[str, Any]], 
 
 def _absolute(source: str) -> str:
     """A data set's name as it is; a path so that it means the same from another folder."""
-    return source if source in ("digits", "mnist", "fashion-mnist") else str(Path(source).expanduser().absolute())
+    return (
+        source
+        if source in ("digits", "mnist", "fashion-mnist")
+        else str(Path(source).expanduser().absolute())
+    )
 
 
 def _report(run: runs.Run, model: VQVAE, history: list[dict[str, float]], images: Array) -> str:
     """Evaluate, draw the figure; the table and the paths."""
     result = evaluation.evaluate(model, images, history)
-    figure = training_figure(history, images[:10], model.reconstruct(images[:10]), result.counts, code_anatomy(model, images))
+    figure = training_figure(
+        history, images[:10], model.reconstruct(images[:10]), result.counts, code_anatomy(model, images)
+    )
     save_figure(figure, run.figure)
     wrote = "\n".join(f"{'wrote':<21}{path}" for path in run.files())
     return f"{result}\n{wrote}"
@@ -108,7 +124,7 @@ def evaluate(args: argparse.Namespace) -> None:
 def _evaluated(args: argparse.Namespace) -> tuple[VQVAE, ArrayStream, evaluation.Evaluation]:
     model, trained_on = runs.open_run(args.model)
     images = open_images(getattr(args, "data", trained_on), args.split)
-    return model, images, evaluation.evaluate(model, images)
+    return model, images, evaluation.evaluate(model, images, progress=True)
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -175,5 +191,5 @@ def _new_file(args: argparse.Namespace, suffixes: tuple[str, ...]) -> Path:
 
 
 def _bar(parts: Iterator[Array], total: int) -> Iterator[Array]:
-    """The parts, with a bar on standard error."""
-    yield from tqdm(parts, total=total, unit="batch")
+    """The parts, with a bar on standard error where they take a while."""
+    yield from tqdm(parts, total=total, unit="batch", delay=1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from vqnp._check import Array, check_int, fail
 from vqnp._images import to_float
@@ -83,7 +84,9 @@ def batches(images: Array | ArrayStream, size: int = BATCH) -> Iterator[Array]:
             yield images[start : start + size]
 
 
-def evaluate(model: VQVAE, images: Array | ArrayStream, history: Any = None) -> Evaluation:
+def evaluate(
+    model: VQVAE, images: Array | ArrayStream, history: Any = None, progress: bool = False
+) -> Evaluation:
     """MSE = ⟨(x̂ − x)²⟩ of x̂ = decode(encode(x)), and exp(−Σ p log p) of the codes, over all images.
 
     images: (n, *image_shape), uint8 or float in [0, 1], in memory or streamed -> Evaluation
@@ -94,6 +97,8 @@ def evaluate(model: VQVAE, images: Array | ArrayStream, history: Any = None) -> 
     images : ndarray or ArrayStream
     history : optional
         Of the training, for the diagnosis: see metrics.diagnose.
+    progress : bool
+        A bar on standard error once it takes longer than a second.
 
     Raises
     ------
@@ -102,7 +107,9 @@ def evaluate(model: VQVAE, images: Array | ArrayStream, history: Any = None) -> 
     """
     counts = np.zeros(model.num_embeddings, np.int64)
     total, entries, n = 0.0, 0, 0
-    for batch in batches(images):
+    for batch in tqdm(
+        batches(images), total=-(-len(images) // BATCH), unit="batch", delay=1, disable=not progress
+    ):
         x = to_float(batch, np.float64, first=n)
         k = model.encode(batch)
         error = model.decode(k).astype(np.float64) - x.reshape(-1, *model.image_shape)

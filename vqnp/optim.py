@@ -56,17 +56,25 @@ class Adam:
 
     def state(self) -> dict[str, Array]:
         """t, and m and v of every parameter, by name."""
-        arrays = {f"m.{name}": m for name, m in self.m.items()} | {f"v.{name}": v for name, v in self.v.items()}
+        arrays = {f"m.{name}": m for name, m in self.m.items()} | {
+            f"v.{name}": v for name, v in self.v.items()
+        }
         return {"t": np.asarray(self.t, np.int64), **arrays}
 
     def load_state(self, arrays: Mapping[str, Array]) -> None:
         """Take t, m and v from arrays named as state() names them, or raise InputError and change nothing."""
         mine = self.state()
         if mine.keys() != arrays.keys():
-            fail("Adam.load_state", "arrays must have the names of state()", ", ".join(sorted(arrays)) or "none")
+            fail(
+                "Adam.load_state",
+                "arrays must have the names of state()",
+                ", ".join(sorted(arrays)) or "none",
+            )
         for name, old in mine.items():
             if name != "t":
-                check_array("Adam.load_state", name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True)
+                check_array(
+                    "Adam.load_state", name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True
+                )
         self.t = int(arrays["t"])
         for name in self.params:
             self.m[name][...] = arrays[f"m.{name}"]

@@ -1,4 +1,4 @@
-"""The pictures of a run, in one style: what it did (training_figure), and what its codes are (codebook_figure).
+"""The pictures of a run, in one style: what it did, and what its codes are.
 
 Colours are Okabe and Ito's, which people with any colour vision tell apart.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.image import imsave
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from vqnp._check import Array
 from vqnp._images import to_float
@@ -46,7 +47,7 @@ def flat_images(images: Array) -> Array:
     return images.reshape(len(images), H, P // H)
 
 
-def save_sheet(file: IO[bytes], images: Array, columns: int = 10) -> None:
+def save_sheet(file: BinaryIO, images: Array, columns: int = 10) -> None:
     """A PNG of images side by side at two screen pixels a pixel: (n, H, W) in [0, 1]."""
     sheet = tiles(flat_images(images), columns).repeat(2, axis=0).repeat(2, axis=1)
     imsave(file, sheet, cmap="gray", vmin=0, vmax=1, format="png")
@@ -59,19 +60,39 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def training_figure(
-    history: Sequence[dict[str, float]], originals: Array, reconstructions: Array, counts: Array, anatomy: CodeAnatomy
+    history: Sequence[dict[str, float]],
+    originals: Array,
+    reconstructions: Array,
+    counts: Array,
+    anatomy: CodeAnatomy,
 ) -> Figure:
     """Loss and perplexity by epoch, originals above reconstructions, usage, the most used codes.
 
     originals, reconstructions: (n, H, W), the first ten are shown; counts: (K,) over the test set
     """
-    figure = _figure(9.6, 7.6)
-    grid = GridSpec(3, 2, figure, height_ratios=[1.15, 0.62, 1.15], hspace=0.5, wspace=0.22, left=0.08, right=0.98)
+    figure = _figure(9.6, 8.4)
+    grid = GridSpec(
+        3,
+        2,
+        figure,
+        height_ratios=[1.1, 1, 1.1],
+        hspace=0.42,
+        wspace=0.2,
+        left=0.075,
+        right=0.985,
+        bottom=0.06,
+        top=0.96,
+    )
     _loss(figure.add_subplot(grid[0, 0]), history)
     _perplexity(figure.add_subplot(grid[0, 1]), history, len(counts))
     pairs = flat_images(np.concatenate([to_float(originals[:10]), reconstructions[:10]]))
     columns = min(10, len(originals))
-    _sheet(figure.add_subplot(grid[1, :]), pairs, columns, "Test images (above) and their reconstructions (below)")
+    _sheet(
+        figure.add_subplot(grid[1, :]),
+        pairs,
+        columns,
+        "Test images (above) and their reconstructions (below)",
+    )
     _usage(figure.add_subplot(grid[2, 0]), counts)
     _most_used(figure, grid[2, 1], anatomy)
     return figure
@@ -86,9 +107,11 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
     K = len(order)
     columns = min(K, 16)
     rows = -(-K // columns)
-    figure = _figure(9.6, 1.5 + 0.72 * rows)
-    top = 1 - 0.75 / (1.5 + 0.72 * rows)
-    grid = GridSpec(rows, columns, figure, left=0.02, right=0.98, bottom=0.7 / (1.5 + 0.72 * rows), top=top, hspace=0.45)
+    height = 1.3 + 0.72 * rows  # inches: a heading, the rows, a colour bar
+    figure = _figure(9.6, height)
+    grid = GridSpec(
+        rows, columns, figure, left=0.02, right=0.98, bottom=0.75 / height, top=1 - 0.55 / height, hspace=0.45
+    )
     effect = flat_images(anatomy.effect)
     span = float(np.quantile(np.abs(effect), 0.999)) or 1.0
     shown: Any = None
@@ -98,8 +121,14 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
         share = anatomy.counts[j] / anatomy.counts.sum()
         axes.set_title(f"{j}: {100 * share:.1f} %" if share else f"{j}: dead", fontsize=6.5, pad=2)
         _no_ticks(axes)
-    figure.suptitle(f"All {K} codes, most used first: number, share of use, and effect on the image", fontsize=11, y=0.995)
-    bar = figure.colorbar(shown, cax=figure.add_axes((0.3, 0.36 / (1.5 + 0.72 * rows), 0.4, 0.012)), orientation="horizontal")
+    figure.suptitle(
+        f"All {K} codes, most used first: number, share of use, and effect on the image",
+        fontsize=11,
+        y=1 - 0.08 / height,
+    )
+    bar = figure.colorbar(
+        shown, cax=figure.add_axes((0.3, 0.5 / height, 0.4, 0.09 / height)), orientation="horizontal"
+    )
     bar.set_label("change of pixel value when the code is there, not its latent's mean", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure
@@ -114,27 +143,52 @@ def _figure(width: float, height: float) -> Figure:
 
 def _loss(axes: Axes, history: Sequence[dict[str, float]]) -> None:
     epochs = [row["epoch"] for row in history]
-    axes.plot(epochs, [row["mse"] for row in history], color=BLUE, label="reconstruction, training", marker=_mark(history))
+    axes.plot(
+        epochs,
+        [row["mse"] for row in history],
+        color=BLUE,
+        label="reconstruction, training",
+        marker=_mark(history),
+    )
     if history and "test_mse" in history[0]:
         test = [row["test_mse"] for row in history]
         axes.plot(epochs, test, color=ORANGE, label="reconstruction, test", marker=_mark(history))
     quantization = [row["quantization_loss"] for row in history]
     axes.plot(epochs, quantization, color=GREEN, label="quantization, training", marker=_mark(history))
     axes.set_yscale("log")
-    _style(axes, "Loss", "epoch", "mean squared error (pixel range 1)")
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(_Plain(minor_thresholds=(2, 0.4)))
+    _style(axes, "Loss", "epoch", "mean squared error")
     axes.legend(fontsize=8, frameon=False)
+
+
+class _Plain(LogFormatter):
+    """0.02, not 2e−02."""
+
+    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
+        return f"{x:g}"
 
 
 def _perplexity(axes: Axes, history: Sequence[dict[str, float]], K: int) -> None:
     epochs = [row["epoch"] for row in history]
-    axes.plot(epochs, [row["perplexity"] for row in history], color=BLUE, label="training", marker=_mark(history))
+    axes.plot(
+        epochs, [row["perplexity"] for row in history], color=BLUE, label="training", marker=_mark(history)
+    )
     if history and "test_perplexity" in history[0]:
         test = [row["test_perplexity"] for row in history]
         axes.plot(epochs, test, color=ORANGE, label="test", marker=_mark(history))
     axes.axhline(K, color=GREY, linewidth=1, linestyle="--")
-    axes.annotate(f"all {K} codes alike", (1, K), (-4, -4), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", ha="right", va="top", fontsize=8, color=GREY)  # fmt: skip
-    axes.set_ylim(0, 1.06 * K)
+    axes.annotate(
+        f"all {K} codes alike",
+        (1, K),
+        (-4, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=GREY,
+    )
+    axes.set_ylim(0, 1.12 * K)
     _style(axes, "Codebook perplexity", "epoch", "codes in effective use")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
@@ -143,8 +197,16 @@ def _usage(axes: Axes, counts: Array) -> None:
     shares = 100 * np.sort(counts)[::-1] / counts.sum()
     axes.bar(np.arange(1, len(shares) + 1), shares, width=1.0, color=BLUE)
     axes.axhline(100 / len(shares), color=GREY, linewidth=1, linestyle="--")
-    axes.annotate("uniform", (1, 100 / len(shares)), (-4, 3), xycoords=("axes fraction", "data"),
-                  textcoords="offset points", ha="right", fontsize=8, color=GREY)  # fmt: skip
+    axes.annotate(
+        "uniform",
+        (1, 100 / len(shares)),
+        (-4, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=GREY,
+    )
     axes.set_xlim(0.5, len(shares) + 0.5)
     _style(axes, "Codebook usage on the test set", "code, most used first", "share of all codes (%)")
 
@@ -154,15 +216,19 @@ def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None
     order = np.argsort(-anatomy.counts, kind="stable")[:12]
     context, effect = flat_images(anatomy.context), flat_images(anatomy.effect)
     span = float(np.abs(effect[order]).max()) or 1.0
-    inner = place.subgridspec(2, 6, wspace=0.08, hspace=0.35)
+    inner = place.subgridspec(2, 6, wspace=0.08, hspace=0.3)
     for i, j in enumerate(order):
         axes = figure.add_subplot(inner[i // 6, i % 6])
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
         axes.set_title(f"code {j}", fontsize=7, pad=2)
         _no_ticks(axes)
         if i == 0:
-            axes.annotate("Most used codes: mean image, ink they add (red) and remove (blue)", (0, 1.28),
-                          xycoords="axes fraction", fontsize=9)  # fmt: skip
+            axes.annotate(
+                "Most used codes in context: ink added red, removed blue",
+                (0, 1.3),
+                xycoords="axes fraction",
+                fontsize=9.5,
+            )
 
 
 def _overlay(context: Array, effect: Array) -> Array:
@@ -183,7 +249,8 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, which="both")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
@@ -198,4 +265,3 @@ def _no_ticks(axes: Axes) -> None:
 def _mark(history: Sequence[dict[str, float]]) -> str:
     """A dot for each epoch where a line would have only one point."""
     return "o" if len(history) == 1 else ""
-

@@ -57,9 +57,17 @@ class Run:
         """The configuration that `create` wrote."""
         try:
             config = json.loads(self.config.read_text(encoding="utf-8"))
-            return {"data": config["data"], "model": dict(config["model"]), "schedule": dict(config["schedule"])}
+            return {
+                "data": config["data"],
+                "model": dict(config["model"]),
+                "schedule": dict(config["schedule"]),
+            }
         except (ValueError, KeyError, TypeError) as error:
-            fail(str(self.config), "must be a configuration that vqnp train wrote", f"{type(error).__name__}: {error}")
+            fail(
+                str(self.config),
+                "must be a configuration that vqnp train wrote",
+                f"{type(error).__name__}: {error}",
+            )
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """The history as a table that a spreadsheet opens."""
@@ -86,8 +94,11 @@ def create(folder: str | Path, config: Mapping[str, Any], force: bool = False) -
     text = json.dumps(dict(config), indent=2) + "\n"
     if run.folder.is_dir():
         if any(run.folder.iterdir()) and not force:
-            fail("--out", "must be a new or empty folder (or give --force to replace a run, --resume to go on with it)",
-                 f"{run.folder}, which has files in it")  # fmt: skip
+            fail(
+                "--out",
+                "must be a new or empty folder (--force replaces a run, --resume goes on with it)",
+                f"{run.folder}, which has files in it",
+            )
         for path in run.files():
             path.unlink()
         with atomic(run.config) as file:
@@ -116,7 +127,7 @@ def next_folder(parent: str | Path, name: str) -> Path:
 
 
 def open_run(path: str | Path) -> tuple[VQVAE, str]:
-    """The model of a run folder or of a checkpoint, and the data that it was trained on ("digits" if unknown).
+    """The model of a run folder or of a checkpoint, and what it was trained on ("digits" if unknown).
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""One step of training, and all the state that it needs: x, L, ∂L/∂θ by hand, θ by Adam, E by its own rule."""
+"""One step of training and all that it needs: L, ∂L/∂θ by hand, θ by Adam, E by its own rule."""
 
 from __future__ import annotations
 
@@ -144,7 +144,9 @@ class Trainer:
         return row
 
     def _diverged(self, why: str) -> TrainingDiverged:
-        return TrainingDiverged(f"fit: training diverged at step {self.step + 1} of {self.steps}: {why}; try a smaller lr")
+        return TrainingDiverged(
+            f"fit: training diverged at step {self.step + 1} of {self.steps}: {why}; try a smaller lr"
+        )
 
     def save(self, path: str | Path) -> None:
         """Write all of it to a checkpoint, atomically; parameters that are not finite are never written."""
@@ -178,7 +180,9 @@ class Trainer:
             self.step, self.history, self.restarted = saved["step"], saved["history"], saved["restarted"]
             self.order, self.counts, self.sums = (arrays[f"trainer.{n}"] for n in ("order", "counts", "sums"))
         except (KeyError, TypeError) as error:
-            fail(f"resume {path}", "the checkpoint must hold a training run, not a model alone", f"no {error}")
+            fail(
+                f"resume {path}", "the checkpoint must hold a training run, not a model alone", f"no {error}"
+            )
         return self
 
     def _fingerprint(self) -> str:

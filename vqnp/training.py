@@ -18,7 +18,8 @@ from tqdm import tqdm
 from vqnp._check import Array
 from vqnp.metrics import perplexity
 from vqnp.models.vqvae import VQVAE
-from vqnp.trainer import Schedule, Trainer
+from vqnp.trainer import Schedule, Trainer, TrainingDiverged
+
 
 class Interrupted(KeyboardInterrupt):
     """Training was stopped by a signal, between two steps; `step` says after which."""
@@ -109,8 +110,11 @@ def run(
 ) -> list[dict[str, float]]:
     """Step until the schedule is over; what fit and resume share."""
     with (
+        _telling_what_is_kept(checkpoint),
         _stop_signals() as stop,
-        tqdm(total=trainer.steps, initial=trainer.step, unit="step", disable=not progress, dynamic_ncols=True) as bar,
+        tqdm(
+            total=trainer.steps, initial=trainer.step, unit="step", disable=not progress, dynamic_ncols=True
+        ) as bar,
     ):
         while trainer.step < trainer.steps:
             trainer.train_step()
@@ -118,7 +122,9 @@ def run(
             if trainer.step % 25 == 0:  # often enough for the eye, rare enough to cost nothing
                 mean = trainer.sums[0] / (trainer.step % trainer.steps_per_epoch or trainer.steps_per_epoch)
                 loss = mean / trainer.schedule.batch_size
-                bar.set_postfix(loss=f"{loss:.4f}", perplexity=f"{perplexity(trainer.counts):.1f}", refresh=False)
+                bar.set_postfix(
+                    loss=f"{loss:.4f}", perplexity=f"{perplexity(trainer.counts):.1f}", refresh=False
+                )
             if trainer.step % trainer.steps_per_epoch == 0:
                 trainer.end_epoch(test_images)
                 if checkpoint is not None:
@@ -130,6 +136,17 @@ def run(
             if stop and trainer.step < trainer.steps:
                 raise Interrupted(trainer.step)
     return trainer.history
+
+
+@contextlib.contextmanager
+def _telling_what_is_kept(checkpoint: str | Path | None) -> Iterator[None]:
+    """Add to the sentence of a TrainingDiverged where the last good parameters are."""
+    try:
+        yield
+    except TrainingDiverged as error:
+        if checkpoint is None:
+            raise
+        raise TrainingDiverged(f"{error}; the last good checkpoint is kept in {checkpoint}") from None
 
 
 @contextlib.contextmanager
@@ -149,7 +166,7 @@ def _stop_signals() -> Iterator[list[int]]:
         for one, handler in before.items():
             signal.signal(one, handler)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (int(signal.SIGINT), int(signal.SIGTERM)):
         before[number] = signal.signal(number, note)
     try:
         yield caught

@@ -1,7 +1,7 @@
 """Images to train on: the embedded digits, MNIST and Fashion-MNIST, and files of one's own."""
 
-from vqnp.data.datasets import Dataset, load_dataset, load_splits, open_images
 from vqnp._images import to_float
+from vqnp.data.datasets import Dataset, load_dataset, load_splits, open_images
 from vqnp.data.reader import ArrayStream
 from vqnp.data.stream import open_stream
 

@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from vqnp._check import FLOATS, Array, check_choice, fail
+from vqnp._images import check_pixels
 from vqnp.data.files import FILES, find_idx
 from vqnp.data.named import SHA256, named_file
-from vqnp._images import check_pixels
 from vqnp.data.reader import ArrayStream
 from vqnp.data.stream import SPLITS, open_member, open_stream
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from vqnp._check import Array
@@ -12,7 +14,15 @@ from vqnp.kernels.jit import JIT, jit
 
 
 def adam_step(
-    value: Array, grad: Array, m: Array, v: Array, t: int, lr: float, beta1: float, beta2: float, epsilon: float
+    value: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    t: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
 ) -> None:
     """One step of Adam on value, m and v, in place: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1.
 
@@ -22,22 +32,24 @@ def adam_step(
     first, so that float32 stays float32 and the kernel and its twin give the same bits.
     """
     f = value.dtype.type
-    scalars = (f(beta1), f(beta2), f(lr / (1 - beta1**t)), f(1 / (1 - beta2**t)), f(epsilon))
-    (_adam_compiled if JIT else adam_step_plain)(value, grad, m, v, *scalars)
+    scalars = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
+    (_adam_compiled if JIT else adam_step_plain)(value, grad, m, v, tuple(f(s) for s in scalars))
 
 
-def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, b1, b2, rate, unbias, epsilon) -> None:  # type: ignore[no-untyped-def]
+def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]) -> None:
     """The plain twin: the same operations in the same order."""
-    one = value.dtype.type(1)
-    m[:] = b1 * m + (one - b1) * grad
-    v[:] = b2 * v + (one - b2) * (grad * grad)
+    b1, c1, b2, c2, rate, unbias, epsilon = scalars
+    m[:] = b1 * m + c1 * grad
+    v[:] = b2 * v + c2 * (grad * grad)
     value -= rate * (m / (np.sqrt(v * unbias) + epsilon))
 
 
 @jit(error_model="numpy")  # no test for a zero divisor inside the loop: it would not vectorise
-def _adam_compiled(value, grad, m, v, b1, b2, rate, unbias, epsilon):  # type: ignore[no-untyped-def]  # pragma: no cover
-    one = b1 / b1  # 1 in the arrays' dtype: a literal would widen float32 to float64
+def _adam_compiled(
+    value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]
+) -> None:  # pragma: no cover - compiled
+    b1, c1, b2, c2, rate, unbias, epsilon = scalars
     for i in range(value.size):
-        m[i] = b1 * m[i] + (one - b1) * grad[i]
-        v[i] = b2 * v[i] + (one - b2) * (grad[i] * grad[i])
+        m[i] = b1 * m[i] + c1 * grad[i]
+        v[i] = b2 * v[i] + c2 * (grad[i] * grad[i])
         value[i] -= rate * (m[i] / (np.sqrt(v[i] * unbias) + epsilon))

@@ -8,7 +8,7 @@ from typing import Any
 import numba
 from numba.core import config
 
-JIT = not config.DISABLE_JIT
+JIT = not config.DISABLE_JIT  # type: ignore[attr-defined]
 """Whether kernels are compiled; with NUMBA_DISABLE_JIT=1 the plain NumPy twins run in their place."""
 
 

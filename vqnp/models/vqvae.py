@@ -114,7 +114,9 @@ class VQVAE(Module):
         sizes = (P, *hidden, self.num_latents * self.embedding_dim)
         self.encoder = mlp(sizes, activation, rng, self.dtype)
         self.decoder = mlp(sizes[::-1], activation, rng, self.dtype)
-        options: dict[str, Any] = dict(self.config["quantizer_options"], decay=decay, codebook_init=codebook_init)
+        options: dict[str, Any] = dict(
+            self.config["quantizer_options"], decay=decay, codebook_init=codebook_init
+        )
         options.update(rng=rng, dtype=self.dtype, **({"epsilon": epsilon} if codebook == "ema" else {}))
         kind = EMAVectorQuantizer if codebook == "ema" else VectorQuantizer
         try:
@@ -196,7 +198,7 @@ class VQVAE(Module):
         return self.decode_latents(self.quantizer.decode(k))
 
     def decode_latents(self, z_q: Array) -> Array:
-        """x̂ = decoder(z_q), clipped to [0, 1]; z_q: (n, M, D), codes' vectors or any -> (n, *image_shape)."""
+        """x̂ = decoder(z_q), clipped to [0, 1]; z_q: (n, M, D), any vectors -> (n, *image_shape)."""
         shape = (len(z_q), self.num_latents, self.embedding_dim)
         check_array("VQVAE.decode_latents", "z_q", z_q, shape=shape, dtype=self.dtype)
         x_hat = _in_chunks(lambda rows: self.decoder.forward(rows)[0], z_q.reshape(len(z_q), -1))

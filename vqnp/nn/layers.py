@@ -88,7 +88,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 def mlp(
     sizes: tuple[int, ...], activation: str, rng: np.random.Generator | int, dtype: Any = np.float32
 ) -> Sequential:
-    """Linear, f, Linear, f, …, Linear: a multilayer perceptron, with f between its layers and not after the last.
+    """Linear, f, Linear, f, …, Linear: a multilayer perceptron; f stands between layers, not after the last.
 
     x: (..., sizes[0]) -> y: (..., sizes[-1])
     """

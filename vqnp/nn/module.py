@@ -89,9 +89,16 @@ class Module:
         """
         where = f"{type(self).__name__}.load_state"
         mine = self.state()
-        for what, names in (("missing", mine.keys() - arrays.keys()), ("unknown", arrays.keys() - mine.keys())):
+        for what, names in (
+            ("missing", mine.keys() - arrays.keys()),
+            ("unknown", arrays.keys() - mine.keys()),
+        ):
             if names:
-                fail(where, f"arrays must be named {', '.join(sorted(mine))}", f"{what} {', '.join(sorted(names))}")
+                fail(
+                    where,
+                    f"arrays must be named {', '.join(sorted(mine))}",
+                    f"{what} {', '.join(sorted(names))}",
+                )
         for name, old in mine.items():
             if old.dtype.kind == "f":
                 check_array(where, name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True)

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import FLOATS, Array, InputError, check_array, check_choice, check_codes, check_float, check_int, fail
+from vqnp._check import (
+    FLOATS,
+    Array,
+    InputError,
+    check_array,
+    check_choice,
+    check_codes,
+    check_float,
+    check_int,
+    fail,
+)
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.nn.module import Cache, Module, Param
@@ -89,7 +99,9 @@ class VectorQuantizer(Module):
         if np.dtype(dtype) not in FLOATS:
             fail(where, "dtype must be float32 or float64", np.dtype(dtype))
         rng = np.random.default_rng(rng)
-        self._start(draw_codebook(codebook_init, self.num_embeddings, self.embedding_dim, rng, dtype), None, rng)
+        self._start(
+            draw_codebook(codebook_init, self.num_embeddings, self.embedding_dim, rng, dtype), None, rng
+        )
 
     def _start(self, E: Array, n: Array | None, rng: np.random.Generator) -> None:
         """Take E as the codebook; n counts the vectors behind each code if it is a mean, as k-means' are."""
@@ -170,7 +182,7 @@ class VectorQuantizer(Module):
 
 
 class EMAVectorQuantizer(VectorQuantizer):
-    """z_q = e_k,  L = β⟨(z − sg e_k)²⟩; the codebook follows by EMA: N ← γN + (1−γ)n, m ← γm + (1−γ)s, E = m/Ñ.
+    """z_q = e_k,  L = β⟨(z − sg e_k)²⟩; N ← γN + (1−γ)n, m ← γm + (1−γ)s, E = m/Ñ.
 
     z: (..., D), E: (K, D) -> z_q: (..., D), L: (), k: (...,)
 

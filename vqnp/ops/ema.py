@@ -153,7 +153,9 @@ def draw(z: Array, count: int, rng: np.random.Generator) -> Array:
     return rows[rng.choice(len(rows), size=count, replace=count > len(rows))]
 
 
-def ema_restart(state: EMAState, z: Array, threshold: float, rng: np.random.Generator) -> tuple[EMAState, Array]:
+def ema_restart(
+    state: EMAState, z: Array, threshold: float, rng: np.random.Generator
+) -> tuple[EMAState, Array]:
     """For each dead j, with N̄ = ΣN/K and z a random vector of the batch: e_j = z, N_j = N̄, m_j = N̄ z.
 
     z: (..., D) -> EMAState, indices of the restarted codes: (any,)

@@ -13,7 +13,9 @@ from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.ema import draw
 
 
-def kmeans(z: Array, num_embeddings: int, rng: np.random.Generator | int, iterations: int = 10) -> tuple[Array, Array]:
+def kmeans(
+    z: Array, num_embeddings: int, rng: np.random.Generator | int, iterations: int = 10
+) -> tuple[Array, Array]:
     """μ_j = s_j / n_j over the vectors nearest to μ_j, from K vectors drawn at random.
 
     z: (..., D) -> mu: (K, D), n: (K,) int64

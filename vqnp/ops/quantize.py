@@ -25,9 +25,12 @@ def loss_weights(beta: float, beta_on: str) -> tuple[float, float]:
     "commitment": (β, 1), the paper's equation 3. "codebook": (1, β), the same with the terms
     swapped, a recurring bug. "complement": (1 − β, β). "both": (β, β).
     """
-    return {"commitment": (beta, 1.0), "codebook": (1.0, beta), "complement": (1 - beta, beta), "both": (beta, beta)}[
-        check_choice("loss_weights", "beta_on", beta_on, BETA_PLACEMENTS)
-    ]
+    return {
+        "commitment": (beta, 1.0),
+        "codebook": (1.0, beta),
+        "complement": (1 - beta, beta),
+        "both": (beta, beta),
+    }[check_choice("loss_weights", "beta_on", beta_on, BETA_PLACEMENTS)]
 
 
 def quantize_forward(
