@@ -57,8 +57,8 @@ def build_parser() -> Parser:
         command(
             "train",
             "train a VQ-VAE and write a run folder",
-            "Train an MLP VQ-VAE and write a run folder: checkpoint.npz, config.json, metrics.csv, training.png."
-            " Ctrl-C saves; --resume goes on, to the same result bit for bit.",
+            "Train an MLP VQ-VAE and write a run folder: checkpoint.npz, config.json, metrics.csv, "
+            "training.png. Ctrl-C saves; --resume goes on, to the same result bit for bit.",
         )
     )
     p = command(

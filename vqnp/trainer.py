@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
-from vqnp._images import to_float
 from vqnp.checkpoint import load_all, save
 from vqnp.evaluation import evaluate
 from vqnp.metrics import perplexity
@@ -60,11 +59,11 @@ class Trainer:
     """
 
     def __init__(self, model: VQVAE, images: Array, schedule: Schedule) -> None:
-        if len(images) == 0:
-            fail("fit", "images must hold at least one image", f"shape {images.shape}")
         self.model, self.schedule = model, schedule
-        self.x = to_float(images, model.dtype, where="fit").reshape(len(images), -1)
-        self.steps_per_epoch = math.ceil(len(images) / schedule.batch_size)
+        self.x = model.pixels(images, "fit")
+        if len(self.x) == 0:
+            fail("fit", "images must hold at least one image", f"shape {images.shape}")
+        self.steps_per_epoch = math.ceil(len(self.x) / schedule.batch_size)
         self.steps = schedule.epochs * self.steps_per_epoch
         self.step = 0
         self.history: list[dict[str, float]] = []

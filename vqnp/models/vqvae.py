@@ -173,14 +173,19 @@ class VQVAE(Module):
 
     # What a person does with it.
 
-    def latents(self, images: Array) -> Array:
-        """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, M, D)."""
-        x = to_float(images, self.dtype, where="VQVAE.encode")
+    def pixels(self, images: Array, where: str = "VQVAE.pixels") -> Array:
+        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P)."""
+        x = to_float(images, self.dtype, where=where)
         P = int(np.prod(self.image_shape))
         if x.ndim == 0 or x.shape[1:] not in (self.image_shape, (P,)):
             shape = ", ".join(map(str, self.image_shape))
-            fail("VQVAE.encode", f"images must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
-        z = _in_chunks(lambda rows: self.encoder.forward(rows)[0], x.reshape(len(x), P))
+            fail(where, f"images must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
+        return x.reshape(len(x), P)
+
+    def latents(self, images: Array) -> Array:
+        """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, M, D)."""
+        x = self.pixels(images, "VQVAE.encode")
+        z = _in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
         return z.reshape(len(x), self.num_latents, self.embedding_dim)
 
     def encode(self, images: Array) -> Array:

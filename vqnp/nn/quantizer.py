@@ -74,6 +74,7 @@ class VectorQuantizer(Module):
 
     codebook = "gradient"
     has_codebook_loss = True
+    E: Param
 
     def __init__(
         self,
@@ -105,7 +106,10 @@ class VectorQuantizer(Module):
 
     def _start(self, E: Array, n: Array | None, rng: np.random.Generator) -> None:
         """Take E as the codebook; n counts the vectors behind each code if it is a mean, as k-means' are."""
-        self.E = Param(E)
+        if hasattr(self, "E"):
+            self.E.value[...] = E  # in place: an optimizer may hold this Param already
+        else:
+            self.E = Param(E)
         self.N = np.ones(len(E), E.dtype) if n is None else n.astype(E.dtype)
 
     def params(self) -> Mapping[str, Param]:
