@@ -124,7 +124,7 @@ MODEL_OPTIONS = {
     "epsilon": (float, "EPS", "Laplace smoothing of the EMA cluster sizes (default: 1e-05)"),
 }
 SCHEDULE_OPTIONS = {
-    "epochs": (int, "N", "passes over the training images (default: 40)"),
+    "epochs": (int, "N", "passes over the training images (default: 60)"),
     "batch_size": (int, "B", "images a step (default: 32)"),
     "lr": (float, "LR", "Adam's learning rate (default: 0.001)"),
     "restart_dead_codes": (

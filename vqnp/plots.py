@@ -236,7 +236,8 @@ def _overlay(context: Array, effect: Array) -> Array:
     grey = np.repeat(1 - 0.55 * np.clip(context, 0, 1)[..., None], 3, axis=2)
     weight = np.clip(np.abs(effect) * 1.5, 0, 1)[..., None]
     red, blue = np.array([0.70, 0.09, 0.17]), np.array([0.13, 0.40, 0.67])  # the ends of RdBu
-    return grey * (1 - weight) + np.where(effect[..., None] > 0, red, blue) * weight
+    mixed = grey * (1 - weight) + np.where(effect[..., None] > 0, red, blue) * weight
+    return np.clip(mixed, 0, 1)
 
 
 def _sheet(axes: Axes, images: Array, columns: int, title: str) -> None:

@@ -34,7 +34,7 @@ class Schedule:
     of the restarts.
     """
 
-    epochs: int = 40
+    epochs: int = 60
     batch_size: int = 32
     lr: float = 1e-3
     lr_schedule: str = "cosine"

@@ -34,7 +34,7 @@ def fit(
     images: Array,
     test_images: Array | None = None,
     *,
-    epochs: int = 40,
+    epochs: int = 60,
     batch_size: int = 32,
     lr: float = 1e-3,
     lr_schedule: str = "cosine",
