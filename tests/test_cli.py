@@ -194,9 +194,9 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         (["train", "--codebook", "x"], "argument --codebook: invalid choice: 'x'"),
         (["frobnicate"], "argument COMMAND: invalid choice: 'frobnicate'"),
         ([], "the following arguments are required: COMMAND"),
-        (["evaluate", "nowhere"], "RUN: must be a run folder or a checkpoint; got nowhere, which does not exist"),
+        (["evaluate", "nowhere"], "RUN: must be a run folder or a checkpoint; got nowhere, which does not exist"),  # noqa: E501
         (["encode", "nowhere", "--out", "codes.txt"], "--out: must end in .npz; got codes.txt"),
-        (["decode", "nowhere", "c.npz", "--out", "no/i.npy"], "--out: must be in an existing folder; got no/i.npy"),
+        (["decode", "nowhere", "c.npz", "--out", "no/i.npy"], "--out: must be in an existing folder; got no/i.npy"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_mistakes_get_one_sentence(args, sentence, capsys, tmp_path, monkeypatch):
