@@ -1,4 +1,4 @@
-"""Hypothesis: the default profile for a desk, "ci" where CI is set. Both without a deadline: kernels compile."""
+"""Hypothesis profiles: "dev" for a desk, "ci" where CI is set; no deadline, as kernels compile."""
 
 import os
 

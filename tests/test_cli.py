@@ -105,6 +105,14 @@ def test_evaluate_prints_the_table_and_json(trained, capsys):
     assert figures["utilization"] == figures["perplexity"] / 8 and figures["bits_per_image"] == 9
 
 
+def test_evaluate_repeats_the_table_of_training(trained, capsys):
+    """The same held-out images and the same diagnosis, though the data were one array."""
+    main(["train", "--out", str(trained), "--resume"])
+    table = capsys.readouterr().out.splitlines()
+    main(["evaluate", str(trained)])
+    assert capsys.readouterr().out.splitlines() == table[:7]
+
+
 def test_evaluate_equals_the_definition(trained, images, capsys):
     main(["evaluate", str(trained), "--data", str(images), "--json"])
     figures = json.loads(capsys.readouterr().out)

@@ -121,16 +121,25 @@ def evaluate(args: argparse.Namespace) -> None:
     print(json.dumps(result.as_dict()) if args.json else result)
 
 
-def _evaluated(args: argparse.Namespace) -> tuple[VQVAE, ArrayStream, evaluation.Evaluation]:
-    model, trained_on = runs.open_run(args.model)
-    images = open_images(getattr(args, "data", trained_on), args.split)
-    return model, images, evaluation.evaluate(model, images, progress=True)
+def _evaluated(args: argparse.Namespace) -> tuple[VQVAE, Array | ArrayStream, evaluation.Evaluation]:
+    """The model, the images, and what it does to them.
+
+    Without --data they are those that training used, or held out, and its history is part of the diagnosis.
+    """
+    model, trained_on, history = runs.open_run(args.model)
+    images: Array | ArrayStream
+    if "data" in args:
+        images, history = open_images(args.data, args.split), []
+    else:
+        training, test = load_splits(trained_on)
+        images = (training if args.split == "train" else test).images
+    return model, images, evaluation.evaluate(model, images, history, progress=True)
 
 
 def encode(args: argparse.Namespace) -> None:
     """Images to codes, streaming."""
     out = _new_file(args, (".npz",))
-    model, trained_on = runs.open_run(args.model)
+    model, trained_on, _ = runs.open_run(args.model)
     images = open_images(getattr(args, "data", trained_on), args.split)
     encode_file(model, images, out, _bar)
     print(f"{len(images)} images, {model.bits_per_image:g} bits each, in {out}")
@@ -139,7 +148,7 @@ def encode(args: argparse.Namespace) -> None:
 def decode(args: argparse.Namespace) -> None:
     """Codes to images, streaming."""
     out = _new_file(args, (".npy", ".png"))
-    model, _ = runs.open_run(args.model)
+    model, _, _ = runs.open_run(args.model)
     codes = open_codes(model, args.codes)
     if out.suffix == ".npy":
         decode_file(model, codes, out, _bar)
@@ -162,7 +171,7 @@ def inspect(args: argparse.Namespace) -> None:
     print("\n".join(_histogram(result.counts)))
     folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
     figure = Path(getattr(args, "out", runs.Run(folder).codebook))
-    save_figure(codebook_figure(code_anatomy(model, next(images.batches(5000)))), figure)
+    save_figure(codebook_figure(code_anatomy(model, next(evaluation.batches(images, 5000)))), figure)
     print(f"{'wrote':<21}{figure}")
 
 

@@ -6,7 +6,7 @@ n: (K,) how often each code is used
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,20 +16,20 @@ from vqnp._check import Array, check_float, check_int, fail
 
 
 def perplexity(counts: Any) -> float:
-    """exp(−Σ p log p),  p = n / Σn,  0 log 0 = 0: how many codes, used alike, would be as uncertain.
+    """perplexity = exp(−Σ p log p),  p = n / Σn,  0 log 0 = 0: as uncertain as that many codes used alike.
 
     n: (K,) counts or probabilities -> a number from 1 (one code) to K (all alike)
 
     Parameters
     ----------
-    counts : array_like of numbers, shape (K,)
+    counts : array_like of integers or floats, shape (K,)
         None negative, not all zero; they are divided by their sum.
 
     Returns
     -------
     float
-        Exactly 1 where one code is used and exactly U where U codes are used equally, and never
-        outside [1, U] for U codes in use, in spite of rounding.
+        Exactly 1 where one code is used, exactly U where U codes are used equally, and never outside
+        [1, U] for U codes in use, in spite of rounding. Its bits do not depend on the codes' order.
 
     Raises
     ------
@@ -44,45 +44,56 @@ def perplexity(counts: Any) -> float:
 
     References
     ----------
-    The exponential of Shannon's entropy. van den Oord et al. publish it with their code (Sonnet),
-    as exp(−Σ p log(p + 1e-10)), which differs from this in the tenth digit.
+    The exponential of Shannon's entropy. van den Oord et al. 2017, arXiv 1711.00937, publish it with
+    their code (Sonnet), as exp(−Σ p log(p + 1e-10)), which can leave [1, K] in the tenth digit.
     """
     n = _counts("perplexity", counts)
-    used = n[n > 0]
-    if used.min() == used.max():
+    if not n.any():
+        fail("perplexity", "counts must have at least one above 0", "all zero: no code was used")
+    used = np.sort(n[n > 0])
+    if used[0] == used[-1]:
         return float(used.size)
-    p = used / used.max()  # first by the largest: the sum can neither overflow nor vanish
+    p = used / used[-1]  # first by the largest: the sum can neither overflow nor vanish
     p /= p.sum()
     p = p[p > 0]
     return float(np.clip(np.exp(-(p * np.log(p)).sum()), 1, used.size))
 
 
 def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) -> float:
-    """perplexity / K, from counts: (K,), or from a perplexity and K -> a number from 1/K to 1.
+    """utilization = perplexity / K.
+
+    n: (K,) counts, or a perplexity and K -> a number from 1/K to 1
 
     Raises
     ------
     InputError
-        A perplexity without K, or outside [1, K]; counts as in `perplexity`.
+        A perplexity without K, or outside [1, K]; counts as in `perplexity`, or not K of them.
     """
-    if np.ndim(counts_or_perplexity) == 0:
+    where = "utilization"
+    if np.isscalar(counts_or_perplexity) or np.shape(_array(where, counts_or_perplexity)) == ():
         if num_embeddings is None:
-            fail("utilization", "num_embeddings must be given with a perplexity", None)
-        return _in_range("utilization", counts_or_perplexity, num_embeddings) / num_embeddings
-    value = perplexity(counts_or_perplexity)
-    K = len(counts_or_perplexity)
+            fail(where, "num_embeddings must be given with a perplexity", None)
+        K = check_int(where, "num_embeddings", num_embeddings)
+        return _in_range(where, counts_or_perplexity, K) / K
+    K = len(_counts(where, counts_or_perplexity))
     if num_embeddings is not None and num_embeddings != K:
-        fail("utilization", f"num_embeddings must be {K}, the number of counts", num_embeddings)
-    return value / K
+        fail(where, f"num_embeddings must be {K}, the number of counts", num_embeddings)
+    return perplexity(counts_or_perplexity) / K
 
 
 def dead_codes(counts: Any) -> Array:
-    """{j : n_j = 0}; n: (K,) -> indices of the codes that are never used: (any,) int64."""
+    """dead = {j : n_j = 0}, the codes that are never used, in rising order.
+
+    n: (K,) -> indices: (any,) int64
+    """
     return np.flatnonzero(_counts("dead_codes", counts) == 0)
 
 
 def bits_per_image(num_latents: int, num_embeddings: int) -> float:
-    """M log₂ K: what M codes out of K cost without an entropy coder, in bits."""
+    """bits = M log₂ K: what M codes out of K cost without an entropy coder.
+
+    M, K: integers of at least 1 -> a number of bits
+    """
     M = check_int("bits_per_image", "num_latents", num_latents)
     return M * math.log2(check_int("bits_per_image", "num_embeddings", num_embeddings))
 
@@ -99,9 +110,10 @@ class Diagnosis:
     advice: str
 
     def __str__(self) -> str:
-        figures = f"perplexity {self.perplexity:.1f} of {self.num_embeddings} codes, "
-        text = f"{self.level}: {figures}utilization {100 * self.utilization:.1f} %: {self.sentence}"
-        return f"{text}; {self.advice}" if self.advice else text
+        K = self.num_embeddings
+        figures = f"perplexity {self.perplexity:.1f} of {K} code{'s' if K > 1 else ''}"
+        share = f"utilization {100 * self.utilization:.1f} %"
+        return f"{self.level}: {figures}, {share}: {self.sentence}. Advice: {self.advice}."
 
     def as_dict(self) -> dict[str, Any]:
         """Its fields by name."""
@@ -110,47 +122,65 @@ class Diagnosis:
 
 BANDS = (
     (0.2, "severe collapse", "a few codes dominate and most of the codebook goes unused",
-     "use a smaller codebook or train longer; restarting dead codes and a k-means start help too"),
+     "consider a smaller codebook or more training; restarting dead codes and starting codes from data help"),
     (0.5, "partial collapse", "more than half of the codebook's capacity goes unused",
-     "restart dead codes, start the codes from data, or use a smaller codebook"),
+     "restart dead codes, start the codes from data, or consider a smaller codebook"),
     (0.8, "uneven use", "the codebook is used, but some codes much more than others",
-     "nothing is wrong; longer training or restarting dead codes may even it out"),
-    (math.inf, "healthy", "excellent use of the codebook", ""),
+     "more training or restarting dead codes may even it out"),
+    (math.inf, "healthy", "excellent use of the codebook",
+     "nothing needs to change; if the reconstructions lack detail, try a larger codebook"),
 )  # fmt: skip
-"""(utilization below which the band lies, level, sentence, advice). The deck calls 12.5 % and 11.7 %
-severe and 93.8 % healthy and excellent; the borders between are ours."""
+"""(utilization below which the band lies, level, sentence, advice), the worst first. The deck calls
+12.5 % and 11.7 % severe collapse and 93.8 % healthy and excellent; the borders between are ours."""
 
-DROP = 0.7
-"""A perplexity that ended below this share of its own peak has dropped: a wobble is no collapse."""
+ONE_CODE = 1.5
+"""Below this perplexity practically one code is used, half-way from one to two: severe collapse even
+where K is so small that utilization, at least 1/K, cannot show it (ours)."""
+
+DROP, WOBBLE = 0.7, 0.5
+"""A perplexity below 70 % of its peak has dropped. If only the last epoch says so it may be a wobble,
+unless it is below 50 % (ours)."""
 
 HIGH = 0.25
-"""A peak of at least this utilization was worth losing."""
+"""A peak of at least this utilization was worth losing (ours)."""
+
+FALLING = 0.99
+"""An error below this share of the earlier one has fallen; less than 1 % is noise between epochs (ours)."""
 
 
 def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Diagnosis:
     """utilization = perplexity / K, put into words; with a history, how it came to be so.
 
-    ============  ==================
-    utilization   level
-    ============  ==================
-    below 20 %    severe collapse
-    below 50 %    partial collapse
-    below 80 %    uneven use
-    from 80 %     healthy
-    ============  ==================
+    perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
+
+    ===================================  ===================================  ================
+    what is seen                         level                                whose words
+    ===================================  ===================================  ================
+    utilization below 20 %,              severe collapse                      the deck's; the
+    or perplexity below 1.5                                                   borders are ours
+    utilization below 50 %               partial collapse                     ours
+    utilization below 80 %               uneven use                           ours
+    utilization from 80 %                healthy                              the deck's
+    dropped to less than half of K       collapse by overfitting to few       the deck's
+    while the error fell                 codes
+    dropped from a quarter of K or more  collapse during training             the deck's
+    K = 1                                no choice                            ours
+    ===================================  ===================================  ================
+
+    Without a history the level only rises with perplexity.
 
     Parameters
     ----------
     perplexity : float in [1, K]
-        Over a data set, best a test set.
+        The one to judge: over a data set, best a test set; rounding outside by 1e-9 is forgiven.
     num_embeddings : int
         K.
     history : optional
-        The training's course: a sequence of rows (mappings with "perplexity" and "mse", as `fit`
-        returns), or a mapping of those names to sequences, or a sequence of perplexities. If its
-        perplexity ended below 70 % of its own peak, and the peak was at least a quarter of K, the
-        codebook collapsed during training: by overfitting to few codes where the reconstruction
-        error still fell meanwhile.
+        The training's course: a sequence of rows (mappings with "perplexity" and perhaps "mse", as
+        `fit` returns them or csv.DictReader reads them), or a mapping of those names to sequences, or
+        a sequence of perplexities. Perplexity has dropped if it is now below 70 % of its peak: a
+        single epoch is no peak and no drop, save the first epoch as a peak and a fall by more than
+        half as a drop. The error ("mse") fell if it is now at least 1 % below what it was at the peak.
 
     Returns
     -------
@@ -163,69 +193,102 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     """
     K = check_int("diagnose", "num_embeddings", num_embeddings)
     value = _in_range("diagnose", perplexity, K)
-    course, errors = _course(history)
+    course, errors = _history(history, K)
     share = value / K
     if K == 1:
-        sentence, advice = "one code alone carries no information", "use a larger codebook"
-        return Diagnosis("degenerate", value, K, share, sentence, advice)
-    course = np.append(course, value)
-    peak = int(course.argmax())
-    if len(course) > 2 and course[peak] >= HIGH * K and value < DROP * course[peak]:
-        fell = f"perplexity fell from {course[peak]:.1f} to {value:.1f}"
-        if len(errors) > peak and len(errors) >= 2 and errors[-1] < errors[min(peak, len(errors) - 2)]:
-            sentence = f"{fell} while reconstruction still improved: the model is overfitting to few codes"
-            advice = "reduce the codebook or adjust the commitment cost"
-            return Diagnosis("collapse by overfitting to few codes", value, K, share, sentence, advice)
+        return Diagnosis(
+            "no choice", value, K, share, "one code carries no information", "use a larger codebook"
+        )
+    peak = _peak(course)
+    high = course[peak] if course.size else value
+    dropped = value < WOBBLE * high or (value < DROP * high and bool((course[-2:] < DROP * high).all()))
+    fell = f"perplexity fell from {high:.1f} to {value:.1f}"
+    if dropped and share < 0.5 and _falls(errors, peak):
+        level = "collapse by overfitting to few codes"
+        sentence = f"{fell} while the reconstruction error fell too: the model is overfitting to few codes"
+        advice = "reduce the codebook or adjust the commitment cost"
+    elif dropped and high >= HIGH * K:
+        level = "collapse during training"
         sentence = f"{fell}: some codes came to dominate while others went unused"
         advice = "restart dead codes, lower the learning rate, or adjust the commitment cost"
-        return Diagnosis("collapse during training", value, K, share, sentence, advice)
-    level, sentence, advice = next(band[1:] for band in BANDS if share < band[0])
-    if errors.size and errors[-1] < errors[0] and level == "severe collapse":
-        sentence = f"reconstruction improves although {sentence}: the model is overfitting to few codes"
-        advice = "reduce the codebook, adjust the commitment cost, or train longer"
+    else:
+        band = next(i for i, row in enumerate(BANDS) if share < row[0] or (i == 0 and value < ONE_CODE))
+        _, level, sentence, advice = BANDS[band]
+        if band == 0 and course.size > 1 and value > course[0] / DROP and value > DROP * high:
+            sentence += f", although perplexity is still rising, from {course[0]:.1f} in the first epoch"
+            advice = "more training first; if it stays so, a smaller codebook"
+        elif band == 0 and course.size and value < course[0] and _falls(errors, 0):
+            sentence += ", although the reconstruction error fell: the model is overfitting to few codes"
+            advice = "reduce the codebook or adjust the commitment cost"
     return Diagnosis(level, value, K, share, sentence, advice)
 
 
-def _course(history: Any) -> tuple[Array, Array]:
-    """The perplexities and the reconstruction errors of a history, as far as it has them."""
-    if history is None or len(history) == 0:
+def _peak(course: Array) -> int:
+    """Where the median of three neighbours is largest; the first and the last stand for themselves."""
+    if course.size < 3:
+        return int(course.argmax()) if course.size else 0
+    middle = np.median([course[:-2], course[1:-1], course[2:]], axis=0)
+    smooth = np.concatenate([course[:1], middle, course[-1:]])
+    top = int(smooth.argmax())
+    return next(i for i in (top, top - 1, top + 1) if course[i] == smooth[top])
+
+
+def _falls(errors: Array, start: int) -> bool:
+    """Whether the errors, by the median of their last three, came down since epoch `start`."""
+    if errors.size < 2:
+        return False
+    start = min(start, errors.size - 2)
+    return bool(np.median(errors[start + 1 :][-3:]) < FALLING * errors[start])
+
+
+def _history(history: Any, K: int) -> tuple[Array, Array]:
+    """The perplexities and the errors of a history, one for each epoch; no errors if it has none."""
+    if history is None:
         return np.empty(0), np.empty(0)
     try:
         if isinstance(history, Mapping):
-            columns = [history["perplexity"], history.get("mse", [])]
-        elif isinstance(history, Sequence) and isinstance(history[0], Mapping):
-            columns = [
-                [row["perplexity"] for row in history],
-                [row["mse"] for row in history if "mse" in row],
-            ]
+            columns = [list(history["perplexity"]), list(history.get("mse", []))]
         else:
-            columns = [history, []]
-        course, errors = (np.asarray(column, np.float64).reshape(len(column)) for column in columns)
+            rows = list(history)
+            if any(isinstance(row, Mapping) for row in rows):
+                columns = [[row["perplexity"] for row in rows], [row["mse"] for row in rows if "mse" in row]]
+            else:
+                columns = [rows, []]
+        course, errors = (np.array(column, np.float64).reshape(len(column)) for column in columns)
     except (KeyError, TypeError, ValueError) as error:
         needed = "rows with 'perplexity' and 'mse', or sequences of those names, or perplexities"
         fail("diagnose", f"history must be {needed}", f"{type(error).__name__}: {error}")
+    if errors.size not in (0, course.size):
+        fail("diagnose", f"history must have {course.size} values of 'mse', as of 'perplexity'", errors.size)
+    for epoch, value in enumerate(course):
+        _in_range("diagnose", value, K, f"history's perplexity in epoch {epoch + 1}")
+    for epoch, value in enumerate(errors):
+        check_float("diagnose", f"history's mse in epoch {epoch + 1}", value, "[0, inf)")
     return course, errors
 
 
 def _counts(where: str, counts: Any) -> Array:
-    n = np.asarray(counts)
+    n = _array(where, counts)
     if n.dtype.kind not in "iuf":
-        fail(where, "counts must be numbers", n.dtype)
+        fail(where, "counts must be integers or floats", n.dtype)
     if n.ndim != 1 or n.size == 0:
         fail(where, "counts must have shape (K,) with K of at least 1", f"shape {n.shape}")
-    n = n.astype(np.float64)
-    if not np.isfinite(n).all() or (n < 0).any():
-        bad = int(np.flatnonzero(~(np.isfinite(n) & (n >= 0)))[0])
-        fail(where, "counts must be finite and not negative", f"{n[bad]} at index {bad}")
-    if where == "perplexity" and not n.any():
-        fail(where, "counts must have at least one above 0", "all zero: no code was used")
-    return n
+    bad = np.flatnonzero(~(np.isfinite(n) & (n >= 0)))
+    if bad.size:
+        fail(where, "counts must be finite and not negative", f"{n[bad[0]]} at index {bad[0]}")
+    return n.astype(np.float64)
 
 
-def _in_range(where: str, perplexity: Any, num_embeddings: int) -> float:
+def _array(where: str, counts: Any) -> Array:
+    try:
+        return np.asarray(counts)
+    except ValueError:  # lists of different lengths
+        fail(where, "counts must have shape (K,)", "a nested sequence")
+
+
+def _in_range(where: str, perplexity: Any, K: int, name: str = "perplexity") -> float:
     """A perplexity within [1, K], to rounding; where it is just outside by that, the nearer end."""
-    value = check_float(where, "perplexity", perplexity, "(-inf, inf)")
-    K = check_int(where, "num_embeddings", num_embeddings)
+    value = check_float(where, name, perplexity, "(-inf, inf)")
     if not 1 - 1e-9 <= value <= K * (1 + 1e-9):
-        fail(where, f"perplexity must be in [1, {K}]", value)
+        fail(where, f"{name} must be in [1, {K}]", value)
     return min(max(value, 1.0), float(K))

@@ -75,6 +75,8 @@ class Adam:
                 check_array(
                     "Adam.load_state", name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True
                 )
+        if arrays["t"].shape != () or arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
+            fail("Adam.load_state", "t must be an integer of at least 0", arrays["t"])
         self.t = int(arrays["t"])
         for name in self.params:
             self.m[name][...] = arrays[f"m.{name}"]

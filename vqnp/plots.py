@@ -38,9 +38,11 @@ def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) ->
 
 
 def flat_images(images: Array) -> Array:
-    """Images of any shape as pictures of two axes: (n, H, W) stays; (n, P) is a square if P is one."""
+    """Images as grey pictures: (n, H, W) stays, (n, H, W, C) is averaged, (n, P) is a square if P is one."""
     if images.ndim == 3:
         return images
+    if images.ndim == 4:
+        return images.mean(axis=-1)
     P = int(np.prod(images.shape[1:]))
     side = int(np.sqrt(P))
     H = side if side * side == P else 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vqnp._check import InputError, fail
-from vqnp.checkpoint import atomic, load
+from vqnp.checkpoint import atomic, load_all
 from vqnp.models.vqvae import VQVAE
 
 
@@ -126,8 +126,8 @@ def next_folder(parent: str | Path, name: str) -> Path:
     return Path(parent) / f"{name}-{n}"
 
 
-def open_run(path: str | Path) -> tuple[VQVAE, str]:
-    """The model of a run folder or of a checkpoint, and what it was trained on ("digits" if unknown).
+def open_run(path: str | Path) -> tuple[VQVAE, str, list[dict[str, float]]]:
+    """The model of a run folder or a checkpoint, what it was trained on ("digits" if unknown), its history.
 
     Raises
     ------
@@ -141,8 +141,9 @@ def open_run(path: str | Path) -> tuple[VQVAE, str]:
     checkpoint = run.checkpoint if path.is_dir() else path
     if not checkpoint.exists():
         fail("RUN", "must be a folder that vqnp train wrote", f"{path}, which has no {checkpoint.name}")
-    model = load(checkpoint)
+    model, meta, _ = load_all(checkpoint)
+    history = meta.get("trainer", {}).get("history", [])
     try:
-        return model, str(run.read_config()["data"])
+        return model, str(run.read_config()["data"]), history
     except (InputError, OSError):
-        return model, "digits"
+        return model, "digits", history

@@ -270,7 +270,7 @@ def test_the_whole_model_and_every_parameters_gradient(config, B, seed):
 
 def test_training_steps_with_adam_agree():
     """Twenty steps of the whole model with Adam: parameters to 1e-10 of their size."""
-    r = np.random.default_rng(0)  # noqa: E501
+    r = np.random.default_rng(0)
     model = VQVAE(image_shape=(6,), num_latents=2, embedding_dim=3, num_embeddings=5, hidden=(7,), activation="tanh",  # noqa: E501
                   codebook="gradient", codebook_init="normal", dtype="float64", rng=r)  # fmt: skip
     encoder, decoder, E = torch_model(model)

@@ -6,12 +6,12 @@ x: (B, P) an image of P pixels -> z: (B, M, D), k: (B, M) M codes -> x_hat: (B, 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_int, fail
+from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, fail
 from vqnp._images import to_float
 from vqnp.metrics import bits_per_image
 from vqnp.nn.layers import ACTIVATIONS, mlp
@@ -81,11 +81,11 @@ class VQVAE(Module):
         dtype: str = "float32",
     ) -> None:
         where = "VQVAE"
-        self.image_shape = tuple(check_int(where, "image_shape's lengths", n) for n in image_shape)
+        self.image_shape = _lengths(where, "image_shape's lengths", image_shape)
         self.num_latents = check_int(where, "num_latents", num_latents)
         self.embedding_dim = check_int(where, "embedding_dim", embedding_dim)
         self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
-        hidden = tuple(check_int(where, "hidden's widths", n) for n in hidden)
+        hidden = _lengths(where, "hidden's widths", hidden)
         check_choice(where, "activation", activation, tuple(ACTIVATIONS))
         check_choice(where, "codebook", codebook, ("ema", "gradient"))
         try:
@@ -94,6 +94,25 @@ class VQVAE(Module):
             self.dtype = np.dtype(object)
         if self.dtype not in FLOATS:
             fail(where, "dtype must be 'float32' or 'float64'", repr(dtype))
+        if quantizer_options is not None and not isinstance(quantizer_options, Mapping):
+            fail(where, "quantizer_options must be a mapping", type(quantizer_options).__name__)
+        further: dict[str, Any] = dict(quantizer_options or {})
+        rng = np.random.default_rng(rng)
+        P = int(np.prod(self.image_shape))
+        sizes = (P, *hidden, self.num_latents * self.embedding_dim)
+        self.encoder = mlp(sizes, activation, rng, self.dtype)
+        self.decoder = mlp(sizes[::-1], activation, rng, self.dtype)
+        options: dict[str, Any] = {"decay": decay, "codebook_init": codebook_init}
+        options |= {"rng": rng, "dtype": self.dtype} | ({"epsilon": epsilon} if codebook == "ema" else {})
+        repeated = sorted(options.keys() & further.keys())
+        if repeated:
+            fail(where, "quantizer_options must not repeat VQVAE's own arguments", ", ".join(repeated))
+        options |= further
+        kind = EMAVectorQuantizer if codebook == "ema" else VectorQuantizer
+        try:
+            self.quantizer = kind(self.num_embeddings, self.embedding_dim, commitment_cost, **options)
+        except TypeError as error:
+            fail(where, f"quantizer_options must be keywords of {kind.__name__}", error)
         self.config: dict[str, Any] = {
             "image_shape": list(self.image_shape),
             "num_latents": self.num_latents,
@@ -102,27 +121,13 @@ class VQVAE(Module):
             "hidden": list(hidden),
             "activation": activation,
             "codebook": codebook,
-            "commitment_cost": float(commitment_cost),
-            "decay": float(decay),
-            "epsilon": float(epsilon),
+            "commitment_cost": self.quantizer.commitment_cost,
+            "decay": self.quantizer.decay,
+            "epsilon": check_float(where, "epsilon", epsilon, "[0, inf)"),
             "codebook_init": codebook_init,
-            "quantizer_options": dict(quantizer_options or {}),
+            "quantizer_options": further,
             "dtype": self.dtype.name,
         }
-        rng = np.random.default_rng(rng)
-        P = int(np.prod(self.image_shape))
-        sizes = (P, *hidden, self.num_latents * self.embedding_dim)
-        self.encoder = mlp(sizes, activation, rng, self.dtype)
-        self.decoder = mlp(sizes[::-1], activation, rng, self.dtype)
-        options: dict[str, Any] = dict(
-            self.config["quantizer_options"], decay=decay, codebook_init=codebook_init
-        )
-        options.update(rng=rng, dtype=self.dtype, **({"epsilon": epsilon} if codebook == "ema" else {}))
-        kind = EMAVectorQuantizer if codebook == "ema" else VectorQuantizer
-        try:
-            self.quantizer = kind(self.num_embeddings, self.embedding_dim, commitment_cost, **options)
-        except TypeError as error:
-            fail(where, f"quantizer_options must be keywords of {kind.__name__}", error)
 
     def parts(self) -> Mapping[str, Module]:
         return {"encoder": self.encoder, "quantizer": self.quantizer, "decoder": self.decoder}
@@ -224,6 +229,13 @@ class VQVAE(Module):
         for name, param in self.decoder.named_params():
             digest.update(name.encode() + param.value.tobytes())
         return digest.hexdigest()
+
+
+def _lengths(where: str, name: str, lengths: Any) -> tuple[int, ...]:
+    """lengths as a tuple of integers of at least 1, else raise InputError."""
+    if isinstance(lengths, str) or not isinstance(lengths, Iterable):
+        fail(where, f"{name} must be a sequence of integers", repr(lengths))
+    return tuple(check_int(where, name, n) for n in lengths)
 
 
 def _in_chunks(f: Callable[[Array], Array], rows: Array) -> Array:

@@ -40,6 +40,9 @@ class Module:
         """This module's own arrays that no gradient reaches but a checkpoint must hold, by name."""
         return {}
 
+    def check_buffers(self, where: str, arrays: Mapping[str, Array]) -> None:
+        """Raise InputError if the module's own buffers cannot have these values."""
+
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         """Take new values for the module's own buffers."""
 
@@ -104,10 +107,16 @@ class Module:
                 check_array(where, name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True)
             elif arrays[name].shape != old.shape or arrays[name].dtype != old.dtype:
                 fail(where, f"{name} must be {old.dtype} of shape {old.shape}", _form(arrays[name]))
+        buffers = [
+            (module, {name: arrays[prefix + name].copy() for name in module.buffers()})
+            for prefix, module in self.named_modules()
+        ]
+        for module, own in buffers:
+            module.check_buffers(where, own)
         for name, param in self.named_params():
             param.value[...] = arrays[name]
-        for prefix, module in self.named_modules():
-            module.set_buffers({name: arrays[prefix + name].copy() for name in module.buffers()})
+        for module, own in buffers:
+            module.set_buffers(own)
 
     def num_parameters(self) -> int:
         """How many numbers the gradient trains."""

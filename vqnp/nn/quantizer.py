@@ -13,7 +13,6 @@ import numpy as np
 from vqnp._check import (
     FLOATS,
     Array,
-    InputError,
     check_array,
     check_choice,
     check_codes,
@@ -24,7 +23,7 @@ from vqnp._check import (
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.nn.module import Cache, Module, Param
-from vqnp.ops.ema import SMOOTHINGS, EMAState, dead, draw, ema_restart, ema_start, ema_update
+from vqnp.ops.ema import SMOOTHINGS, STARTS, EMAState, dead, draw, ema_restart, ema_start, ema_update
 from vqnp.ops.kmeans import kmeans
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.ops.quantize import BETA_PLACEMENTS, quantize_backward, quantize_forward
@@ -118,6 +117,11 @@ class VectorQuantizer(Module):
     def buffers(self) -> Mapping[str, Array]:
         return {"N": self.N}
 
+    def check_buffers(self, where: str, arrays: Mapping[str, Array]) -> None:
+        for name in arrays.keys() & {"N", "t"}:
+            if (arrays[name] < 0).any():
+                fail(where, f"{name} must not be negative", arrays[name].min())
+
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         self.N = arrays["N"]
 
@@ -177,6 +181,9 @@ class VectorQuantizer(Module):
 
         This is what a trainer calls after each step of the optimizer; it changes the quantizer.
         """
+        where = f"{type(self).__name__}.update"
+        check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
+        check_float(where, "restart", restart, "[0, 1)")
         n = code_statistics(z, k, self.num_embeddings).counts
         self.N = self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype)
         j = dead(self.N, restart) if z.size else np.empty(0, np.int64)
@@ -235,7 +242,7 @@ class EMAVectorQuantizer(VectorQuantizer):
     ) -> None:
         where = type(self).__name__
         self.epsilon = check_float(where, "epsilon", epsilon, "[0, inf)")
-        self.start = start
+        self.start = check_choice(where, "start", start, STARTS)
         self.smoothing = check_choice(where, "smoothing", smoothing, SMOOTHINGS)
         self.zero_debias = bool(zero_debias)
         self.write_back = bool(write_back)
@@ -266,8 +273,6 @@ class EMAVectorQuantizer(VectorQuantizer):
         return {"E": E, "N": N, "m": m, "t": np.asarray(t, np.int64)}
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
-        if arrays["t"] < 0 or (arrays["N"] < 0).any():
-            raise InputError(f"{type(self).__name__}: N and t must not be negative")
         self.ema = EMAState(arrays["E"], arrays["N"], arrays["m"], int(arrays["t"]))
 
     @property

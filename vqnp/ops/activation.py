@@ -72,7 +72,8 @@ def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
     x = check_array("gelu_forward", "x", x)
     check_choice("gelu_forward", "approximate", approximate, ("none", "tanh"))
     if approximate == "tanh":
-        phi = (1 + np.tanh(_GELU_SCALE * (x + _GELU_CUBIC * x**3))) / 2
+        near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)  # x³ would overflow long after tanh is exactly ±1
+        phi = (1 + np.tanh(_GELU_SCALE * (near + _GELU_CUBIC * near**3))) / 2
     else:
         phi = (1 + erf(x * math.sqrt(0.5))) / 2
     return x * phi, (x, phi, approximate)
@@ -85,12 +86,14 @@ def gelu_backward(dy: Array, cache: Cache) -> Array:
     """
     x, phi, approximate = cache
     dy = check_array("gelu_backward", "dy", dy, shape=x.shape, dtype=x.dtype)
+    near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)
     if approximate == "tanh":
-        slope = 2 * phi * (1 - phi) * (_GELU_SCALE * (1 + 3 * _GELU_CUBIC * x * x))
+        slope = 2 * phi * (1 - phi) * (_GELU_SCALE * (1 + 3 * _GELU_CUBIC * near * near))
     else:
-        slope = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        slope = np.exp(-near * near / 2) / math.sqrt(2 * math.pi)
     return dy * (phi + x * slope)
 
 
 _GELU_SCALE = math.sqrt(2 / math.pi)
 _GELU_CUBIC = 0.044715  # the paper's fit of erf by tanh
+_GELU_FLAT = 40.0  # beyond it Φ is 0 or 1 and Φ' is 0 in float64: exp(−40²/2) underflows

@@ -71,6 +71,8 @@ def laplace_smoothing(N: Array, epsilon: float) -> Array:
     under a symmetric Dirichlet(ε) prior, times the total: the rule of succession.
     """
     total = N.sum()
+    if total == 0:
+        return np.zeros_like(N)  # the limit, at ε = 0 too
     smoothed: Array = (N + epsilon) / (total + len(N) * epsilon) * total
     return smoothed
 
@@ -116,7 +118,7 @@ def ema_update(
     that of the code published with the paper (Sonnet).
     """
     where = "ema_update"
-    z = check_array(where, "z", z, last=state.E.shape[1], dtype=state.E.dtype)
+    z = check_array(where, "z", z, last=state.E.shape[1], dtype=state.E.dtype, finite=True)
     check_float(where, "decay", decay, "[0, 1)")
     check_float(where, "epsilon", epsilon, "[0, inf)")
     check_choice(where, "smoothing", smoothing, SMOOTHINGS)
@@ -168,6 +170,7 @@ def ema_restart(
     Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, section 3.1: random restarts to a vector of
     the batch. The threshold relative to uniform use is ours: it does not depend on the batch size.
     """
+    z = check_array("ema_restart", "z", z, last=state.E.shape[1], dtype=state.E.dtype, finite=True)
     check_float("ema_restart", "threshold", threshold, "[0, 1)")
     j = dead(state.N, threshold) if z.size else np.empty(0, np.int64)
     if j.size == 0:

@@ -52,7 +52,7 @@ def mse_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
     dL: () -> dx_hat, dx: (..., D)
     """
     r, c = cache
-    dx_hat = r * r.dtype.type(2 * c * _scalar("mse_backward", dL))
+    dx_hat = r * r.dtype.type(2 * c * scalar_cotangent("mse_backward", dL))
     return dx_hat, -dx_hat
 
 
@@ -77,7 +77,7 @@ def bce_logits_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
     dL: () -> da, dx: (..., D)
     """
     a, x, c = cache
-    s = a.dtype.type(c * _scalar("bce_logits_backward", dL))
+    s = a.dtype.type(c * scalar_cotangent("bce_logits_backward", dL))
     return (sigmoid(a) - x) * s, -a * s
 
 
@@ -112,10 +112,10 @@ def softmax_cross_entropy_backward(dL: Array | float, cache: Cache) -> Array:
     da: Array = np.exp(log_p)
     picked = np.take_along_axis(da, k[..., None], axis=-1) - 1
     np.put_along_axis(da, k[..., None], picked, axis=-1)
-    return da * da.dtype.type(c * _scalar("softmax_cross_entropy_backward", dL))
+    return da * da.dtype.type(c * scalar_cotangent("softmax_cross_entropy_backward", dL))
 
 
-def _scalar(where: str, dL: Array | float) -> float:
+def scalar_cotangent(where: str, dL: Array | float) -> float:
     """The cotangent of a loss: one number."""
     if np.ndim(dL) != 0:
         fail(where, "dL must be one number, the gradient with respect to the loss", f"shape {np.shape(dL)}")

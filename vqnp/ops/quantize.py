@@ -12,7 +12,7 @@ import numpy as np
 from vqnp._check import Array, check_array, check_choice, check_codes, check_float, fail
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
-from vqnp.ops.loss import reduction_scale
+from vqnp.ops.loss import reduction_scale, scalar_cotangent
 
 Cache = tuple[Any, ...]
 
@@ -108,7 +108,7 @@ def quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Arr
     """
     r, k, K, commitment, codebook = cache
     dz_q = check_array("quantize_backward", "dz_q", dz_q, shape=r.shape, dtype=r.dtype)
-    dL = float(dL)
+    dL = scalar_cotangent("quantize_backward", dL)
     dz = dz_q - r.dtype.type(dL * commitment) * r
     dE = code_statistics(r, k, K).sums * (dL * codebook)
     return dz, dE.astype(r.dtype)

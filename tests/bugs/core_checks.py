@@ -1,0 +1,172 @@
+"""The checks that the museum's mutants meet: short forms of the suite's own, for one package at a time.
+
+Run on the package as it is they pass (test_bugs.py sees to it); on a mutant, the named one fails.
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from vqnp import (
+    EMAVectorQuantizer,
+    VectorQuantizer,
+    gradcheck,
+    nearest_code,
+    ops,
+    perplexity,
+    surrogate_check,
+)
+from vqnp.kernels.nearest import nearest_code_plain
+from vqnp.nn import Linear, Param
+from vqnp.ops.loss import REDUCTIONS
+from vqnp.optim import Adam
+
+R = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_surrogate(reduction):
+    """Equation 3 with every sg frozen: (z + (e − z)₀, c Σ (z₀ − e)² + β c Σ (z − e₀)²)."""
+    z, E, beta = R.standard_normal((4, 5, 3)), R.standard_normal((6, 3)), 0.3
+    c = {"mean": 1 / 60, "mean_of_sums": 1 / 20, "sum": 1.0}[reduction]
+
+    def freeze(z0, E0):
+        k = ((z0[:, :, None] - E0) ** 2).sum(-1).argmin(-1)
+        z0, e0 = z0.copy(), E0[k]
+        return lambda z, E: (z + (e0 - z0), c * ((z0 - E[k]) ** 2).sum() + beta * c * ((z - e0) ** 2).sum())
+
+    forward = partial(ops.quantize_forward, beta=beta, reduction=reduction)
+    surrogate_check(forward, ops.quantize_backward, freeze, z, E, rng=1).raise_if_failed()
+
+
+def test_tiling_a_batch():
+    z, E = R.standard_normal((4, 3)), R.standard_normal((6, 3))
+    for reduction, factor in (("mean", 1), ("mean_of_sums", 1), ("sum", 4)):
+        once = ops.quantize_forward(z, E, reduction=reduction)[1]
+        tiled = ops.quantize_forward(np.tile(z, (4, 1)), E, reduction=reduction)[1]
+        assert tiled == pytest.approx(factor * once)
+
+
+def test_smoothing_keeps_the_mass():
+    N = np.array([0.0, 1.0, 5.0])
+    assert ops.laplace_smoothing(N, 0.1).sum() == pytest.approx(6.0)
+    assert ops.laplace_smoothing(N, 0.1)[0] > 0
+
+
+def test_ema_is_its_equations():
+    z, E = R.standard_normal((20, 3)), R.standard_normal((5, 3))
+    state = ops.ema_start(E)
+    N, m = np.ones(5), E.copy()
+    for _ in range(3):
+        k = nearest_code(z, state.E)
+        state = ops.ema_update(state, z, k, 0.9, 1e-3)
+        N = 0.9 * N + 0.1 * np.array([(k == j).sum() for j in range(5)])
+        m = 0.9 * m + 0.1 * np.array([z[k == j].sum(axis=0) for j in range(5)])
+        np.testing.assert_allclose(state.N, N, rtol=1e-12)
+        np.testing.assert_allclose(state.m, m, rtol=1e-12)
+        smooth = (N + 1e-3) / (N.sum() + 5e-3) * N.sum()
+        np.testing.assert_allclose(state.E, m / smooth[:, None], rtol=1e-12)
+
+
+def test_unused_codes_stay():
+    """A code that the first batch does not use keeps its place, to ε."""
+    E = np.array([[0.0, 0.0], [5.0, 5.0]])
+    state = ops.ema_update(ops.ema_start(E), np.zeros((128, 2)), np.zeros(128, int))
+    np.testing.assert_allclose(state.E[1], E[1], rtol=1e-4)
+
+
+def test_forward_uses_the_codes_from_before():
+    vq = EMAVectorQuantizer(4, 2, codebook_init="normal", rng=0, dtype=np.float64)
+    z = R.standard_normal((9, 2))
+    z_q, _, k, _ = vq.forward(z)
+    np.testing.assert_array_equal(z_q, vq.embeddings[k])
+
+
+def test_a_kmeans_start_survives_its_updates():
+    z = np.repeat(10.0 * np.eye(3), 50, axis=0) + 0.1 * R.standard_normal((150, 3))
+    vq = EMAVectorQuantizer(3, 3, codebook_init="kmeans", rng=3, dtype=np.float64)
+    vq.start_from(z, 1)
+    before = vq.embeddings.copy()
+    for _ in range(3):
+        vq.update(z, vq.encode(z), 0)
+    np.testing.assert_allclose(vq.embeddings, before, atol=0.5)
+
+
+def test_a_restart_survives_its_updates():
+    E = np.array([[0.0, 0.0], [100.0, 100.0]])
+    state = ops.EMAState(E, np.array([50.0, 1e-3]), E * np.array([[50.0], [1e-3]]))
+    z = 0.1 * R.standard_normal((100, 2))
+    state, j = ops.ema_restart(state, z, 0.1, np.random.default_rng(0))
+    assert list(j) == [1] and state.N[1] > 1
+    place = state.E[1].copy()
+    state = ops.ema_update(state, z[:0], np.empty(0, int))
+    np.testing.assert_allclose(state.E[1], place, rtol=1e-3)
+
+
+def test_nearest():
+    for dtype in (np.float32, np.float64):
+        z = (1000 + R.standard_normal((200, 8))).astype(dtype)
+        E = (1000 + R.standard_normal((16, 8))).astype(dtype) * dtype(1.0000001)
+        E = np.concatenate([E, E])  # every code twice: the first must win
+        if dtype is np.float64:
+            E[0, 0] += 1e-9
+        distance = ((z[:, None].astype(float) - E.astype(float)) ** 2).sum(-1)
+        np.testing.assert_array_equal(nearest_code(z, E), distance.argmin(1))
+        np.testing.assert_array_equal(nearest_code(z, E), nearest_code_plain(z, E))
+    close = np.array([[1.0], [1.0 - 1e-9]])
+    assert nearest_code(np.array([[0.0]]), close)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("pair", "args"),
+    [
+        ("linear", (R.standard_normal((4, 3)), R.standard_normal((3, 3)), R.standard_normal(3))),
+        ("relu", (R.standard_normal((4, 3)),)),
+        ("gelu", (R.standard_normal((4, 3)),)),
+        ("tanh", (R.standard_normal((4, 3)),)),
+        ("sigmoid", (R.standard_normal((4, 3)),)),
+        ("mse", (R.standard_normal((4, 3)), R.standard_normal((4, 3)))),
+        ("bce_logits", (R.standard_normal((4, 3)), R.random((4, 3)))),
+        ("softmax_cross_entropy", (R.standard_normal((4, 3)), np.array([0, 2, 1, 1]))),
+    ],
+)
+def test_gradients(pair, args):
+    forward, backward = getattr(ops, f"{pair}_forward"), getattr(ops, f"{pair}_backward")
+    gradcheck(forward, backward, *args, rng=0).raise_if_failed()
+
+
+def test_gradients_accumulate():
+    layer = Linear(3, 2, 0, np.float64)
+    x, dy = R.standard_normal((4, 3)), R.standard_normal((4, 2))
+    _, cache = layer.forward(x)
+    layer.backward(dy, cache)
+    once = layer.W.grad.copy()
+    layer.backward(dy, cache)
+    np.testing.assert_allclose(layer.W.grad, 2 * once)
+
+
+def test_adam():
+    """The first step is lr · sign(g), whatever the size of g: that is what bias correction is for."""
+    param = Param(np.zeros(2))
+    param.grad[:] = [1e-3, -50.0]
+    Adam([("p", param)], 0.1).step()
+    np.testing.assert_allclose(param.value, [-0.1, 0.1], rtol=1e-4)
+
+
+def test_perplexity():
+    assert perplexity([1, 1, 1, 1]) == 4 and perplexity([7, 0]) == 1
+    counts = [10**9, 1]
+    p = np.array(counts) / sum(counts)
+    assert perplexity(counts) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-12)
+
+
+def test_state_is_complete():
+    vq, other = (EMAVectorQuantizer(4, 2, codebook_init="normal", rng=0, dtype=np.float64) for _ in range(2))
+    z = R.standard_normal((9, 2))
+    vq.update(z, vq.encode(z), 0)
+    other.load_state(vq.state())
+    for one in (vq, other):
+        one.update(z, one.encode(z), 0)
+    np.testing.assert_array_equal(vq.embeddings, other.embeddings)
+    assert set(VectorQuantizer(4, 2).state()) == {"E", "N"}

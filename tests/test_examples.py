@@ -1,0 +1,27 @@
+"""Every script in examples/ runs, and each is listed here with arguments that make it quick."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+QUICK = {
+    "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
+    "quickstart.py": ["--epochs", "1"],
+    "results.py": ["--epochs", "1", "--seeds", "1"],
+}
+
+
+def test_every_example_is_listed():
+    assert {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")} == set(QUICK)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_it_runs(name, tmp_path):
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *QUICK[name]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout and "Traceback" not in done.stderr
