@@ -96,12 +96,17 @@ def test_known_values():
 
 
 def test_the_1e10_of_public_code_is_not_in_it():
-    """exp(−Σ p log(p + 1e-10)) is below 1 for one code, and off in the tenth digit for many."""
-    counts = np.r_[np.full(500, 1.0), np.full(500, 1e-9)]
-    p = counts / counts.sum()
-    with_constant = np.exp(-(p * np.log(p + 1e-10)).sum())
-    assert abs(with_constant / oracles.perplexity(counts) - 1) > 1e-8
-    assert perplexity(counts) == pytest.approx(oracles.perplexity(counts), rel=1e-13)
+    """exp(−Σ p log(p + 1e-10)) is smaller by a factor of about 1 − U·1e-10."""
+
+    def with_constant(counts):
+        p = counts / counts.sum()
+        return np.exp(-(p * np.log(p + 1e-10)).sum())
+
+    for counts in (np.ones(1), np.ones(512), np.arange(1.0, 4001)):
+        theirs = with_constant(counts) / perplexity(counts)
+        assert theirs == pytest.approx(1 - len(counts) * 1e-10, rel=1e-12 * len(counts))
+        assert perplexity(counts) == pytest.approx(oracles.perplexity(counts), rel=1e-12)
+    assert with_constant(np.ones(1)) < 1 == perplexity(np.ones(1))
 
 
 BAD_COUNTS = {
@@ -128,7 +133,7 @@ def test_bad_counts(function, sentence):
 
 def test_no_codes_at_all():
     for function in (perplexity, utilization):
-        with pytest.raises(InputError, match="^perplexity: counts must have at least one above 0; got all zero"):
+        with pytest.raises(InputError, match="^perplexity: counts must have at least one above 0; got all"):
             function([0, 0, 0])
     assert dead_codes([0, 0, 0]).tolist() == [0, 1, 2]
     with pytest.raises(InputError, match=r"^perplexity: counts must have shape \(K,\).*; got shape \(\)$"):
@@ -171,7 +176,7 @@ def test_dead_codes():
 def test_bits_per_image():
     assert bits_per_image(16, 128) == 112 and bits_per_image(49, 1) == 0
     assert bits_per_image(3, 10) == pytest.approx(3 * math.log2(10))
-    with pytest.raises(InputError, match="^bits_per_image: num_latents must be an integer of at least 1; got 0$"):
+    with pytest.raises(InputError, match="^bits_per_image: num_latents must be an integer of at least 1"):
         bits_per_image(0, 8)
     with pytest.raises(InputError, match="^bits_per_image: num_embeddings must be an integer"):
         bits_per_image(8, 2.5)
@@ -184,9 +189,7 @@ def test_64_of_512_is_severe_collapse():
     d = diagnose(64, 512)
     assert (d.level, d.perplexity, d.num_embeddings, d.utilization) == ("severe collapse", 64.0, 512, 0.125)
     assert str(d).startswith("severe collapse: perplexity 64.0 of 512 codes, utilization 12.5 %: a few codes")
-    assert str(d) == (
-        f"severe collapse: perplexity 64.0 of 512 codes, utilization 12.5 %: {d.sentence}. Advice: {d.advice}."
-    )
+    assert str(d).endswith(f"utilization 12.5 %: {d.sentence}. Advice: {d.advice}.")
 
 
 def test_480_of_512_is_healthy():
@@ -219,7 +222,8 @@ FALLS_TO_5 = {
 def test_reconstruction_falling_while_perplexity_drops_to_5(form, K):
     d = diagnose(5, K, FALLS_TO_5[form])
     assert d.level == "collapse by overfitting to few codes"
-    assert "overfitting to few codes" in d.sentence and "to 5.0 while the reconstruction error fell" in d.sentence
+    assert d.sentence.endswith("the model is overfitting to few codes")
+    assert "to 5.0 while the reconstruction error fell" in d.sentence
     assert d.advice == "reduce the codebook or adjust the commitment cost"
     assert str(d).startswith(f"{d.level}: perplexity 5.0 of {K} codes, utilization {100 * 5 / K:.1f} %: ")
 
@@ -327,7 +331,8 @@ def test_any_history_gets_an_answer(K, shares, share, data):
 def test_the_smallest_codebooks():
     d = diagnose(1, 1, [1, 1, 1])
     assert d.utilization == 1 and d.level == "no choice"
-    assert str(d).startswith("no choice: perplexity 1.0 of 1 code, utilization 100.0 %: one code carries no inf")
+    assert str(d).startswith("no choice: perplexity 1.0 of 1 code, utilization 100.0 %: ")
+    assert d.sentence == "one code carries no information"
     assert diagnose(1, 2).level == "severe collapse" and diagnose(2, 2).level == "healthy"
     assert diagnose(1.1, 2, [2, 1.9, 1.2, 1.1]).level == "collapse during training"
 

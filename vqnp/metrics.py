@@ -45,7 +45,8 @@ def perplexity(counts: Any) -> float:
     References
     ----------
     The exponential of Shannon's entropy. van den Oord et al. 2017, arXiv 1711.00937, publish it with
-    their code (Sonnet), as exp(−Σ p log(p + 1e-10)), which can leave [1, K] in the tenth digit.
+    their code (Sonnet), as exp(−Σ p log(p + 1e-10)): smaller by a factor of about 1 − U·1e-10, and so
+    below 1 for one code.
     """
     n = _counts("perplexity", counts)
     if not n.any():
