@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 
 def perplexity(counts):
     """exp(−Σ p log p), 0 log 0 = 0."""
@@ -12,3 +14,296 @@ def perplexity(counts):
         if p > 0:
             entropy -= p * math.log(p)
     return math.exp(entropy)
+
+
+# Agreement: 1e-12 in float64, 1e-5 in float32.
+
+RTOL = {np.dtype(np.float64): 1e-12, np.dtype(np.float32): 1e-5}
+
+
+def close(ours, theirs, size=0.0, rtol=None):
+    """Raise unless ours, in its own precision, is theirs, to rtol of the largest entry or of size.
+
+    size is how large the terms of a sum were that may have cancelled.
+    """
+    ours, theirs = np.asarray(ours), np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    rtol = RTOL[ours.dtype] if rtol is None else rtol
+    scale = max(np.abs(theirs).max(initial=0.0), size)
+    worst = np.abs(ours.astype(np.float64) - theirs).max(initial=0.0)
+    assert worst <= rtol * scale + np.finfo(ours.dtype).tiny, f"off by {worst:.3g} where the largest is {scale:.3g}"
+
+
+# Linear: y_o = Σ_i x_i W_io + b_o.
+
+
+def linear(x, W, b):
+    """x: (N, I), W: (I, O), b: (O,) -> y: (N, O)."""
+    N, I, O = len(x), W.shape[0], W.shape[1]
+    y = np.zeros((N, O))
+    for n in range(N):
+        for o in range(O):
+            y[n, o] = math.fsum([float(x[n, i]) * float(W[i, o]) for i in range(I)] + [float(b[o])])
+    return y
+
+
+def linear_gradients(dy, x, W):
+    """∂y_no/∂x_ni = W_io, ∂y_no/∂W_io = x_ni, ∂y_no/∂b_o = 1, times dy_no, summed."""
+    dx, dW, db = np.zeros(x.shape), np.zeros(W.shape), np.zeros(W.shape[1])
+    for n in range(len(x)):
+        for o in range(W.shape[1]):
+            g = float(dy[n, o])
+            db[o] += g
+            for i in range(W.shape[0]):
+                dx[n, i] += g * float(W[i, o])
+                dW[i, o] += g * float(x[n, i])
+    return dx, dW, db
+
+
+# Activations: (f, f') of one number.
+
+
+def logistic(x):
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def normal_cdf(x):
+    return (1 + math.erf(x / math.sqrt(2))) / 2
+
+
+def normal_pdf(x):
+    return math.exp(-(x * x) / 2) / math.sqrt(2 * math.pi)
+
+
+def gpt2_inner(x):
+    """(u, u') of Φ(x) ≈ ½ (1 + tanh u)."""
+    c = math.sqrt(2 / math.pi)
+    return c * (x + 0.044715 * x * x * x), c * (1 + 3 * 0.044715 * x * x)
+
+
+def gelu_tanh(x):
+    return x / 2 * (1 + math.tanh(gpt2_inner(x)[0]))
+
+
+def gelu_tanh_slope(x):
+    u, du = gpt2_inner(x)
+    return (1 + math.tanh(u)) / 2 + x / 2 * (1 - math.tanh(u) ** 2) * du
+
+
+ACTIVATIONS = {
+    "relu": (lambda x: x if x > 0 else 0.0, lambda x: 1.0 if x > 0 else 0.0),
+    "tanh": (math.tanh, lambda x: 1 - math.tanh(x) ** 2),
+    "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x)),
+    "gelu": (lambda x: x * normal_cdf(x), lambda x: normal_cdf(x) + x * normal_pdf(x)),
+    "gelu_tanh": (gelu_tanh, gelu_tanh_slope),
+}
+
+
+def each(f, x):
+    """f of every entry."""
+    return np.array([f(float(v)) for v in x.reshape(-1)]).reshape(x.shape)
+
+
+# Losses: (L, gradients).
+
+
+def count(shape, reduction):
+    """What the sum over all entries is divided by."""
+    entries = 1
+    for n in shape:
+        entries *= n
+    if reduction == "sum" or entries == 0:
+        return 1
+    return entries // shape[-1] if reduction == "mean_of_sums" else entries
+
+
+def mse(x_hat, x, reduction):
+    """L, dL/dx_hat, dL/dx."""
+    size, L = count(x.shape, reduction), 0.0
+    d, flat_hat, flat = np.zeros(x.size), x_hat.reshape(-1), x.reshape(-1)
+    for i in range(x.size):
+        r = float(flat_hat[i]) - float(flat[i])
+        L += r * r / size
+        d[i] = 2 * r / size
+    return L, d.reshape(x.shape), -d.reshape(x.shape)
+
+
+def log_sigmoid(a):
+    return -math.log1p(math.exp(-a)) if a >= 0 else a - math.log1p(math.exp(a))
+
+
+def bce(a, x, reduction):
+    """−Σ [x log σ(a) + (1 − x) log(1 − σ(a))], with 1 − σ(a) = σ(−a); L, dL/da, dL/dx."""
+    size, L = count(x.shape, reduction), 0.0
+    da, dx = np.zeros(x.size), np.zeros(x.size)
+    for i, (logit, target) in enumerate(zip(a.reshape(-1), x.reshape(-1), strict=True)):
+        u, t = float(logit), float(target)
+        L -= (t * log_sigmoid(u) + (1 - t) * log_sigmoid(-u)) / size
+        da[i] = ((1 - t) * logistic(u) - t * logistic(-u)) / size
+        dx[i] = (log_sigmoid(-u) - log_sigmoid(u)) / size
+    return L, da.reshape(x.shape), dx.reshape(x.shape)
+
+
+def softmax_cross_entropy(a, k, reduction):
+    """−Σ_n log softmax(a_n)[k_n]; a: (N, K), k: (N,); L, dL/da."""
+    size, L, da = (len(a) or 1) if reduction == "mean" else 1, 0.0, np.zeros(a.shape)
+    for n in range(len(a)):
+        row = [float(v) for v in a[n]]
+        top = max(row)
+        total = math.fsum(math.exp(v - top) for v in row)
+        L -= (row[int(k[n])] - top - math.log(total)) / size
+        for j, v in enumerate(row):
+            da[n, j] = (math.exp(v - top) / total - (1 if j == k[n] else 0)) / size
+    return L, da
+
+
+# Nearest code.
+
+
+def squared_distance(z, e):
+    """Σ_d (z_d − e_d)² in float64, from d = 0, one rounding for each operation."""
+    total = 0.0
+    for a, b in zip(z, e, strict=True):
+        difference = float(a) - float(b)
+        total += difference * difference
+    return total
+
+
+def nearest(z, E):
+    """z: (N, D), E: (K, D) -> k: (N,); the first of equal distances."""
+    k = np.zeros(len(z), np.int64)
+    for n in range(len(z)):
+        best = squared_distance(z[n], E[0])
+        for j in range(1, len(E)):
+            distance = squared_distance(z[n], E[j])
+            if distance < best:
+                best, k[n] = distance, j
+    return k
+
+
+def exact_squared_distance(z, e):
+    """2^2148 Σ_d (z_d − e_d)² as an integer, with no rounding at all: every float64 is m/2^1074."""
+    total = 0
+    for a, b in zip(z, e, strict=True):
+        (p, q), (r, s) = float(a).as_integer_ratio(), float(b).as_integer_ratio()
+        total += (p * 2**1074 // q - r * 2**1074 // s) ** 2
+    return total
+
+
+def code_statistics(z, k, K):
+    """n_j, Σ z of the vectors with code j, added in their order."""
+    D = z.shape[1]
+    counts, sums = [0] * K, [[0.0] * D for _ in range(K)]
+    for n in range(len(z)):
+        counts[int(k[n])] += 1
+        for d in range(D):
+            sums[int(k[n])][d] += float(z[n, d])
+    return np.array(counts), np.array(sums).reshape(K, D)
+
+
+# The quantizer: van den Oord et al. 2017, equation 3.
+
+
+def beta_weights(beta, beta_on):
+    """(of ‖z − sg e‖², of ‖sg z − e‖²)."""
+    if beta_on == "commitment":
+        return beta, 1.0
+    if beta_on == "codebook":
+        return 1.0, beta
+    if beta_on == "complement":
+        return 1 - beta, beta
+    return beta, beta
+
+
+def quantize(z, E, beta, codebook_loss, beta_on, reduction, k=None):
+    """z_q, L, k; z: (N, D)."""
+    k = nearest(z, E) if k is None else k
+    commitment, codebook = beta_weights(beta, beta_on)
+    size, L, z_q = count(z.shape, reduction), 0.0, np.zeros(z.shape)
+    for n in range(len(z)):
+        for d in range(z.shape[1]):
+            z_q[n, d] = E[k[n], d]
+            r = float(z[n, d]) - float(E[k[n], d])
+            L += commitment * r * r / size
+            if codebook_loss:
+                L += codebook * r * r / size
+    return z_q, L, k
+
+
+def quantize_gradients(dz_q, dL, z, E, k, beta, codebook_loss, beta_on, reduction):
+    """∂/∂z of the commitment term alone, plus dz_q copied; ∂/∂E of the codebook term alone."""
+    commitment, codebook = beta_weights(beta, beta_on)
+    size, dz, dE = count(z.shape, reduction), np.zeros(z.shape), np.zeros(E.shape)
+    for n in range(len(z)):
+        j = int(k[n])
+        for d in range(z.shape[1]):
+            r = float(z[n, d]) - float(E[j, d])
+            dz[n, d] = float(dz_q[n, d]) + dL * commitment * 2 * r / size
+            if codebook_loss:
+                dE[j, d] -= dL * codebook * 2 * r / size
+    return dz, dE
+
+
+# EMA: the same paper's appendix A, and the variants of public code. A state is (E, N, m, t).
+
+
+def ema_start(E, start):
+    """E, N₀, m₀, 0."""
+    K, D = E.shape
+    e = np.array([[float(v) for v in row] for row in E]).reshape(K, D)
+    return e, np.full(K, 1.0 if start == "consistent" else 0.0), e * (0.0 if start == "zero" else 1.0), 0
+
+
+def ema_update(state, z, k, gamma, epsilon, smoothing="laplace", zero_debias=False, write_back=False):
+    """One update, code by code."""
+    E, N, m, t = state
+    K, D = E.shape
+    t += 1
+    n, s = code_statistics(z, k, K)
+    new_N, new_m, used_N, new_E = np.zeros(K), np.zeros((K, D)), np.zeros(K), E.copy()
+    correction = 1 - gamma**t if zero_debias else 1.0
+    for j in range(K):
+        new_N[j] = gamma * N[j] + (1 - gamma) * n[j]
+        for d in range(D):
+            new_m[j, d] = gamma * m[j, d] + (1 - gamma) * s[j, d]
+    total = math.fsum(new_N) / correction
+    for j in range(K):
+        used_N[j] = new_N[j] / correction
+        if smoothing == "additive":
+            used_N[j] += epsilon
+        elif smoothing == "laplace":
+            used_N[j] = (used_N[j] + epsilon) / (total + K * epsilon) * total if total > 0 else 0.0
+        for d in range(D):
+            if used_N[j] > 0:
+                new_E[j, d] = new_m[j, d] / correction / used_N[j]
+    return new_E, used_N if write_back else new_N, new_m, t
+
+
+def lloyd_step(z, mu):
+    """The mean of the vectors nearest to each centre, and how many; a centre with none stays."""
+    n, s = code_statistics(z, nearest(z, mu), len(mu))
+    new = np.array(mu, np.float64)
+    for j in range(len(mu)):
+        if n[j]:
+            new[j] = s[j] / n[j]
+    return new, n
+
+
+# Adam (Kingma & Ba 2015, algorithm 1), one number at a time, and the cosine learning rate.
+
+
+def adam(value, gradients, rates, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """value after one step for each gradient and rate; any shape."""
+    theta, m, v = [float(x) for x in value.reshape(-1)], [0.0] * value.size, [0.0] * value.size
+    for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), 1):
+        for i, g in enumerate(gradient.reshape(-1)):
+            m[i] = beta1 * m[i] + (1 - beta1) * float(g)
+            v[i] = beta2 * v[i] + (1 - beta2) * float(g) ** 2
+            m_hat, v_hat = m[i] / (1 - beta1**t), v[i] / (1 - beta2**t)
+            theta[i] -= rate * m_hat / (math.sqrt(v_hat) + epsilon)
+    return np.array(theta).reshape(value.shape)
+
+
+def cosine(step, steps, lr):
+    """Half a period of a cosine, from lr to 0."""
+    return lr / 2 + lr / 2 * math.cos(math.pi * step / steps)

@@ -190,7 +190,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     [
         (["train", "--epochs", "0"], "fit: epochs must be an integer of at least 1; got 0"),
         (["train", "--batch-size", "0"], "fit: batch_size must be an integer of at least 1; got 0"),
-        (["train", "--decay", "1"], "VQVAE: decay must be in [0, 1); got 1.0"),
+        (["train", "--decay", "1"], ": decay must be in [0, 1); got 1.0"),
         (["train", "--num-embeddings", "0"], "VQVAE: num_embeddings must be an integer of at least 1; got 0"),
         (["train", "--num-latents", "-1"], "VQVAE: num_latents must be an integer of at least 1; got -1"),
         (["train", "--embedding-dim", "0"], "VQVAE: embedding_dim must be an integer of at least 1; got 0"),

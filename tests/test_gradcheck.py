@@ -95,6 +95,13 @@ def test_arguments_of_any_size(scale):
     assert not gradcheck(log_forward, lambda dy, c: 1.0001 * log_backward(dy, c), x, rng=0)
 
 
+def test_a_small_argument_is_no_excuse():
+    """A step of 1e-17 beside an output of 1 is lost in rounding, which must not acquit a wrong gradient."""
+    x = 1e-12 * X
+    assert gradcheck(lambda x: (1 + x, None), lambda dy, c: dy, x, rng=0)
+    assert not gradcheck(lambda x: (1 + x, None), lambda dy, c: 2 * dy, x, rng=0)
+
+
 def test_an_output_that_mixes_all_of_a_large_argument():
     """exp(Σx): along a random direction its third derivative is size times its first."""
 
@@ -104,7 +111,16 @@ def test_an_output_that_mixes_all_of_a_large_argument():
     def backward(dy, cache):
         return np.full(cache[1], dy * cache[0])
 
-    assert gradcheck(forward, backward, np.zeros(100_000), rng=0)
+    for seed in range(5):
+        assert gradcheck(forward, backward, np.zeros(500_000), rng=seed)
+
+
+def test_a_forward_that_takes_arrays_only_gets_arrays():
+    def forward(x):
+        assert isinstance(x, np.ndarray)
+        return np.sin(x), (x,)
+
+    assert gradcheck(forward, sin_backward, np.asarray(0.3), rng=0)
 
 
 def test_small_values_under_a_large_output_are_not_mistaken_for_zero():
@@ -275,6 +291,15 @@ def impure(x):
 impure.calls = 0
 
 
+def one_buffer(x):
+    """The same array each time, with another content."""
+    one_buffer.y += np.sin(x)
+    return one_buffer.y, (x,)
+
+
+one_buffer.y = np.zeros_like(X)
+
+
 def overwriting(x):
     x += 1
     return np.sin(x), (x,)
@@ -329,6 +354,11 @@ def test_the_protocol_is_checked(sentence):
     with pytest.raises(GradcheckError) as error:
         gradcheck(forward, backward, X.copy(), rng=0)
     assert str(error.value) == sentence
+
+
+def test_outputs_that_share_memory_with_the_last_call_are_compared_all_the_same():
+    with pytest.raises(GradcheckError, match="^forward answers differently the second time$"):
+        gradcheck(one_buffer, sin_backward, X, rng=0)
 
 
 def test_a_forward_without_float_outputs_is_refused():

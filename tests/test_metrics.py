@@ -41,6 +41,7 @@ def test_perplexity_of_probabilities(p):
 @example([1.7e308, 1.7e308, 1.6e308])
 @example([2**62, 2**62 - 1])
 @example([1, 2**62])
+@example([1.0, 1.0, 1.0, 1.000000000000094, 1.000000000000094])
 @example([1 / 3, 1 / 3, 1 - 2 / 3])
 def test_bounds_hold_to_the_last_bit(counts):
     used = sum(n > 0 for n in counts)
@@ -213,6 +214,7 @@ FALLS_TO_5 = {
     "never high": {"perplexity": [20, 14, 11, 7, 5], "mse": FALLING_MSE},
     "two epochs": {"perplexity": [90, 5], "mse": [0.09, 0.05]},
     "before the last": {"perplexity": [90, 85], "mse": [0.09, 0.05]},
+    "a bad last error": {"perplexity": [90, 60, 25, 9, 5], "mse": [0.09, 0.05, 0.03, 0.03, 0.2]},
     "noisy errors": {"perplexity": [90, 60, 25, 9, 5], "mse": [0.09, 0.095, 0.05, 0.06, 0.05]},
 }
 
@@ -233,7 +235,7 @@ HIGH_THEN_LOW = {
     "array": np.array([450.0, 430, 200, 80, 60]),
     "rows": [{"epoch": i, "perplexity": p} for i, p in enumerate([450, 430, 200, 80, 60])],
     "columns": {"perplexity": (450, 430, 200, 80, 60)},
-    "errors that stay": {"perplexity": [450, 430, 200, 80, 60], "mse": [0.02, 0.021, 0.02, 0.0199, 0.02]},
+    "errors that stay": {"perplexity": [450, 430, 200, 80, 60], "mse": [0.02, 0.021, 0.02, 0.0199, 0.0199]},
     "errors that rise": {"perplexity": [450, 430, 200, 80, 60], "mse": [0.02, 0.021, 0.022, 0.03, 0.04]},
     "two epochs": [450, 60],
     "one epoch": [450],
@@ -269,6 +271,7 @@ NO_COLLAPSE = {
     "no epoch": (300, []),
     "a recovery": (400, [450, 60, 50, 300, 400]),
     "low throughout": (70, [80, 75, 70, 72, 70]),
+    "never high": (40, [80, 75, 40, 42, 40]),
 }
 
 
@@ -289,6 +292,11 @@ def test_slowly_fewer_codes_while_reconstruction_improves():
     d = diagnose(50, 512, {"perplexity": [60, 55, 52, 50], "mse": [0.07, 0.05, 0.04, 0.03]})
     assert d.level == "severe collapse" and "overfitting to few codes" in d.sentence
     assert d.advice == "reduce the codebook or adjust the commitment cost"
+
+
+def test_few_codes_from_the_start_are_the_decks_severe_collapse():
+    d = diagnose(52, 512, {"perplexity": [50, 52, 51, 52], "mse": [0.07, 0.05, 0.04, 0.03]})
+    assert d == diagnose(52, 512) and "smaller codebook or more training" in d.advice
 
 
 # --- the diagnosis: laws and bad input ---

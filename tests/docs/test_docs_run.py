@@ -1,4 +1,4 @@
-"""Prose is true: every block of Python in README.md and docs/ runs, every link leads somewhere, every command parses.
+"""Prose is true: the Python of README.md and docs/ runs, links lead somewhere, commands parse.
 
 A page's ```python blocks run in order, in one namespace, in an empty folder; a failure's traceback
 points to the line of the page. A block that cannot run is marked ```python no-run: and a reason.
@@ -78,7 +78,7 @@ def python_blocks(page: Path) -> list[Block]:
     return found
 
 
-def run(page: Path, folder: Path) -> int:
+def run(page: Path) -> int:
     """Run a page's blocks; how many there were."""
     namespace = {"__name__": "__main__"}
     found = python_blocks(page)
@@ -139,8 +139,13 @@ def broken(page: Path) -> list[str]:
 
 
 def commands(page: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line, arguments) of every call of vqnp in a page's shell blocks."""
-    for block in blocks(page.read_text(encoding="utf-8")):
+    """(line, arguments) of every call of vqnp in a page's shell blocks, and in its `code`."""
+    text = page.read_text(encoding="utf-8")
+    for number, line in enumerate(prose(text).splitlines(), 1):
+        for code in re.findall(r"`(vqnp (?:train|evaluate|encode|decode|inspect)\b[^`\[]*)`", line):
+            if not re.fullmatch(r"vqnp \w+", code):  # the command's name alone
+                yield from ((number, call) for call in calls(code))
+    for block in blocks(text):
         if block.language not in SHELLS:
             continue
         text = block.text.replace("\\\n", "  ")
@@ -215,7 +220,7 @@ def exists(dotted: str) -> bool:
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_python_block_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    count = run(page, tmp_path)
+    count = run(page)
     assert count or page not in MATH, "a page of mathematics must check itself"
 
 
@@ -268,6 +273,13 @@ def test_the_architecture_has_every_module():
     assert not absent
 
 
+def test_the_architecture_quotes_the_import_contract():
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    quoted = [block for block in blocks(text) if block.language == "ini"]
+    assert len(quoted) == 1
+    assert f"\n{quoted[0].text}\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+
+
 # The test's own tools, on pages that are wrong.
 
 
@@ -283,10 +295,10 @@ def page(tmp_path):
     return write
 
 
-def test_a_failing_block_names_the_page_and_its_line(page, tmp_path):
+def test_a_failing_block_names_the_page_and_its_line(page):
     path = page("# A page\n\n```python\na = 1\n```\n\ntext\n\n```python\nb = 2\nassert a == b\n```\n")
     with pytest.raises(AssertionError) as failure:
-        run(path, tmp_path)
+        run(path)
     assert failure.traceback[-1].path == path and failure.traceback[-1].lineno + 1 == 11
 
 
@@ -310,8 +322,10 @@ def test_commands_are_found_in_any_dress(page):
         "```console\n$ python3 -m venv .venv && .venv/bin/vqnp train --epochs 3\nvqnp printed this\n"
         "$ A=1 python -m vqnp inspect runs/a > out.txt  # a remark\n```\n"
         "```bash\nvqnp encode runs/a \\\n  --out 'a b.npz' | cat\n```\n```text\nvqnp nothing\n```\n"
+        "`vqnp train` and `vqnp decode a b`\n"
     )
     assert list(commands(path)) == [
+        (13, ["decode", "a", "b"]),
         (2, ["train", "--epochs", "3"]),
         (4, ["inspect", "runs/a"]),
         (7, ["encode", "runs/a", "--out", "a b.npz"]),

@@ -1,0 +1,126 @@
+"""Activations against math's functions one number at a time, against differences, and at their ends."""
+
+from functools import partial
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import dtypes, lay_out, layouts, seeds, shapes
+
+from vqnp import InputError, gradcheck, ops
+
+OPS = {
+    "relu": (ops.relu_forward, ops.relu_backward),
+    "tanh": (ops.tanh_forward, ops.tanh_backward),
+    "sigmoid": (ops.sigmoid_forward, ops.sigmoid_backward),
+    "gelu": (ops.gelu_forward, ops.gelu_backward),
+    "gelu_tanh": (partial(ops.gelu_forward, approximate="tanh"), ops.gelu_backward),
+}
+each_op = pytest.mark.parametrize("name", OPS)
+
+
+@each_op
+@given(seed=seeds, dtype=dtypes, shape=shapes, scale=st.sampled_from([1e-6, 1e-2, 1.0, 10.0]), layout=layouts)
+@settings(max_examples=40)
+def test_it_is_the_oracle(name, seed, dtype, shape, scale, layout):
+    """To rtol of the slope, which is about 1: where f or f' is a small difference, the error is absolute."""
+    r = np.random.default_rng(seed)
+    x, dy = ((s * r.standard_normal(shape)).astype(dtype) for s in (scale, 1.0))
+    x, dy = lay_out(x, layout), lay_out(dy, layout)
+    before = x.tobytes(), dy.tobytes()
+    forward, backward = OPS[name]
+    f, slope = oracles.ACTIVATIONS[name]
+    y, cache = forward(x)
+    dx = backward(dy, cache)
+    assert y.dtype == dx.dtype == dtype
+    oracles.close(y, oracles.each(f, x))
+    oracles.close(dx, dy.astype(np.float64) * oracles.each(slope, x), np.abs(dy).max(initial=0))
+    assert (x.tobytes(), dy.tobytes()) == before
+
+
+@each_op
+@given(seed=seeds, shape=shapes, scale=st.sampled_from([0.1, 1.0, 3.0]))
+@settings(max_examples=30)
+def test_gradcheck(name, seed, shape, scale):
+    r = np.random.default_rng(seed)
+    x = scale * r.standard_normal(shape)
+    if name == "relu":  # away from the kink by more than any difference reaches
+        x = x + 0.01 * np.sign(x)
+    gradcheck(*OPS[name], x, rng=r).raise_if_failed()
+
+
+@each_op
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_far_out_it_is_flat_and_nothing_overflows(name, dtype):
+    """Values and slopes at ±1e30 are the limits; warnings are errors here."""
+    far = np.array([-1e30, -1e20, -1e5, -60, 60, 1e5, 1e20, 1e30], dtype)
+    y, cache = OPS[name][0](far)
+    dx = OPS[name][1](np.ones_like(far), cache)
+    rises = name in ("relu", "gelu", "gelu_tanh")
+    low = -1 if name == "tanh" else 0
+    np.testing.assert_allclose(y[:4], low, atol=1e-25)
+    np.testing.assert_array_equal(y[4:], far[4:] if rises else 1)
+    np.testing.assert_allclose(dx[:4], 0, atol=1e-25)
+    np.testing.assert_array_equal(dx[4:], 1 if rises else 0)
+
+
+@each_op
+def test_nan_stays_nan(name):
+    y, cache = OPS[name][0](np.array([np.nan, 1.0]))
+    assert np.isnan(y[0]) and np.isfinite(y[1])
+
+
+@given(seeds, dtypes)
+def test_laws(seed, dtype):
+    x = (3 * np.random.default_rng(seed).standard_normal(20)).astype(dtype)
+    relu, gelu = ops.relu_forward(x)[0], ops.gelu_forward(x)[0]
+    np.testing.assert_array_equal(ops.relu_forward(relu)[0], relu)
+    np.testing.assert_array_equal(relu - ops.relu_forward(-x)[0], x)
+    np.testing.assert_array_equal(ops.tanh_forward(-x)[0], -ops.tanh_forward(x)[0])
+    oracles.close(ops.sigmoid_forward(x)[0] + ops.sigmoid_forward(-x)[0], np.ones(20))
+    oracles.close(ops.sigmoid_forward(x)[0], (1 + np.tanh(x.astype(np.float64) / 2)) / 2)
+    oracles.close(gelu - ops.gelu_forward(-x)[0], x)  # Φ(x) + Φ(−x) = 1
+    assert np.abs(gelu - ops.gelu_forward(x, "tanh")[0]).max() < 5e-4  # the paper's approximation
+
+
+def test_at_the_kink_the_slope_is_taken_as_0():
+    x = np.array([-0.0, 0.0, np.nextafter(0, 1)])
+    y, cache = ops.relu_forward(x)
+    np.testing.assert_array_equal(ops.relu_backward(np.ones(3), cache), [0, 0, 1])
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu"])
+@pytest.mark.parametrize(
+    ("x", "came"),
+    [(np.zeros(2, int), "must be float32 or float64; got int64"),
+     ([1.0], "must be a NumPy array of float32 or float64; got list")],
+)  # fmt: skip
+def test_bad_input_is_refused(name, x, came):
+    forward, backward = OPS[name]
+    with pytest.raises(InputError) as error:
+        forward(x)
+    assert str(error.value) == f"{name}_forward: x {came}"
+    with pytest.raises(InputError) as error:
+        backward(x, forward(np.zeros(1))[1])
+    assert str(error.value) == f"{name}_backward: dy {came}"
+
+
+@each_op
+def test_a_cotangent_of_another_shape_or_dtype_is_refused(name):
+    cache = OPS[name][0](np.zeros((2, 3)))[1]
+    where = f"{name.removesuffix('_tanh')}_backward"
+    with pytest.raises(InputError) as error:
+        OPS[name][1](np.zeros(3), cache)
+    assert str(error.value) == f"{where}: dy must have shape (2, 3); got shape (3,)"
+    with pytest.raises(InputError) as error:
+        OPS[name][1](np.zeros((2, 3), np.float32), cache)
+    assert str(error.value) == f"{where}: dy must be float64, like the other arrays; got float32"
+
+
+@pytest.mark.parametrize("value", ["exact", None, True])
+def test_gelus_two_forms(value):
+    with pytest.raises(InputError) as error:
+        ops.gelu_forward(np.zeros(1), value)
+    assert str(error.value) == f"gelu_forward: approximate must be one of 'none', 'tanh'; got {value!r}"

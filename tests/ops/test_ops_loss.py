@@ -1,0 +1,219 @@
+"""Losses against their definitions, against differences, under every reduction, and at extreme logits."""
+
+from functools import partial
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import dtypes, lay_out, layouts, seeds, shapes
+
+from vqnp import InputError, gradcheck, ops
+from vqnp.ops.loss import REDUCTIONS, reduction_scale
+
+PAIRS = {
+    "mse": (ops.mse_forward, ops.mse_backward, oracles.mse),
+    "bce_logits": (ops.bce_logits_forward, ops.bce_logits_backward, oracles.bce),
+}
+both = pytest.mark.parametrize("name", PAIRS)
+scalars = st.floats(-3, 3)
+reduced = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+@both
+@reduced
+@given(seed=seeds, dtype=dtypes, shape=shapes, layout=layouts, dL=scalars)
+@settings(max_examples=40)
+def test_two_arrays_against_the_oracle(name, reduction, seed, dtype, shape, layout, dL):
+    r = np.random.default_rng(seed)
+    a, x = (3 * r.standard_normal(shape)).astype(dtype), r.random(shape).astype(dtype)
+    a, x = lay_out(a, layout), lay_out(x, layout)
+    before = a.tobytes(), x.tobytes()
+    forward, backward, oracle = PAIRS[name]
+    L, cache = forward(a, x, reduction)
+    gradients = backward(dL, cache)
+    their_L, *theirs = oracle(a, x, reduction)
+    assert L.shape == () and L.dtype == dtype
+    oracles.close(L, their_L)
+    for ours, their in zip(gradients, theirs, strict=True):
+        assert ours.dtype == dtype
+        oracles.close(ours, dL * their, abs(dL) * max(1, np.abs(a).max(initial=0)))
+    assert (a.tobytes(), x.tobytes()) == before
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@given(seed=seeds, dtype=dtypes, N=st.integers(0, 6), K=st.integers(1, 6), layout=layouts, dL=scalars)
+@settings(max_examples=40)
+def test_softmax_cross_entropy_against_the_oracle(reduction, seed, dtype, N, K, layout, dL):
+    r = np.random.default_rng(seed)
+    a, k = lay_out((3 * r.standard_normal((N, K))).astype(dtype), layout), r.integers(0, K, N)
+    before = a.tobytes()
+    L, cache = ops.softmax_cross_entropy_forward(a, k, reduction)
+    da = ops.softmax_cross_entropy_backward(dL, cache)
+    their_L, theirs = oracles.softmax_cross_entropy(a, k, reduction)
+    assert L.shape == () and L.dtype == da.dtype == dtype
+    oracles.close(L, their_L, np.abs(a).max(initial=0))
+    oracles.close(da, dL * theirs, abs(dL))
+    assert a.tobytes() == before
+    folded = ops.softmax_cross_entropy_forward(a.reshape(N, 1, K), k[:, None], reduction)[0]
+    oracles.close(folded, their_L, np.abs(a).max(initial=0))
+
+
+@both
+@reduced
+@given(seed=seeds, shape=shapes)
+@settings(max_examples=20)
+def test_gradcheck(name, reduction, seed, shape):
+    r = np.random.default_rng(seed)
+    forward, backward, _ = PAIRS[name]
+    a, x = r.standard_normal(shape), r.random(shape)
+    gradcheck(partial(forward, reduction=reduction), backward, a, x, rng=r).raise_if_failed()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@given(seed=seeds, N=st.integers(1, 5), K=st.integers(1, 5))
+@settings(max_examples=20)
+def test_gradcheck_of_softmax_cross_entropy(reduction, seed, N, K):
+    r = np.random.default_rng(seed)
+    forward = partial(ops.softmax_cross_entropy_forward, reduction=reduction)
+    args = r.standard_normal((N, K)), r.integers(0, K, N)
+    gradcheck(forward, ops.softmax_cross_entropy_backward, *args, rng=r).raise_if_failed()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [100, 1e4, 1e30])
+def test_extreme_logits_neither_overflow_nor_vanish(dtype, size):
+    """Warnings are errors: no overflow, no log of 0; a certain mistake costs its logit, a certain truth 0."""
+    a, x = np.array([size, -size, size, -size], dtype), np.array([1, 0, 0, 1], dtype)
+    L, cache = ops.bce_logits_forward(a, x, "sum")
+    np.testing.assert_allclose(L, 2 * size, rtol=1e-6)
+    np.testing.assert_allclose(ops.bce_logits_backward(1.0, cache)[0], [0, 0, 1, -1], atol=1e-40)
+    a = np.array([[size, -size, 0], [size, -size, 0]], dtype)
+    L, cache = ops.softmax_cross_entropy_forward(a, np.array([0, 1]), "sum")
+    np.testing.assert_allclose(L, 2 * size, rtol=1e-6)
+    da = ops.softmax_cross_entropy_backward(1.0, cache)
+    np.testing.assert_allclose(da, [[0, 0, 0], [1, -1, 0]], atol=1e-40)
+
+
+@given(seeds, st.integers(1, 5), st.integers(1, 5), st.floats(-1e6, 1e6))
+@settings(max_examples=50)
+def test_softmax_laws(seed, N, K, shift):
+    r = np.random.default_rng(seed)
+    a, k = r.standard_normal((N, K)), r.integers(0, K, N)
+    L, cache = ops.softmax_cross_entropy_forward(a, k)
+    moved, moved_cache = ops.softmax_cross_entropy_forward(a + shift, k)
+    oracles.close(moved, L, size=1 + abs(shift))
+    da, moved_da = (ops.softmax_cross_entropy_backward(1.0, c) for c in (cache, moved_cache))
+    oracles.close(moved_da, da, size=1 + abs(shift))
+    np.testing.assert_allclose(da.sum(axis=-1), 0, atol=1e-14)  # probabilities sum to 1
+    even = ops.softmax_cross_entropy_forward(np.zeros((N, K)), k)[0]
+    np.testing.assert_allclose(even, np.log(K), rtol=1e-14, atol=1e-15)
+
+
+@given(seeds, st.integers(1, 6))
+def test_two_classes_are_a_binary_cross_entropy(seed, N):
+    r = np.random.default_rng(seed)
+    a, k = 5 * r.standard_normal(N), r.integers(0, 2, N)
+    pair = np.stack([np.zeros(N), a], axis=-1)
+    oracles.close(ops.softmax_cross_entropy_forward(pair, k)[0], ops.bce_logits_forward(a, k * 1.0)[0], 5.0)
+
+
+@given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple))
+@settings(max_examples=50)
+def test_reductions_are_consistent(seed, shape):
+    """Four copies of a batch: means stay, "sum" is four times as large; sums over D are D times the means."""
+    r = np.random.default_rng(seed)
+    a, x = r.standard_normal(shape), r.random(shape)
+    for forward, _, _ in PAIRS.values():
+        once = {reduction: float(forward(a, x, reduction)[0]) for reduction in REDUCTIONS}
+        four = {reduction: float(forward(*(np.stack([b] * 4) for b in (a, x)), reduction)[0])
+                for reduction in REDUCTIONS}  # fmt: skip
+        np.testing.assert_allclose(four["mean"], once["mean"], rtol=1e-13)
+        np.testing.assert_allclose(four["mean_of_sums"], once["mean_of_sums"], rtol=1e-13)
+        np.testing.assert_allclose(four["sum"], 4 * once["sum"], rtol=1e-13)
+        np.testing.assert_allclose(once["mean_of_sums"], shape[-1] * once["mean"], rtol=1e-13)
+        np.testing.assert_allclose(once["sum"], a.size * once["mean"], rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_no_entries_no_loss(dtype):
+    for shape in ((0,), (0, 3), (2, 0), (2, 0, 3)):
+        for reduction in REDUCTIONS:
+            for forward, backward, _ in PAIRS.values():
+                L, cache = forward(np.zeros(shape, dtype), np.zeros(shape, dtype), reduction)
+                assert L == 0 and L.dtype == dtype
+                assert [g.shape for g in backward(1.0, cache)] == [shape] * 2
+    L, cache = ops.softmax_cross_entropy_forward(np.zeros((0, 3), dtype), np.zeros(0, int))
+    assert L == 0 and ops.softmax_cross_entropy_backward(1.0, cache).shape == (0, 3)
+
+
+def test_mse_facts(rng):
+    x = rng.standard_normal((3, 4))
+    assert ops.mse_forward(x, x)[0] == 0
+    assert ops.mse_forward(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]), "mean")[0] == 2.5
+    assert ops.mse_forward(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]), "mean_of_sums")[0] == 5
+
+
+def test_the_scale_of_a_scalar():
+    assert [reduction_scale("here", r, ()) for r in REDUCTIONS] == [1, 1, 1]
+    with pytest.raises(InputError) as error:
+        reduction_scale("here", "none", (2,))
+    assert str(error.value) == "here: reduction must be one of 'mean', 'mean_of_sums', 'sum'; got 'none'"
+
+
+A, F32 = np.zeros((2, 3)), np.zeros((2, 3), np.float32)
+K = np.zeros(2, int)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: ops.mse_forward(A, F32), "mse_forward: x must be float64, like the other arrays; got float32"),  # noqa: E501
+        (lambda: ops.mse_forward(A, A[:1]), "mse_forward: x must have shape (2, 3); got shape (1, 3)"),
+        (lambda: ops.mse_forward(3.0, A), "mse_forward: x_hat must be a NumPy array of float32 or float64; got float"),  # noqa: E501
+        (lambda: ops.mse_forward(A, A, "average"), "mse_forward: reduction must be one of 'mean', 'mean_of_sums', 'sum'; got 'average'"),  # noqa: E501
+        (lambda: ops.bce_logits_forward(A, F32), "bce_logits_forward: x must be float64, like the other arrays; got float32"),  # noqa: E501
+        (lambda: ops.bce_logits_forward(A, A[0]), "bce_logits_forward: x must have shape (2, 3); got shape (3,)"),  # noqa: E501
+        (lambda: ops.bce_logits_forward(A > 0, A), "bce_logits_forward: a must be float32 or float64; got bool"),  # noqa: E501
+        (lambda: ops.bce_logits_forward(A, A, None), "bce_logits_forward: reduction must be one of 'mean', 'mean_of_sums', 'sum'; got None"),  # noqa: E501
+        (lambda: ops.softmax_cross_entropy_forward(A, K + 3), "softmax_cross_entropy_forward: codes must be in [0, 3); got 3 at index 0"),  # noqa: E501
+        (lambda: ops.softmax_cross_entropy_forward(A, K + 0.5), "softmax_cross_entropy_forward: codes must be integers; got float64"),  # noqa: E501
+        (lambda: ops.softmax_cross_entropy_forward(A, K[:1]), "softmax_cross_entropy_forward: k must have shape (2,); got shape (1,)"),  # noqa: E501
+        (lambda: ops.softmax_cross_entropy_forward(A[:, :0], K), "softmax_cross_entropy_forward: a must have at least one class on its last axis; got shape (2, 0)"),  # noqa: E501
+        (lambda: ops.softmax_cross_entropy_forward(np.array(1.0), K), "softmax_cross_entropy_forward: a must have at least one class on its last axis; got shape ()"),  # noqa: E501
+        (lambda: ops.softmax_cross_entropy_forward(A, K, "mean_of_sums"), "softmax_cross_entropy_forward: reduction must be one of 'mean', 'sum'; got 'mean_of_sums'"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused(call, sentence):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("dL", "came"),
+    [
+        (np.ones(2), "must be one number, the gradient with respect to the loss; got shape (2,)"),
+        (np.nan, "must be in [-inf, inf]; got nan"),
+        ("1", "must be a number in [-inf, inf]; got '1'"),
+        (None, "must be a number in [-inf, inf]; got None"),
+    ],
+)
+def test_the_cotangent_of_a_loss_is_one_number(dL, came):
+    calls = {
+        "mse_backward": (ops.mse_backward, ops.mse_forward(A, A)[1]),
+        "bce_logits_backward": (ops.bce_logits_backward, ops.bce_logits_forward(A, A)[1]),
+        "softmax_cross_entropy_backward": (
+            ops.softmax_cross_entropy_backward,
+            ops.softmax_cross_entropy_forward(A, K)[1],
+        ),
+        "quantize_backward": (
+            lambda dL, cache: ops.quantize_backward(A, dL, cache),
+            ops.quantize_forward(A, A)[3],
+        ),
+    }
+    for where, (backward, cache) in calls.items():
+        with pytest.raises(InputError) as error:
+            backward(dL, cache)
+        assert str(error.value) == f"{where}: dL {came}"

@@ -1,0 +1,167 @@
+"""Adam against its algorithm one number at a time; the cosine; what a checkpoint takes along."""
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import dtypes, seeds
+
+from vqnp import InputError
+from vqnp.nn import Linear, Param
+from vqnp.optim import Adam, cosine
+
+rates = st.floats(1e-5, 1.0)
+shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
+
+
+@given(seeds, dtypes, shapes, rates, st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([0.0, 0.9, 0.999]))
+@settings(max_examples=60)
+def test_twelve_steps_are_the_oracles(seed, dtype, shape, lr, beta1, beta2):
+    r = np.random.default_rng(seed)
+    value = r.standard_normal(shape).astype(dtype)
+    param = Param(value.copy())
+    optimizer = Adam([("p", param)], lr, beta1, beta2, 1e-6)
+    gradients = [r.standard_normal(param.value.shape).astype(dtype) for _ in range(12)]
+    factors = r.random(12)
+    for gradient, factor in zip(gradients, factors, strict=True):
+        param.grad[...] = gradient
+        optimizer.step(lr * factor)
+        np.testing.assert_array_equal(param.grad, gradient)
+    theirs = oracles.adam(value.reshape(param.value.shape), gradients, lr * factors, beta1, beta2, 1e-6)
+    assert param.value.dtype == dtype and optimizer.t == 12
+    oracles.close(param.value, theirs, size=1 + lr)
+
+
+@given(seeds, st.floats(1e-4, 1e3))
+def test_the_first_step_is_the_learning_rate_whatever_the_gradients_size(seed, size):
+    r = np.random.default_rng(seed)
+    gradient = size * (0.1 + r.random(5)) * r.choice([-1, 1], 5)
+    param = Param(np.zeros(5))
+    param.grad[...] = gradient
+    Adam([("p", param)], 0.01).step()
+    np.testing.assert_allclose(param.value, -0.01 * np.sign(gradient), rtol=2e-3)
+
+
+def test_the_default_rate_is_lr_and_no_gradient_moves_nothing(rng):
+    a, b, still = Param(np.ones(3)), Param(np.ones(3)), Param(np.ones(3))
+    a.grad[...] = b.grad[...] = [1.0, -2.0, 3.0]
+    Adam([("a", a), ("still", still)], 0.1).step()
+    Adam([("b", b)], 5.0).step(0.1)
+    np.testing.assert_array_equal(a.value, b.value)
+    np.testing.assert_array_equal(still.value, 1)
+
+
+def test_it_finds_the_minimum_of_a_parabola():
+    param = Param(np.array([5.0, -3.0]))
+    optimizer = Adam([("p", param)], 0.1)
+    for step in range(500):
+        param.grad[...] = 2 * (param.value - [1.0, 2.0])
+        optimizer.step(cosine(step, 500, 0.1))
+    np.testing.assert_allclose(param.value, [1, 2], atol=1e-3)
+
+
+def test_parameters_move_in_place_and_independently(rng):
+    layer, alone = Linear(3, 4, 0, np.float64), Linear(3, 4, 0, np.float64)
+    W, b = layer.W.value, layer.b.value
+    for module, names in ((layer, ["W", "b"]), (alone, ["W"])):
+        for name, p in module.named_params():
+            p.grad[...] = np.random.default_rng(len(name)).standard_normal(p.value.shape)
+        Adam([(n, p) for n, p in module.named_params() if n in names]).step()
+    assert layer.W.value is W and layer.b.value is b
+    np.testing.assert_array_equal(layer.W.value, alone.W.value)
+    assert layer.b.value.all() and not alone.b.value.any()
+
+
+def test_forget_sets_rows_of_one_parameter_back(rng):
+    E, W = Param(rng.standard_normal((5, 3))), Param(rng.standard_normal((5, 3)))
+    optimizer = Adam([("E", E), ("W", W)])
+    E.grad[...] = W.grad[...] = rng.standard_normal((5, 3))
+    optimizer.step()
+    before = {name: a.copy() for name, a in optimizer.state().items()}
+    optimizer.forget("E", np.array([1, 4]))
+    for which in ("m", "v"):
+        assert not optimizer.state()[f"{which}.E"][[1, 4]].any()
+        np.testing.assert_array_equal(optimizer.state()[f"{which}.E"][[0, 2, 3]], before[f"{which}.E"][[0, 2, 3]])
+        np.testing.assert_array_equal(optimizer.state()[f"{which}.W"], before[f"{which}.W"])
+    optimizer.forget("E", np.empty(0, np.int64))
+    E.grad[...] = 0
+    kept = E.value.copy()
+    optimizer.step()
+    np.testing.assert_array_equal(E.value[[1, 4]], kept[[1, 4]])  # no momentum is left
+    assert (E.value[[0, 2, 3]] != kept[[0, 2, 3]]).all()
+
+
+def test_a_resumed_optimizer_takes_the_same_steps_bit_for_bit(rng):
+    def run(param, optimizer, steps):
+        for t in steps:
+            param.grad[...] = np.random.default_rng(t).standard_normal(4)
+            optimizer.step()
+
+    whole, first = Param(np.ones(4, np.float32)), Param(np.ones(4, np.float32))
+    run(whole, Adam([("p", whole)]), range(9))
+    optimizer = Adam([("p", first)])
+    run(first, optimizer, range(4))
+    saved = {name: a.copy() for name, a in optimizer.state().items()}
+    assert saved["t"] == 4 and saved["t"].dtype == np.int64
+    second = Param(first.value.copy())
+    resumed = Adam([("p", second)])
+    resumed.load_state(saved)
+    for a in saved.values():
+        a[...] = 1  # not shared
+    run(second, resumed, range(4, 9))
+    assert second.value.tobytes() == whole.value.tobytes()
+
+
+def test_load_state_refuses_what_does_not_fit_and_changes_nothing(rng):
+    param = Param(np.ones((2, 3)))
+    optimizer = Adam([("p", param)])
+    param.grad[...] = 1
+    optimizer.step()
+    before = {name: a.copy() for name, a in optimizer.state().items()}
+    good = {"t": np.array(9), "m.p": np.zeros((2, 3)), "v.p": np.zeros((2, 3))}
+    nan = np.zeros((2, 3))
+    nan[1, 2] = np.nan
+    for arrays, sentence in [
+        ({}, "arrays must have the names of state(); got none"),
+        ({"t": np.array(9), "m.p": nan}, "arrays must have the names of state(); got m.p, t"),
+        (good | {"m.q": nan}, "arrays must have the names of state(); got m.p, m.q, t, v.p"),
+        (good | {"v.p": np.zeros((3, 2))}, "v.p must have shape (2, 3); got shape (3, 2)"),
+        (good | {"v.p": nan}, "v.p must be finite; got nan at index (1, 2)"),
+        (good | {"m.p": nan.astype(np.float32)}, "m.p must be float64, like the other arrays; got float32"),
+        (good | {"t": np.array(-1)}, "t must be an integer of at least 0; got -1"),
+        (good | {"t": np.array(1.5)}, "t must be an integer of at least 0; got 1.5"),
+        (good | {"t": np.array([1])}, "t must be an integer of at least 0; got [1]"),
+    ]:
+        with pytest.raises(InputError) as error:
+            optimizer.load_state(arrays)
+        assert str(error.value) == f"Adam.load_state: {sentence}"
+        for name, a in optimizer.state().items():
+            np.testing.assert_array_equal(a, before[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"lr": 0}, "lr must be in (0, inf); got 0.0"),
+        ({"lr": np.nan}, "lr must be in (0, inf); got nan"),
+        ({"lr": "fast"}, "lr must be a number in (0, inf); got 'fast'"),
+        ({"beta1": 1}, "beta1 must be in [0, 1); got 1.0"),
+        ({"beta2": -0.1}, "beta2 must be in [0, 1); got -0.1"),
+        ({"epsilon": 0}, "epsilon must be in (0, inf); got 0.0"),
+    ],
+)
+def test_bad_settings_are_refused(options, sentence):
+    with pytest.raises(InputError) as error:
+        Adam([], **options)
+    assert str(error.value) == f"Adam: {sentence}"
+
+
+@given(st.integers(1, 10_000), st.data(), rates)
+def test_the_cosine(steps, data, lr):
+    """From lr to 0, falling all the way, half at half, the same seen from both ends."""
+    step = data.draw(st.integers(0, steps))
+    np.testing.assert_allclose(cosine(step, steps, lr), oracles.cosine(step, steps, lr), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(cosine(step, steps, lr) + cosine(steps - step, steps, lr), lr, rtol=1e-12)
+    assert cosine(0, steps, lr) == lr and cosine(steps, steps, lr) == 0
+    assert step == 0 or cosine(step, steps, lr) < cosine(step - 1, steps, lr)
