@@ -1,4 +1,4 @@
-"""Every layer keeps the protocol: forward is pure, caches are re-entrant, gradients accumulate, dtype is kept."""
+"""Every layer keeps the protocol: forward pure, caches re-entrant, gradients accumulate, dtype kept."""
 
 import numpy as np
 import oracles
@@ -191,7 +191,8 @@ def broken(state):
     listed = ", ".join(names)
     yield {n: state[n] for n in names[1:]}, f"arrays must be named {listed}; got missing {names[0]}"
     yield state | {"zzz": nan}, f"arrays must be named {listed}; got unknown zzz"
-    yield state | {some: state[some][:-1]}, f"{some} must have shape {shape}; got shape {state[some][:-1].shape}"
+    short = state[some][:-1]
+    yield state | {some: short}, f"{some} must have shape {shape}; got shape {short.shape}"
     half = state[some].astype(np.float16)
     yield state | {some: half}, f"{some} must be float32 or float64; got float16"
     single = state[some].astype(np.float32)
@@ -200,10 +201,12 @@ def broken(state):
     for name in names:
         own = name.rpartition(".")[2]
         if own == "t":
-            yield state | {name: np.zeros(2, int)}, f"{name} must be int64 of shape (); got int64 of shape (2,)"
-            yield state | {name: np.array(0.0)}, f"{name} must be int64 of shape (); got float64 of shape ()"
+            needed = f"{name} must be int64 of shape ()"
+            yield state | {name: np.zeros(2, int)}, f"{needed}; got int64 of shape (2,)"
+            yield state | {name: np.array(0.0)}, f"{needed}; got float64 of shape ()"
         if own in ("N", "t"):
-            yield state | {name: state[name] - 2}, f"{own} must not be negative; got {(state[name] - 2).min()}"
+            low = state[name] - 2
+            yield state | {name: low}, f"{own} must not be negative; got {low.min()}"
 
 
 @each_layer

@@ -82,8 +82,9 @@ def test_forget_sets_rows_of_one_parameter_back(rng):
     optimizer.forget("E", np.array([1, 4]))
     for which in ("m", "v"):
         assert not optimizer.state()[f"{which}.E"][[1, 4]].any()
-        np.testing.assert_array_equal(optimizer.state()[f"{which}.E"][[0, 2, 3]], before[f"{which}.E"][[0, 2, 3]])
-        np.testing.assert_array_equal(optimizer.state()[f"{which}.W"], before[f"{which}.W"])
+        after, others = optimizer.state(), [0, 2, 3]
+        np.testing.assert_array_equal(after[f"{which}.E"][others], before[f"{which}.E"][others])
+        np.testing.assert_array_equal(after[f"{which}.W"], before[f"{which}.W"])
     optimizer.forget("E", np.empty(0, np.int64))
     E.grad[...] = 0
     kept = E.value.copy()
@@ -161,7 +162,8 @@ def test_bad_settings_are_refused(options, sentence):
 def test_the_cosine(steps, data, lr):
     """From lr to 0, falling all the way, half at half, the same seen from both ends."""
     step = data.draw(st.integers(0, steps))
-    np.testing.assert_allclose(cosine(step, steps, lr), oracles.cosine(step, steps, lr), rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(cosine(step, steps, lr) + cosine(steps - step, steps, lr), lr, rtol=1e-12)
+    rate = cosine(step, steps, lr)
+    oracles.close(rate, oracles.cosine(step, steps, lr), lr)
+    np.testing.assert_allclose(rate + cosine(steps - step, steps, lr), lr, rtol=1e-12)
     assert cosine(0, steps, lr) == lr and cosine(steps, steps, lr) == 0
-    assert step == 0 or cosine(step, steps, lr) < cosine(step - 1, steps, lr)
+    assert step == 0 or rate < cosine(step - 1, steps, lr)

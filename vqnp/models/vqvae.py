@@ -211,7 +211,7 @@ class VQVAE(Module):
         """x̂ = decoder(z_q), clipped to [0, 1]; z_q: (n, M, D), any vectors -> (n, *image_shape)."""
         shape = (len(z_q), self.num_latents, self.embedding_dim)
         check_array("VQVAE.decode_latents", "z_q", z_q, shape=shape, dtype=self.dtype)
-        x_hat = _in_chunks(lambda rows: self.decoder.forward(rows)[0], z_q.reshape(len(z_q), -1))
+        x_hat = _in_chunks(lambda rows: self.decoder.forward(rows)[0], z_q.reshape(len(z_q), shape[1] * shape[2]))
         return np.clip(x_hat, 0, 1).reshape(len(z_q), *self.image_shape)
 
     def reconstruct(self, images: Array) -> Array:

@@ -28,7 +28,7 @@ class Linear(Module):
 
     References
     ----------
-    LeCun et al. 1998, "Efficient BackProp", section 4.6, equation 16: σ_W = 1/√I. PyTorch's
+    LeCun et al. 1998, "Efficient BackProp", section 4.6: σ_W = 1/√I. PyTorch's
     default is √3 times narrower.
     """
 

@@ -210,8 +210,8 @@ class EMAVectorQuantizer(VectorQuantizer):
     smoothing, zero_debias, write_back
         See ops.ema.ema_update.
     codes : {"before", "after"}
-        Whether forward, loss and straight-through use the codes from before the EMA update (the
-        paper, Sonnet), or those from after it, which a trainer asks for with forward(lookahead=True).
+        Whether forward, loss and straight-through use the codes from before the EMA update (as
+        Sonnet does), or those from after it, which a trainer asks for with forward(lookahead=True).
 
     References
     ----------

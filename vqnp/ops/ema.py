@@ -44,7 +44,7 @@ def ema_start(E: Array, start: str = "consistent", rng: np.random.Generator | in
 
     References
     ----------
-    Irie et al. 2023, arXiv 2302.07950, for the consistent start and what the others do.
+    Irie et al. 2023, arXiv 2302.07950, whose code starts so. docs/math/ema.md shows what the others do.
     """
     E = check_array("ema_start", "E", E, ndim=2)
     check_choice("ema_start", "start", start, STARTS)
@@ -68,7 +68,7 @@ def laplace_smoothing(N: Array, epsilon: float) -> Array:
 
     Adding ε to every count keeps an unused code from a division by zero; the normalisation keeps
     ΣÑ = ΣN, so that the codes are not shrunk. It is the posterior mean of the code's probability
-    under a symmetric Dirichlet(ε) prior, times the total: the rule of succession.
+    under a symmetric Dirichlet(ε) prior, times the total; at ε = 1, Laplace's rule of succession.
     """
     total = N.sum()
     if total == 0:
@@ -167,7 +167,7 @@ def ema_restart(
 
     References
     ----------
-    Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, section 3.1: random restarts to a vector of
+    Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, on random restarts for embeddings: to a vector of
     the batch. The threshold relative to uniform use is ours: it does not depend on the batch size.
     """
     z = check_array("ema_restart", "z", z, last=state.E.shape[1], dtype=state.E.dtype, finite=True)
