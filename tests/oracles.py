@@ -31,7 +31,8 @@ def close(ours, theirs, size=0.0, rtol=None):
     rtol = RTOL[ours.dtype] if rtol is None else rtol
     scale = max(np.abs(theirs).max(initial=0.0), size)
     worst = np.abs(ours.astype(np.float64) - theirs).max(initial=0.0)
-    assert worst <= rtol * scale + np.finfo(ours.dtype).tiny, f"off by {worst:.3g} where the largest is {scale:.3g}"
+    bound = rtol * scale + np.finfo(ours.dtype).tiny
+    assert worst <= bound, f"off by {worst:.3g} where the largest is {scale:.3g}"
 
 
 # Linear: y_o = Σ_i x_i W_io + b_o.

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given
 
 from vqnp._check import InputError
-from vqnp.metrics import BANDS, Diagnosis, bits_per_image, dead_codes, diagnose, perplexity, utilization
+from vqnp.diagnosis import BANDS, Diagnosis, diagnose
+from vqnp.metrics import bits_per_image, dead_codes, perplexity, utilization
 
 LEVELS = [band[1] for band in BANDS]
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from vqnp.checkpoint import save as save
     from vqnp.data import load_dataset as load_dataset
     from vqnp.data import load_splits as load_splits
+    from vqnp.diagnosis import diagnose as diagnose
     from vqnp.evaluation import evaluate as evaluate
     from vqnp.kernels.nearest import nearest_code as nearest_code
     from vqnp.kernels.statistics import code_statistics as code_statistics
     from vqnp.metrics import dead_codes as dead_codes
-    from vqnp.metrics import diagnose as diagnose
     from vqnp.metrics import perplexity as perplexity
     from vqnp.metrics import utilization as utilization
     from vqnp.models.vqvae import VQVAE as VQVAE
@@ -51,7 +51,7 @@ _WHERE = {
     "perplexity": "vqnp.metrics",
     "utilization": "vqnp.metrics",
     "dead_codes": "vqnp.metrics",
-    "diagnose": "vqnp.metrics",
+    "diagnose": "vqnp.diagnosis",
     "nearest_code": "vqnp.kernels.nearest",
     "code_statistics": "vqnp.kernels.statistics",
     "InputError": "vqnp._check",

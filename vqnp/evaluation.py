@@ -12,7 +12,8 @@ from tqdm import tqdm
 from vqnp._check import Array, check_int, fail
 from vqnp._images import to_float
 from vqnp.data import ArrayStream
-from vqnp.metrics import Diagnosis, dead_codes, diagnose, perplexity
+from vqnp.diagnosis import Diagnosis, diagnose
+from vqnp.metrics import dead_codes, perplexity
 from vqnp.models.vqvae import VQVAE
 
 BATCH = 1024
@@ -96,7 +97,7 @@ def evaluate(
     model : VQVAE
     images : ndarray or ArrayStream
     history : optional
-        Of the training, for the diagnosis: see metrics.diagnose.
+        Of the training, for the diagnosis: see diagnosis.diagnose.
     progress : bool
         A bar on standard error once it takes longer than a second.
 

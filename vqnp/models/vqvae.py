@@ -20,8 +20,9 @@ from vqnp.nn.quantizer import EMAVectorQuantizer, VectorQuantizer
 from vqnp.ops.loss import mse_backward, mse_forward
 
 CHUNK = 128
-"""Rows in each pass of encode and decode. A matrix product may round differently at another size,
-so the size is fixed (the last chunk is padded): how a caller batches then never shows in the bits."""
+"""Rows in each pass of encode and decode. A matrix product may round differently at another size, and
+(OpenBLAS in float32) a row at another place: so passes have one size, the last one padded, and batches
+that begin at multiples of it give the same bits as all images at once."""
 
 
 class Losses(NamedTuple):
@@ -211,7 +212,8 @@ class VQVAE(Module):
         """x̂ = decoder(z_q), clipped to [0, 1]; z_q: (n, M, D), any vectors -> (n, *image_shape)."""
         shape = (len(z_q), self.num_latents, self.embedding_dim)
         check_array("VQVAE.decode_latents", "z_q", z_q, shape=shape, dtype=self.dtype)
-        x_hat = _in_chunks(lambda rows: self.decoder.forward(rows)[0], z_q.reshape(len(z_q), shape[1] * shape[2]))
+        rows = z_q.reshape(len(z_q), shape[1] * shape[2])
+        x_hat = _in_chunks(lambda rows: self.decoder.forward(rows)[0], rows)
         return np.clip(x_hat, 0, 1).reshape(len(z_q), *self.image_shape)
 
     def reconstruct(self, images: Array) -> Array:
