@@ -227,6 +227,16 @@ def test_start_from_kmeans(kind, rng):
     np.testing.assert_allclose(vq.embeddings, mu, rtol=1e-5)
 
 
+def test_a_kmeans_centre_of_no_vectors_keeps_its_place(rng):
+    """Fewer places than codes: some centres are empty, and N = 0 with m = 0 would send them to 0."""
+    z = np.repeat(np.array([[5.0, 5.0], [9.0, 9.0]]), 20, axis=0)
+    vq = EMAVectorQuantizer(6, 2, codebook_init="kmeans", rng=0, dtype=np.float64)
+    vq.start_from(z, 5)
+    for _ in range(3):
+        vq.update(z, vq.encode(z), 0)
+    assert np.abs(vq.embeddings).min() > 4
+
+
 @both
 @pytest.mark.parametrize("init", ["uniform", "normal", "scaled_uniform"])
 def test_start_from_leaves_a_codebook_that_has_started(kind, init, rng):

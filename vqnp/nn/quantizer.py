@@ -262,7 +262,7 @@ class EMAVectorQuantizer(VectorQuantizer):
     def _start(self, E: Array, n: Array | None, rng: np.random.Generator) -> None:
         self.ema = ema_start(E, self.start, rng)
         if n is not None:
-            n = n.astype(E.dtype)
+            n = np.maximum(n, 1).astype(E.dtype)  # a centre of no vectors: N = 1, m = e
             self.ema = EMAState(E, n, n[:, None] * E)
 
     def params(self) -> Mapping[str, Param]:
