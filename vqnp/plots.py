@@ -154,7 +154,13 @@ def _loss(axes: Axes, history: Sequence[dict[str, float]]) -> None:
     )
     if history and "test_mse" in history[0]:
         test = [row["test_mse"] for row in history]
-        axes.plot(epochs, test, color=ORANGE, label="reconstruction, test", marker=_mark(history))
+        axes.plot(
+            epochs,
+            test,
+            color=ORANGE,
+            label="reconstruction, test (clipped to [0, 1])",
+            marker=_mark(history),
+        )
     quantization = [row["quantization_loss"] for row in history]
     axes.plot(epochs, quantization, color=GREEN, label="quantization, training", marker=_mark(history))
     axes.set_yscale("log")
