@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vqnp.metrics import perplexity as perplexity
     from vqnp.metrics import utilization as utilization
     from vqnp.models.vqvae import VQVAE as VQVAE
-    from vqnp.nn.quantizer import EMAVectorQuantizer as EMAVectorQuantizer
+    from vqnp.nn.ema_quantizer import EMAVectorQuantizer as EMAVectorQuantizer
     from vqnp.nn.quantizer import VectorQuantizer as VectorQuantizer
     from vqnp.training import fit as fit
     from vqnp.training import resume as resume
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "VQVAE": "vqnp.models.vqvae",
     "VectorQuantizer": "vqnp.nn.quantizer",
-    "EMAVectorQuantizer": "vqnp.nn.quantizer",
+    "EMAVectorQuantizer": "vqnp.nn.ema_quantizer",
     "fit": "vqnp.training",
     "resume": "vqnp.training",
     "evaluate": "vqnp.evaluation",

@@ -85,7 +85,7 @@ MUSEUM = [
     ),
     Bug(
         "codes of the EMA used before they exist: forward looks ahead",
-        "nn/quantizer.py",
+        "nn/ema_quantizer.py",
         "self.updated(z, k).E if lookahead else self.embeddings",
         "self.updated(z, k).E",
         "test_forward_uses_the_codes_from_before",
@@ -99,7 +99,7 @@ MUSEUM = [
     ),
     Bug(
         "k-means start with m = mu",
-        "nn/quantizer.py",
+        "nn/ema_quantizer.py",
         "self.ema = EMAState(E, n, n[:, None] * E)",
         "self.ema = EMAState(E, n, E)",
         "test_a_kmeans_start_survives_its_updates",
@@ -178,7 +178,7 @@ MUSEUM = [
     ),
     Bug(
         "a checkpoint without the cluster sizes",
-        "nn/quantizer.py",
+        "nn/ema_quantizer.py",
         '        return {"E": E, "N": N, "m": m, "t": np.asarray(t, np.int64)}',
         '        return {"E": E, "t": np.asarray(t, np.int64)}',
         "test_state_is_complete",

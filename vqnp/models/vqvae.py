@@ -14,9 +14,10 @@ import numpy as np
 from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, fail
 from vqnp._images import to_float
 from vqnp.metrics import bits_per_image
+from vqnp.nn.ema_quantizer import EMAVectorQuantizer
 from vqnp.nn.layers import ACTIVATIONS, mlp
 from vqnp.nn.module import Cache, Module
-from vqnp.nn.quantizer import EMAVectorQuantizer, VectorQuantizer
+from vqnp.nn.quantizer import VectorQuantizer
 from vqnp.ops.loss import mse_backward, mse_forward
 
 CHUNK = 128
