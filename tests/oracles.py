@@ -69,7 +69,7 @@ def logistic(x):
 
 
 def normal_cdf(x):
-    return (1 + math.erf(x / math.sqrt(2))) / 2
+    return math.erfc(-x / math.sqrt(2)) / 2
 
 
 def normal_pdf(x):

@@ -403,3 +403,7 @@ def test_bad_diagnose(args, sentence):
     with pytest.raises(InputError) as error:
         diagnose(*args)
     assert str(error.value).startswith(f"diagnose: {sentence}")
+
+
+def test_a_spike_in_the_last_epoch_is_no_peak():
+    assert "during training" not in diagnose(40, 128, [5, 5, 5, 5, 100]).level

@@ -167,3 +167,8 @@ def test_the_cosine(steps, data, lr):
     np.testing.assert_allclose(rate + cosine(steps - step, steps, lr), lr, rtol=1e-12)
     assert cosine(0, steps, lr) == lr and cosine(steps, steps, lr) == 0
     assert step == 0 or rate < cosine(step - 1, steps, lr)
+
+
+def test_an_epsilon_that_vanishes_in_the_parameters_dtype_is_refused():
+    with pytest.raises(InputError, match="epsilon must be above 0 in p's dtype, float32; got 1e-50"):
+        Adam([("p", Param(np.zeros(2, np.float32)))], epsilon=1e-50)

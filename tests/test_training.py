@@ -69,7 +69,7 @@ def test_training_learns_and_says_how():
     assert [row["step"] for row in history] == [9 * e for e in range(1, 13)]
     assert history[-1]["mse"] < 0.6 * history[0]["mse"]
     assert history[-1]["test_mse"] < history[0]["test_mse"]
-    assert history[-1]["lr"] == 0 and history[0]["lr"] > history[5]["lr"] > 0
+    assert 1e-3 > history[0]["lr"] > history[5]["lr"] > history[-1]["lr"] > 0
     assert all(1 <= row["perplexity"] <= row["codes_used"] <= 8 for row in history)
     assert history[0]["loss"] == pytest.approx(history[0]["mse"] + history[0]["quantization_loss"])
 
@@ -253,3 +253,21 @@ def test_the_number_of_threads_does_not_show():
         for threads in ("1", "2")
     }
     assert len(digests) == 1
+
+
+def test_numpy_scalars_are_settings_too(tmp_path):
+    """They are stored as plain numbers, which a checkpoint's JSON can hold."""
+    options = {"epochs": np.int64(1), "batch_size": np.int32(16), "seed": np.int64(5), "lr": np.float32(1e-3)}
+    model = VQVAE(**SMALL, quantizer_options={"zero_debias": np.bool_(True)}, rng=2)
+    fit(model, IMAGES, **options, progress=False, checkpoint=tmp_path / "c.npz")
+    assert load(tmp_path / "c.npz").config["quantizer_options"] == {"zero_debias": True}
+
+
+@pytest.mark.parametrize("batch_size", [16, 40, 100])
+def test_the_loss_in_the_bar_is_the_mean_over_the_images_seen(batch_size):
+    trainer = Trainer(VQVAE(**SMALL, rng=2), IMAGES, Schedule(epochs=2, batch_size=batch_size))
+    for _ in range(trainer.steps_per_epoch):
+        trainer.train_step()
+        seen = min(trainer.step * batch_size, 70)
+        assert trainer.mean_loss() == pytest.approx(trainer.sums[0] / seen)
+    assert trainer.end_epoch(None)["loss"] == pytest.approx(trainer.history[0]["loss"])

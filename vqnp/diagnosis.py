@@ -139,11 +139,11 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
 
 
 def _peak(course: Array) -> int:
-    """Where the median of three neighbours is largest; the first and the last stand for themselves."""
+    """Where the median of three neighbours is largest; the first stands for itself, the last for none."""
     if course.size < 3:
         return int(course.argmax()) if course.size else 0
     middle = np.median([course[:-2], course[1:-1], course[2:]], axis=0)
-    smooth = np.concatenate([course[:1], middle, course[-1:]])
+    smooth = np.concatenate([course[:1], middle])
     top = int(smooth.argmax())
     return next(i for i in (top, top - 1, top + 1) if course[i] == smooth[top])
 

@@ -37,6 +37,9 @@ class Adam:
         self.beta1 = check_float("Adam", "beta1", beta1, "[0, 1)")
         self.beta2 = check_float("Adam", "beta2", beta2, "[0, 1)")
         self.epsilon = check_float("Adam", "epsilon", epsilon, "(0, inf)")
+        for name, param in self.params.items():
+            if param.value.dtype.type(epsilon) == 0:  # a gradient of 0 would be 0/0
+                fail("Adam", f"epsilon must be above 0 in {name}'s dtype, {param.value.dtype}", epsilon)
         self.m = {name: np.zeros_like(param.value) for name, param in self.params.items()}
         self.v = {name: np.zeros_like(param.value) for name, param in self.params.items()}
         self.t = 0

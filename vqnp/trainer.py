@@ -42,12 +42,16 @@ class Schedule:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_int("fit", "epochs", self.epochs)
-        check_int("fit", "batch_size", self.batch_size)
-        check_float("fit", "lr", self.lr, "(0, inf)")
-        check_choice("fit", "lr_schedule", self.lr_schedule, ("cosine", "constant"))
-        check_float("fit", "restart_dead_codes", self.restart_dead_codes, "[0, 1)")
-        check_int("fit", "seed", self.seed, 0)
+        plain = {  # a checkpoint's JSON takes no NumPy scalars
+            "epochs": check_int("fit", "epochs", self.epochs),
+            "batch_size": check_int("fit", "batch_size", self.batch_size),
+            "lr": check_float("fit", "lr", self.lr, "(0, inf)"),
+            "lr_schedule": check_choice("fit", "lr_schedule", self.lr_schedule, ("cosine", "constant")),
+            "restart_dead_codes": check_float("fit", "restart_dead_codes", self.restart_dead_codes, "[0, 1)"),
+            "seed": check_int("fit", "seed", self.seed, 0),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
 
 class Trainer:
@@ -103,7 +107,7 @@ class Trainer:
                 raise self._diverged(f"the loss became {losses.total}")
             model.zero_grad()
             model.loss_backward(1.0, cache)
-            self.optimizer.step(self.lr())
+            self.optimizer.step(self.lr(self.step))
             restarted = model.quantizer.update(z, k, self.rng, self.schedule.restart_dead_codes)
         if "quantizer.E" in self.optimizer.params:
             self.optimizer.forget("quantizer.E", restarted)
@@ -112,11 +116,16 @@ class Trainer:
         self.sums += np.array(losses, np.float64) * len(x)
         self.step += 1
 
-    def lr(self) -> float:
-        """α at this step."""
+    def lr(self, step: int) -> float:
+        """α of a step, counted from 0."""
         if self.schedule.lr_schedule == "constant":
             return self.schedule.lr
-        return cosine(self.step, self.steps, self.schedule.lr)
+        return cosine(step, self.steps, self.schedule.lr)
+
+    def mean_loss(self) -> float:
+        """L, averaged over the images that this epoch has seen so far, at least one."""
+        seen = min(self.step % self.steps_per_epoch * self.schedule.batch_size or len(self.x), len(self.x))
+        return float(self.sums[0] / seen)
 
     def end_epoch(self, test_images: Array | None) -> dict[str, float]:
         """Close the epoch: its row of the history (means over its images), and a new permutation."""
@@ -124,7 +133,7 @@ class Trainer:
         row = {
             "epoch": len(self.history) + 1,
             "step": self.step,
-            "lr": self.lr(),
+            "lr": self.lr(self.step - 1),
             "loss": float(total),
             "mse": float(reconstruction),
             "quantization_loss": float(quantization),

@@ -95,6 +95,9 @@ def resume(
 ) -> tuple[VQVAE, list[dict[str, float]]]:
     """Go on with a run that `fit` saved, to the same end, bit for bit, as if it had never stopped.
 
+    That holds on the same machine with the same NumPy, whose matrix products must also run on as
+    many threads as before: they round otherwise on another number.
+
     -> the trained model, and the history of the whole run; arguments as in `fit`, images the same
     """
     trainer = Trainer.restore(checkpoint, images)
@@ -120,11 +123,11 @@ def run(
             trainer.train_step()
             bar.update()
             if trainer.step % 25 == 0:  # often enough for the eye, rare enough to cost nothing
-                mean = trainer.sums[0] / (trainer.step % trainer.steps_per_epoch or trainer.steps_per_epoch)
-                loss = mean / trainer.schedule.batch_size
-                bar.set_postfix(
-                    loss=f"{loss:.4f}", perplexity=f"{perplexity(trainer.counts):.1f}", refresh=False
-                )
+                shown = {
+                    "loss": f"{trainer.mean_loss():.4f}",
+                    "perplexity": f"{perplexity(trainer.counts):.1f}",
+                }
+                bar.set_postfix(shown, refresh=False)
             if trainer.step % trainer.steps_per_epoch == 0:
                 trainer.end_epoch(test_images)
                 if checkpoint is not None:

@@ -341,3 +341,20 @@ def test_bad_input_is_refused(call, sentence):
     with pytest.raises(InputError) as error:
         call(tiny(codebook_init="data"))
     assert str(error.value) == sentence
+
+
+def test_state_is_a_copy_so_that_the_best_epoch_can_be_kept():
+    model = VQVAE(image_shape=(3,), num_latents=1, embedding_dim=2, num_embeddings=3, hidden=(4,))
+    kept, x = model.state(), np.random.default_rng(0).random((9, 3), np.float32)
+    _, z, k, _ = model.loss_forward(x)
+    for _, param in model.named_params():
+        param.value += 1
+    model.quantizer.update(z, k, 0)
+    assert all(not np.array_equal(array, kept[name]) for name, array in model.state().items())
+    model.load_state(kept)
+    assert all(np.array_equal(array, kept[name]) for name, array in model.state().items())
+
+
+def test_the_fingerprint_knows_the_activation():
+    models = (VQVAE(image_shape=(3,), hidden=(4,), activation=f, rng=0) for f in ("relu", "gelu"))
+    assert len({model.fingerprint() for model in models}) == 2

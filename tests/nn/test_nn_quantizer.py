@@ -380,3 +380,21 @@ def test_encode_is_nearest_code(rng):
     z = rng.standard_normal((3, 5, 2))
     vq = VectorQuantizer(4, 2, codebook_init="normal", dtype=np.float64)
     np.testing.assert_array_equal(vq.encode(z), nearest_code(z, vq.embeddings))
+
+
+@pytest.mark.parametrize("kind", [VectorQuantizer, EMAVectorQuantizer])
+@pytest.mark.parametrize("init", ["data", "kmeans"])
+def test_start_from_takes_only_vectors_of_its_own_kind(kind, init):
+    vq = kind(4, 3, codebook_init=init)
+    before = vq.state()
+    for z, sentence in [
+        (np.zeros((50, 3)), "z must be float32, like the other arrays; got float64"),
+        (np.zeros((50, 1), "f"), "z must have last axis 3; got shape (50, 1)"),
+        (np.full((50, 3), np.nan, "f"), "z must be finite; got nan at index (0, 0)"),
+        (np.zeros((0, 3), "f"), "z must hold at least one vector; got shape (0, 3)"),
+    ]:
+        with pytest.raises(InputError) as caught:
+            vq.start_from(z, 0)
+        assert str(caught.value) == f"{kind.__name__}.start_from: {sentence}"
+    for name, array in vq.state().items():
+        np.testing.assert_array_equal(array, before[name])

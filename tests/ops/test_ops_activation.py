@@ -1,5 +1,6 @@
 """Activations against math's functions one number at a time, against differences, and at their ends."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -124,3 +125,14 @@ def test_gelus_two_forms(value):
     with pytest.raises(InputError) as error:
         ops.gelu_forward(np.zeros(1), value)
     assert str(error.value) == f"gelu_forward: approximate must be one of 'none', 'tanh'; got {value!r}"
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("f4", 2e-5), ("f8", 1e-12)])
+def test_gelus_lower_tail_does_not_cancel(dtype, rtol):
+    """Relative to the tiny value itself, where ½ (1 + erf) and ½ (1 + tanh) have no digit right."""
+    x = np.linspace(-9, -1, 33).astype(dtype)
+    exact = np.array([0.5 * v * math.erfc(-v / math.sqrt(2)) for v in x.astype(float)])
+    np.testing.assert_allclose(ops.gelu_forward(x)[0], exact, rtol=rtol)
+    u = [math.sqrt(2 / math.pi) * (v + 0.044715 * v**3) for v in x.astype(float)]
+    tanh_form = np.array([v / (1 + math.exp(-2 * w)) for v, w in zip(x.astype(float), u, strict=True)])
+    np.testing.assert_allclose(ops.gelu_forward(x, "tanh")[0], tanh_form, rtol=rtol)

@@ -346,3 +346,20 @@ def test_vectors_that_are_not_finite_never_reach_the_codebook(value):
         with pytest.raises(NonFiniteError) as error:
             call()
         assert str(error.value) == f"{where}: z must be finite; got {value} at index (1, 0)"
+
+
+def test_numpy_scalars_leave_float32_what_it_is():
+    state = ops.ema_start(np.ones((3, 2), np.float32))
+    z, k = np.ones((4, 2), np.float32), np.zeros(4, int)
+    wide = {"decay": np.float64(0.9), "epsilon": np.float64(1e-5), "write_back": True}
+    assert all(a.dtype == np.float32 for a in ops.ema_update(state, z, k, **wide)[:3])
+    assert ops.laplace_smoothing(state.N, np.float64(1e-5)).dtype == np.float32
+
+
+def test_a_code_unused_for_ever_keeps_its_place_without_smoothing():
+    """N and m sink into float32's last subnormal numbers, whose ratio means nothing."""
+    state = ops.ema_start(np.array([[3.0, -2.0], [0.0, 0.0]], np.float32))
+    z, k = np.zeros((4, 2), np.float32), np.ones(4, int)
+    for _ in range(1200):
+        state = ops.ema_update(state, z, k, decay=0.9, smoothing="none")
+    np.testing.assert_allclose(state.E[0], [3, -2], rtol=1e-4)

@@ -217,3 +217,13 @@ def test_the_cotangent_of_a_loss_is_one_number(dL, came):
         with pytest.raises(InputError) as error:
             backward(dL, cache)
         assert str(error.value) == f"{where}: dL {came}"
+
+
+@pytest.mark.parametrize(("dtype", "gap"), [("f4", 2.0**-24), ("f8", 2.0**-53)])
+def test_cross_entropy_of_a_certain_right_answer_does_not_cancel(dtype, gap):
+    """max(a, 0) − a x loses the digits of 1 − x; a (1 − x) has them."""
+    a, x = np.array([100.0], dtype), np.array([1 - gap], dtype)
+    assert float(ops.bce_logits_forward(a, x)[0]) == pytest.approx(100 * gap + np.exp(-100.0), rel=1e-6)
+    a, x = np.array([30.0], dtype), np.array([1.0], dtype)
+    da, _ = ops.bce_logits_backward(1.0, ops.bce_logits_forward(a, x)[1])
+    assert float(da[0]) == pytest.approx(-1 / (1 + np.exp(30.0)), rel=1e-6)

@@ -33,7 +33,8 @@ def nearest_code(z: Array, E: Array) -> Array:
         The codes. Both inputs are widened to float64 (exactly), and the squared differences are
         summed there from d = 0 to D − 1, one rounding each. The expanded form
         ‖z‖² − 2z·e + ‖e‖² is not used: in float32 it cancels and gives wrong codes as soon as the
-        data sit off the origin.
+        data sit off the origin. For float32 inputs no square can overflow or vanish; differences in
+        float64 inputs can, beyond 1e154 and below 1e-154, and then tie.
 
     Raises
     ------

@@ -98,7 +98,10 @@ class VQVAE(Module):
             fail(where, "dtype must be 'float32' or 'float64'", repr(dtype))
         if quantizer_options is not None and not isinstance(quantizer_options, Mapping):
             fail(where, "quantizer_options must be a mapping", type(quantizer_options).__name__)
-        further: dict[str, Any] = dict(quantizer_options or {})
+        further: dict[str, Any] = {
+            name: value.item() if isinstance(value, np.generic) else value  # plain, for a checkpoint's JSON
+            for name, value in (quantizer_options or {}).items()
+        }
         rng = np.random.default_rng(rng)
         P = int(np.prod(self.image_shape))
         sizes = (P, *hidden, self.num_latents * self.embedding_dim)
@@ -170,7 +173,7 @@ class VQVAE(Module):
         """
         x_hat, z, k, L_vq, cache = self.forward(x, lookahead)
         L_rec, mse_cache = mse_forward(x_hat, x)
-        return Losses(L_rec + L_vq, L_rec, L_vq), z, k, (cache, mse_cache)
+        return Losses(np.asarray(L_rec + L_vq), L_rec, L_vq), z, k, (cache, mse_cache)
 
     def loss_backward(self, dL: Array | float, cache: Cache) -> Array:
         """dx = dL · ∂L/∂x as far as x goes through the encoder (as the target x is a constant)."""
@@ -227,7 +230,8 @@ class VQVAE(Module):
 
     def fingerprint(self) -> str:
         """SHA-256 of what gives codes their meaning: the codebook and the decoder; 64 hexadecimal digits."""
-        digest = hashlib.sha256(repr((self.image_shape, self.num_latents)).encode())
+        names = ("image_shape", "num_latents", "hidden", "activation", "dtype")
+        digest = hashlib.sha256(repr([self.config[name] for name in names]).encode())
         digest.update(np.ascontiguousarray(self.quantizer.embeddings).tobytes())
         for name, param in self.decoder.named_params():
             digest.update(name.encode() + param.value.tobytes())

@@ -108,7 +108,7 @@ class EMAVectorQuantizer(VectorQuantizer):
     def forward(self, z: Array, lookahead: bool = False) -> tuple[Array, Array, Array, Cache]:
         """z_q, L, k, cache for z; changes nothing.
 
-        With lookahead=True, z_q and L come from the codebook as `update` will leave it.
+        With lookahead=True, z_q and L come from the codebook after the EMA update, before any restart.
         """
         k = self.encode(z)
         return self._quantize(z, k, self.updated(z, k).E if lookahead else self.embeddings)

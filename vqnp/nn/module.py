@@ -1,6 +1,7 @@
 """y, cache = layer.forward(x);  dx = layer.backward(dy, cache), with param.grad += dL/dparam.
 
-The cache is returned, never stored: a layer can be used twice before its backward.
+The cache is returned, never stored: a layer can be used twice before its backward. It may hold the
+arrays themselves (x, y, W), not copies: change none of them before backward has been called.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Param:
     """
 
     def __init__(self, value: Array) -> None:
-        self.value = np.ascontiguousarray(check_array("Param", "value", value))
+        self.value = np.array(check_array("Param", "value", value), order="C")  # a copy of its own
         self.grad = np.zeros_like(self.value)
 
     def __repr__(self) -> str:
@@ -76,10 +77,10 @@ class Module:
             param.grad[...] = 0
 
     def state(self) -> dict[str, Array]:
-        """Every parameter and buffer by its dotted name: all that a checkpoint needs."""
-        arrays = {name: param.value for name, param in self.named_params()}
+        """A copy of every parameter and buffer by its dotted name: all that a checkpoint needs."""
+        arrays = {name: param.value.copy() for name, param in self.named_params()}
         for prefix, module in self.named_modules():
-            arrays.update({prefix + name: buffer for name, buffer in module.buffers().items()})
+            arrays.update({prefix + name: buffer.copy() for name, buffer in module.buffers().items()})
         return arrays
 
     def load_state(self, arrays: Mapping[str, Array]) -> None:

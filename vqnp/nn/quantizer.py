@@ -166,9 +166,10 @@ class VectorQuantizer(Module):
 
         "data": random vectors of z, N = 1. "kmeans": e = μ, N = n (and for EMA m = n·μ).
         """
-        rng = np.random.default_rng(rng)
+        where, rng = f"{type(self).__name__}.start_from", np.random.default_rng(rng)
+        check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
         if self.codebook_init in ("data", "kmeans") and z.size == 0:
-            fail(f"{type(self).__name__}.start_from", "z must hold at least one vector", f"shape {z.shape}")
+            fail(where, "z must hold at least one vector", f"shape {z.shape}")
         if self.codebook_init == "data":
             self._start(draw(z, self.num_embeddings, rng), None, rng)
         elif self.codebook_init == "kmeans":

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice
-from vqnp.kernels.erf import erf
+from vqnp.kernels.normal_cdf import normal_cdf
 
 Cache = tuple[Any, ...]
 
@@ -26,7 +26,8 @@ def relu_forward(x: Array) -> tuple[Array, Cache]:
 def relu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy · [x > 0]; at 0 the derivative is taken as 0, as PyTorch does."""
     (y,) = cache
-    return check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype) * (y > 0)
+    dy = check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
+    return np.where(y > 0, dy, dy.dtype.type(0))
 
 
 def tanh_forward(x: Array) -> tuple[Array, Cache]:
@@ -63,7 +64,8 @@ def sigmoid_backward(dy: Array, cache: Cache) -> Array:
 def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
     """y = x Φ(x),  Φ(x) = ½ (1 + erf(x/√2)); x: any shape -> y: the same.
 
-    With approximate="tanh": Φ(x) ≈ ½ (1 + tanh(√(2/π) (x + 0.044715 x³))), as GPT-2 computes it.
+    With approximate="tanh": Φ(x) ≈ ½ (1 + tanh u), u = √(2/π) (x + 0.044715 x³), as in GPT-2.
+    Both are computed in a form that does not cancel where Φ is small: ½ erfc(−x/√2), and σ(2u).
 
     References
     ----------
@@ -73,9 +75,9 @@ def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
     check_choice("gelu_forward", "approximate", approximate, ("none", "tanh"))
     if approximate == "tanh":
         near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)  # x³ would overflow long after tanh is exactly ±1
-        phi = (1 + np.tanh(_GELU_SCALE * (near + _GELU_CUBIC * near**3))) / 2
+        phi = sigmoid(2 * _GELU_SCALE * (near + _GELU_CUBIC * near**3))
     else:
-        phi = (1 + erf(x * math.sqrt(0.5))) / 2
+        phi = normal_cdf(x)
     return x * phi, (x, phi, approximate)
 
 

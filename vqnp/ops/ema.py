@@ -70,6 +70,7 @@ def laplace_smoothing(N: Array, epsilon: float) -> Array:
     ΣÑ = ΣN, so that the codes are not shrunk. It is the posterior mean of the code's probability
     under a symmetric Dirichlet(ε) prior, times the total; at ε = 1, Laplace's rule of succession.
     """
+    epsilon = check_float("laplace_smoothing", "epsilon", epsilon, "[0, inf)")
     total = N.sum()
     if total == 0:
         return np.zeros_like(N)  # the limit, at ε = 0 too
@@ -105,7 +106,8 @@ def ema_update(
         ε of the smoothing.
     smoothing : {"laplace", "additive", "none"}
         "additive": Ñ = N + ε, not normalised. "none": Ñ = N.
-        Where Ñ is 0, a code keeps its old vector: 0/0 says nothing.
+        Where Ñ is 0, or so small that it has no full precision (below the dtype's `tiny`), a code
+        keeps its old vector: 0/0 says nothing.
     zero_debias : bool
         Divide N and m by 1 − γᵗ before they are used (Kingma & Ba 2015, section 3), for averages
         that start at zero. It cancels in m/N except through ε.
@@ -119,8 +121,8 @@ def ema_update(
     """
     where = "ema_update"
     z = check_array(where, "z", z, last=state.E.shape[1], dtype=state.E.dtype, finite=True)
-    check_float(where, "decay", decay, "[0, 1)")
-    check_float(where, "epsilon", epsilon, "[0, inf)")
+    decay = check_float(where, "decay", decay, "[0, 1)")  # Python floats leave float32 what it is
+    epsilon = check_float(where, "epsilon", epsilon, "[0, inf)")
     check_choice(where, "smoothing", smoothing, SMOOTHINGS)
     statistics = code_statistics(z, k, len(state.E))
     n, s = statistics.counts.astype(z.dtype), statistics.sums.astype(z.dtype)
@@ -133,7 +135,7 @@ def ema_update(
     elif smoothing == "additive":
         N_used = N_used + epsilon
     E = state.E.copy()
-    np.divide(m_used, N_used[:, None], out=E, where=N_used[:, None] > 0)
+    np.divide(m_used, N_used[:, None], out=E, where=N_used[:, None] >= np.finfo(E.dtype).tiny)
     return EMAState(E, N_used if write_back else N, m, t)
 
 

@@ -57,17 +57,18 @@ def mse_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
 
 
 def bce_logits_forward(a: Array, x: Array, reduction: str = "mean") -> tuple[Array, Cache]:
-    """L = −c Σ [x log σ(a) + (1 − x) log(1 − σ(a))] = c Σ [max(a, 0) − a x + log(1 + exp(−|a|))].
+    """L = −c Σ [x log σ(a) + (1 − x) log(1 − σ(a))] = c Σ [a⁺ (1 − x) + a⁻ x + log(1 + exp(−|a|))].
 
     a: (..., D) logits, x: (..., D) targets in [0, 1] -> L: ()
 
-    The second form never overflows and never takes the logarithm of zero.
+    a⁺ = max(a, 0), a⁻ = max(−a, 0). The second form never overflows, never takes the logarithm of
+    zero, and does not cancel where the answer is nearly certain and right.
     """
     where = "bce_logits_forward"
     a = check_array(where, "a", a)
     x = check_array(where, "x", x, shape=a.shape, dtype=a.dtype)
     c = reduction_scale(where, reduction, x.shape)
-    terms = np.maximum(a, 0) - a * x + np.log1p(np.exp(-np.abs(a)))
+    terms = np.where(a > 0, a * (1 - x), -a * x) + np.log1p(np.exp(-np.abs(a)))
     return np.asarray(terms.sum() * c, a.dtype), (a, x, c)
 
 
@@ -78,7 +79,8 @@ def bce_logits_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
     """
     a, x, c = cache
     s = a.dtype.type(c * scalar_cotangent("bce_logits_backward", dL))
-    return (sigmoid(a) - x) * s, -a * s
+    small = sigmoid(-np.abs(a))  # σ(a) − x = (1 − x) − σ(−a): whichever does not cancel
+    return np.where(a > 0, (1 - x) - small, small - x) * s, -a * s
 
 
 def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -> tuple[Array, Cache]:
