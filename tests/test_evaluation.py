@@ -151,3 +151,19 @@ def test_a_sheet_is_the_images(tmp_path):
         save_sheet(file, TEST[:3] / 255.0, columns=3)
     pixels = imread(tmp_path / "s.png")[2:58:2, 2:58:2, 0]
     np.testing.assert_allclose(pixels, TEST[0] / 255.0, atol=1 / 255)
+
+
+def test_a_few_images_are_no_collapse_during_training(model):
+    """Over n codes perplexity is at most n: the training's history says nothing about so few."""
+    history = [{"epoch": e, "perplexity": 7.5, "mse": 1.0 / e} for e in range(1, 9)]
+    assert "collapse during" not in evaluate(model, TEST[:1], history).diagnosis.level
+    assert "overfitting" not in evaluate(model, TEST[:1], history).diagnosis.level
+
+
+def test_images_without_any_error_can_be_drawn(tmp_path):
+    """Black images: every loss is 0, which has no place on a logarithmic axis."""
+    x = np.zeros((30, 28, 28), np.uint8)
+    model = VQVAE(num_latents=1, embedding_dim=1, num_embeddings=2, hidden=())
+    history = [{"epoch": 1, "mse": 0.0, "quantization_loss": 0.0, "perplexity": 1.0}]
+    anatomy, counts = code_anatomy(model, x), evaluate(model, x).counts
+    save_figure(training_figure(history, x, model.reconstruct(x), counts, anatomy), tmp_path / "a.png")

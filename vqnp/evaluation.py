@@ -19,6 +19,10 @@ from vqnp.models.vqvae import VQVAE
 BATCH = 1024
 """Images in memory at a time: big enough that reading them costs nothing beside the products."""
 
+FEW = 10
+"""Codes for each of the K from which on a perplexity is judged beside the training's: over n codes it
+is at most n, and below about ten for each it is biased low whatever the codebook is (ours)."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -64,7 +68,7 @@ class Evaluation:
     def __str__(self) -> str:
         K = self.num_embeddings
         rows = [
-            ("images", f"{self.images}"),
+            ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),
             ("codebook perplexity", f"{self.perplexity:.1f} of {K}"),
             ("utilization", f"{100 * self.utilization:.1f} %"),
@@ -121,6 +125,8 @@ def evaluate(
     if n == 0:
         fail("evaluate", "images must hold at least one image", "none")
     value = perplexity(counts)
+    if counts.sum() < FEW * model.num_embeddings:
+        history = None  # so few codes cannot show the perplexity that training saw
     return Evaluation(
         mse=total / entries,
         perplexity=value,

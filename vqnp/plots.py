@@ -163,7 +163,10 @@ def _loss(axes: Axes, history: Sequence[dict[str, float]]) -> None:
         )
     quantization = [row["quantization_loss"] for row in history]
     axes.plot(epochs, quantization, color=GREEN, label="quantization, training", marker=_mark(history))
-    axes.set_yscale("log")
+    if any(
+        (np.asarray(line.get_ydata()) > 0).any() for line in axes.lines
+    ):  # all-black images: no error at all
+        axes.set_yscale("log")
     for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         formatter(_Plain(minor_thresholds=(2, 0.4)))
     _style(axes, "Loss", "epoch", "mean squared error")
