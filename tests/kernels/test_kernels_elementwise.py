@@ -32,7 +32,7 @@ def test_the_normal_cdf_is_the_c_librarys_to_a_few_ulps(seed, dtype, scale):
     assert y.dtype == dtype and y.shape == x.shape
     expected = np.array([phi(float(v)) for v in x]).astype(dtype)
     assert ulps(y, expected) <= 4
-    assert ulps(normal_cdf._normal_cdf_compiled(x), normal_cdf.normal_cdf_plain(x)) <= 4
+    assert ulps(y, normal_cdf.normal_cdf_plain(x)) <= 4
     np.testing.assert_allclose(normal_cdf.normal_cdf(-x) + y, 1, rtol=1e-6 if dtype == np.float32 else 1e-14)
 
 
