@@ -171,9 +171,9 @@ MUSEUM = [
     Bug("MSE's gradient without the 2", "ops/loss.py", "r.dtype.type(2 * c *", "r.dtype.type(c *", "test_gradients"),  # noqa: E501
     Bug(
         "gradients overwritten at a fork",
-        "nn/layers.py",
-        "        self.W.grad += dW",
-        "        self.W.grad[...] = dW",
+        "nn/module.py",
+        "            self._grad += d",
+        "            self._grad = d",
         "test_gradients_accumulate",
     ),
     Bug(

@@ -1,4 +1,4 @@
-"""Φ and Adam's step: the compiled loop and its plain twin are the same function."""
+"""What goes through memory once: the compiled loop and its plain twin are the same function."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import LAYOUTS, dtypes, lay_out, seeds
 
-from vqnp.kernels import adam, normal_cdf
+from vqnp.kernels import adam, difference, normal_cdf, relu, threads
 
 SCALES = st.sampled_from([1e-300, 1e-30, 1e-3, 1.0, 3.0, 30.0, 1e30])
 
@@ -51,6 +51,53 @@ def test_the_normal_cdf_of_the_ends_and_its_lower_tail():
     np.testing.assert_allclose(normal_cdf.normal_cdf(x), [0, 1.1285884e-19, 0.5, 1, 1, np.nan], rtol=1e-7)
     assert normal_cdf.normal_cdf(np.array(0.5)).shape == ()
     assert normal_cdf.normal_cdf(np.array([-9.0], np.float32))[0] > 0
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Work shared among three threads, however small it is."""
+    monkeypatch.setattr(threads, "SMALLEST", 1)
+    monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(0,), (7,), (3, 0, 2), (5, 1639), (3, 4096)])
+def test_relus_gradient_is_its_plain_twin(rng, shared, dtype, layout, shape):
+    dy, y = rng.standard_normal((2, *shape)).astype(dtype)
+    y.reshape(-1)[::3] = 0
+    y.reshape(-1)[1::5] = -0.0
+    y.reshape(-1)[2::7] = np.nan
+    dx = relu.relu_gradient(lay_out(dy, layout), lay_out(y, layout))
+    assert dx.shape == shape and dx.dtype == dtype
+    assert dx.tobytes() == relu.relu_gradient_plain(dy, y).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(), (0,), (63,), (64,), (2, 65), (3, 0, 2), (5, 1639), (3, 4096)])
+def test_the_difference_and_its_square_are_the_plain_twins_bit_for_bit(rng, shared, dtype, layout, shape):
+    a, b = rng.standard_normal((2, *shape)).astype(dtype)
+    a, b = np.asarray(a), np.asarray(b)
+    if shape:
+        a, b = lay_out(a, layout), lay_out(b, layout)
+    r, square = difference.difference_and_square(a, b)
+    r_plain, square_plain = difference.difference_and_square_plain(a, b)
+    assert r.shape == shape and r.dtype == dtype
+    assert r.tobytes() == np.ascontiguousarray(r_plain).tobytes()
+    assert square == square_plain
+    assert square == pytest.approx(math.fsum(float(x) ** 2 for x in r.reshape(-1)), rel=1e-14)
+
+
+def test_adams_step_is_the_same_on_any_number_of_threads(rng, shared):
+    arrays = rng.standard_normal((4, 1000))
+    together, alone = arrays.copy(), arrays.copy()
+    together[3], alone[3] = together[3] ** 2, alone[3] ** 2
+    adam.adam_step(*together, 3, 1e-3, 0.9, 0.999, 1e-8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads.config, "NUMBA_NUM_THREADS", 1)
+        adam.adam_step(*alone, 3, 1e-3, 0.9, 0.999, 1e-8)
+    assert together.tobytes() == alone.tobytes()
 
 
 @given(seeds, dtypes, st.integers(0, 40), st.sampled_from([1, 2, 1000]), st.sampled_from([1e-12, 1.0, 1e6]))

@@ -11,6 +11,8 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
+from vqnp.kernels.relu import PASSING
+from vqnp.kernels.threads import in_blocks
 
 
 def adam_step(
@@ -32,8 +34,14 @@ def adam_step(
     first, so that float32 stays float32 and the kernel and its twin give the same bits.
     """
     f = value.dtype.type
-    scalars = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
-    (_adam_compiled if JIT else adam_step_plain)(value, grad, m, v, tuple(f(s) for s in scalars))
+    numbers = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
+    scalars = tuple(f(s) for s in numbers)
+    if not JIT:
+        adam_step_plain(value, grad, m, v, scalars)
+        return
+    in_blocks(
+        lambda a, b: _adam_compiled(value[a:b], grad[a:b], m[a:b], v[a:b], scalars), value.size, 4 * PASSING
+    )
 
 
 def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]) -> None:
@@ -44,7 +52,7 @@ def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, scalars: tupl
     value -= rate * (m / (np.sqrt(v * unbias) + epsilon))
 
 
-@jit(error_model="numpy")  # no test for a zero divisor inside the loop: it would not vectorise
+@jit(error_model="numpy", nogil=True)  # no test for a zero divisor inside the loop: it would not vectorise
 def _adam_compiled(
     value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]
 ) -> None:  # pragma: no cover - compiled

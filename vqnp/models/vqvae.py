@@ -161,10 +161,13 @@ class VQVAE(Module):
 
         dx_hat: (B, P), dL_vq: () -> dx: (B, P)
         """
-        encoder_cache, quantizer_cache, decoder_cache, z_shape = cache
+        return self.encoder.backward(self._backward_to_z(dx_hat, cache, dL_vq), cache[0])
+
+    def _backward_to_z(self, dx_hat: Array, cache: Cache, dL_vq: Array | float) -> Array:
+        _, quantizer_cache, decoder_cache, z_shape = cache
         dh = self.decoder.backward(dx_hat, decoder_cache)
         dz = self.quantizer.backward(dh.reshape(z_shape), quantizer_cache, dL_vq)
-        return self.encoder.backward(dz.reshape(dh.shape), encoder_cache)
+        return dz.reshape(dh.shape)
 
     def loss_forward(self, x: Array, lookahead: bool = False) -> tuple[Losses, Array, Array, Cache]:
         """L = ⟨(x̂ − x)²⟩ + L_vq; losses, z: (B, M, D), k: (B, M), cache for x: (B, P).
@@ -180,6 +183,12 @@ class VQVAE(Module):
         forward_cache, mse_cache = cache
         dx_hat, _ = mse_backward(dL, mse_cache)
         return self.backward(dx_hat, forward_cache, dL)
+
+    def loss_backward_params(self, dL: Array | float, cache: Cache) -> None:
+        """loss_backward without dx, which training has no use for: a matrix product less."""
+        forward_cache, mse_cache = cache
+        dx_hat, _ = mse_backward(dL, mse_cache)
+        self.encoder.backward_params(self._backward_to_z(dx_hat, forward_cache, dL), forward_cache[0])
 
     # What a person does with it.
 
