@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, fail
 from vqnp._images import to_float
@@ -24,6 +25,9 @@ CHUNK = 128
 """Rows in each pass of encode and decode. A matrix product may round differently at another size, and
 (OpenBLAS in float32) a row at another place: so passes have one size, the last one padded, and batches
 that begin at multiples of it give the same bits as all images at once."""
+
+PART = 16 * CHUNK
+"""Images that encode has in memory as numbers at a time."""
 
 
 class Losses(NamedTuple):
@@ -192,24 +196,39 @@ class VQVAE(Module):
 
     # What a person does with it.
 
-    def pixels(self, images: Array, where: str = "VQVAE.pixels") -> Array:
-        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P)."""
-        x = to_float(images, self.dtype, where=where)
+    def pixels(self, images: Array, where: str = "VQVAE.pixels", first: int = 0) -> Array:
+        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P).
+
+        first is the number of images[0] in a larger set, for errors.
+        """
+        x = to_float(images, self.dtype, first=first, where=where)
         P = int(np.prod(self.image_shape))
         if x.ndim == 0 or x.shape[1:] not in (self.image_shape, (P,)):
             shape = ", ".join(map(str, self.image_shape))
             fail(where, f"images must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
         return x.reshape(len(x), P)
 
-    def latents(self, images: Array) -> Array:
+    def latents(self, images: Array, first: int = 0) -> Array:
         """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, M, D)."""
-        x = self.pixels(images, "VQVAE.encode")
+        x = self.pixels(images, "VQVAE.encode", first)
         z = _in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
         return z.reshape(len(x), self.num_latents, self.embedding_dim)
 
-    def encode(self, images: Array) -> Array:
-        """k = argmin_j ‖encoder(x) − e_j‖²; images: (n, *image_shape) -> k: (n, M) int64."""
-        return self.quantizer.encode(self.latents(images))
+    def encode(self, images: Array, progress: bool = False) -> Array:
+        """k = argmin_j ‖encoder(x) − e_j‖²; images: (n, *image_shape) -> k: (n, M) int64.
+
+        Works through a part of the images at a time, so that beside the codes it needs the same memory
+        for ten million, memory-mapped, as for a thousand; progress draws a bar on standard error.
+        """
+        n = len(images) if np.ndim(images) else 0
+        parts = range(0, max(n, 1), PART)  # one at least: an empty array is checked too
+        k = np.empty((n, self.num_latents), np.int64)
+        with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
+            for start in parts:
+                part = images[start : start + PART] if n else images
+                k[start : start + PART] = self.quantizer.encode(self.latents(part, start))
+                bar.update(len(part))
+        return k
 
     def decode(self, codes: Array) -> Array:
         """x̂ = decoder(e_k), clipped to [0, 1]; codes: (n, M) integers in [0, K) -> (n, *image_shape).
