@@ -9,10 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from vqnp._blas import choose_kernels
 from vqnp._version import __version__ as __version__
-
-choose_kernels()  # before anything imports NumPy
 
 # The function takes the name of the module that it is in, so it must come last: hence not lazily.
 from vqnp.gradcheck import gradcheck as gradcheck

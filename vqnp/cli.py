@@ -19,7 +19,8 @@ EXAMPLES = """examples:
   vqnp evaluate runs/digits-1 --json
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
-  vqnp inspect runs/digits-1"""
+  vqnp inspect runs/digits-1
+  vqnp bench                                       how fast this machine is, about a minute"""
 
 DATA_HELP = (
     "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
@@ -39,7 +40,7 @@ def build_parser() -> Parser:
     """The command line, with every default in its help."""
     parser = Parser(
         prog="vqnp",
-        description="The reference VQ-VAE in NumPy and Numba: train, evaluate, encode, decode, inspect.",
+        description="The reference VQ-VAE in NumPy and Numba: train, encode, decode, look, measure.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,6 +97,24 @@ def build_parser() -> Parser:
     )
     _run_and_data(p)
     p.add_argument("--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png)")
+
+    p = command(
+        "bench",
+        "how fast this machine is, and how near to it vqnp comes",
+        "Time the machine's fused multiply-adds, NumPy's matrix products, the kernels, a training step and "
+        "the start-up; print a table; write bench.json and bench.png. About a minute; let nothing else run.",
+    )
+    p.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        metavar="T",
+        help="numbers of threads, each measured in a process of its own (default: 1, and all cores)",
+    )
+    p.add_argument(
+        "--rounds", type=int, default=7, metavar="N", help="timings of each, for the median (default: 7)"
+    )
+    p.add_argument("--out", metavar="DIR", default="bench", help="the folder to write (default: bench)")
     return parser
 
 

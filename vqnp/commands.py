@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vqnp import bench as measuring
 from vqnp import evaluation, runs
-from vqnp._check import Array, fail
+from vqnp._check import Array, check_int, fail
 from vqnp._version import __version__
 from vqnp.anatomy import code_anatomy
+from vqnp.bench_report import bench_figure, table
 from vqnp.checkpoint import atomic
 from vqnp.cli import MODEL_OPTIONS, SCHEDULE_OPTIONS, say
 from vqnp.codes import decode_file, encode_file, open_codes
@@ -173,6 +175,29 @@ def inspect(args: argparse.Namespace) -> None:
     figure = Path(getattr(args, "out", runs.Run(folder).codebook))
     save_figure(codebook_figure(code_anatomy(model, next(evaluation.batches(images, 5000)))), figure)
     print(f"{'wrote':<21}{figure}")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Measure, for each number of threads; print the table; write the figures and the picture."""
+    rounds = check_int("--rounds", "N", args.rounds)
+    about = measuring.machine()
+    cores = int(about["cores"])
+    counts = getattr(args, "threads", sorted({1, cores}))
+    for threads in counts:
+        check_int("--threads", "T", threads, 1, cores)
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for threads in counts:
+        say(f"measuring with {threads} thread{'s' * (threads > 1)}")
+        rows += measuring.in_process(threads, rounds)
+    rows += measuring.start_up()
+    print(table(rows, about))
+    with atomic(folder / "bench.json") as file:
+        text = json.dumps({"machine": about, "rows": [row._asdict() for row in rows]}, indent=1)
+        file.write(text.encode())
+    save_figure(bench_figure(rows, about), folder / "bench.png")
+    print(f"\nwrote {folder / 'bench.json'}\nwrote {folder / 'bench.png'}")
 
 
 def _histogram(counts: Array) -> Iterator[str]:

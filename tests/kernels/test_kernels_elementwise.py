@@ -90,14 +90,18 @@ def test_the_difference_and_its_square_are_the_plain_twins_bit_for_bit(rng, shar
 
 
 def test_adams_step_is_the_same_on_any_number_of_threads(rng, shared):
-    arrays = rng.standard_normal((4, 1000))
-    together, alone = arrays.copy(), arrays.copy()
-    together[3], alone[3] = together[3] ** 2, alone[3] ** 2
-    adam.adam_step(*together, 3, 1e-3, 0.9, 0.999, 1e-8)
+    """And block by block: three parameters, one of several blocks, one empty."""
+    sizes = (2 * adam.BLOCK + 7, 5, 0)
+    arrays = [rng.random((4, n)) for n in sizes]
+    together, alone = [a.copy() for a in arrays], [a.copy() for a in arrays]
+    adam.adam_step([tuple(a) for a in together], 3, 1e-3, 0.9, 0.999, 1e-8)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads.config, "NUMBA_NUM_THREADS", 1)
-        adam.adam_step(*alone, 3, 1e-3, 0.9, 0.999, 1e-8)
-    assert together.tobytes() == alone.tobytes()
+        patch.setattr(adam, "JIT", False)
+        adam.adam_step([tuple(a) for a in alone], 3, 1e-3, 0.9, 0.999, 1e-8)
+    for a, b, before in zip(together, alone, arrays, strict=True):
+        assert a.tobytes() == b.tobytes()
+        np.testing.assert_array_equal(a[1], before[1])
+        assert not a.size or (a[0] != before[0]).all()
 
 
 @given(seeds, dtypes, st.integers(0, 40), st.sampled_from([1, 2, 1000]), st.sampled_from([1e-12, 1.0, 1e6]))

@@ -30,7 +30,7 @@ for dtype in (np.float32, np.float64):
     for a in code_statistics(z + dtype(0.1), k, 40):
         digest.update(a.tobytes())
     value, grad, m, v = (r.random((4, 500)) + 0.1).astype(dtype)
-    adam_step(value, grad, m, v, 3, 1e-3, 0.9, 0.999, 1e-8)
+    adam_step([(value, grad, m, v)], 3, 1e-3, 0.9, 0.999, 1e-8)
     digest.update(value.tobytes() + m.tobytes() + v.tobytes())
     vq = EMAVectorQuantizer(40, 5, codebook_init="kmeans", rng=1, dtype=dtype)
     vq.start_from(z, 2)

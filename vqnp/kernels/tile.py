@@ -99,7 +99,7 @@ def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) ->
     """
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        e = _Emit(context, b, signature, args)
+        e = Emit(context, b, signature, args)
         zT, panels, bias, code, lead = (a.data for a in e.arrays)
         P, D = (b.extract_value(e.arrays[1].shape, axis) for axis in (0, 1))
         low, zero = e.constant(e.scalar, float("-inf")), e.constant(I32, 0)
@@ -145,7 +145,7 @@ def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:  # 
     """zT[d + j, r + i] = z[n + i, d + j] for i, j < lanes: lines exchange halves, then quarters, …"""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        e = _Emit(context, b, signature, args)
+        e = Emit(context, b, signature, args)
         z, n, d, zT, r = e.arrays
         D, L = b.extract_value(z.shape, 1), e.lanes
         lines = [e.load(e.at(e.at(z.data, b.add(n, i64(i)), D), d)) for i in range(L)]
@@ -174,7 +174,7 @@ def i64(n: int) -> Any:
     return ir.Constant(I64, n)
 
 
-class _Emit:
+class Emit:
     """LLVM's vector instructions on the numbers of the first argument, `lanes` of them at a time."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, args: Any) -> None:
