@@ -16,7 +16,11 @@ from vqnp.kernels.relu import PASSING
 from vqnp.kernels.threads import in_blocks
 
 BLOCK = 1 << 15
-"""Numbers to a block: a tenth of a millisecond from memory."""
+"""Numbers to a block."""
+
+SHARED_FROM = 1 << 22
+"""Numbers from which threads share the work. With fewer, in training, a second thread was measured to gain
+nothing: memory is the limit, and its core is where OpenBLAS's threads still wait for the next product."""
 
 
 def adam_step(
@@ -31,7 +35,7 @@ def adam_step(
 
     arrays: (θ, g, m, v) of each parameter, each (n,) and contiguous; t: the step's number, from 1
 
-    One pass over memory in place of NumPy's ten, and one sharing out among threads for all parameters.
+    One pass over memory in place of NumPy's ten.
     The scalars are rounded to the arrays' dtype first, so that float32 stays float32 and the kernel and
     its twin give the same bits.
     """
@@ -48,7 +52,10 @@ def adam_step(
             value, grad, m, v = (x[a : a + BLOCK] for x in arrays[p])
             _adam_compiled(value, grad, m, v, scalars[p])
 
-    in_blocks(work, len(blocks), 4 * PASSING * BLOCK)
+    if len(blocks) * BLOCK < SHARED_FROM:
+        work(0, len(blocks))
+    else:
+        in_blocks(work, len(blocks), PASSING * BLOCK)
 
 
 def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]) -> None:
