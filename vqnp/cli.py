@@ -19,7 +19,8 @@ EXAMPLES = """examples:
   vqnp evaluate runs/digits-1 --json
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
-  vqnp inspect runs/digits-1"""
+  vqnp inspect runs/digits-1
+  vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch"""
 
 DATA_HELP = (
     "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
@@ -96,6 +97,22 @@ def build_parser() -> Parser:
     )
     _run_and_data(p)
     p.add_argument("--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png)")
+
+    p = command(
+        "export",
+        "parameters under PyTorch's names and in its layouts",
+        "Write the model's parameters as PyTorch names and lays them out (encoder.0.weight: (out, in)), with "
+        "the configuration that rebuilds it. The way back is vqnp.export.load_torch in Python.",
+    )
+    p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
+    p.add_argument(
+        "--format",
+        choices=("torch-npz", "safetensors"),
+        default="torch-npz",
+        help="an .npz of plain arrays, or .safetensors, which needs that package (default: torch-npz)",
+    )
+    p.add_argument("--out", metavar="FILE", help="the file to write (default: weights.npz or .safetensors)")
+    p.add_argument("--force", action="store_true", default=False, help="replace FILE if it exists")
     return parser
 
 
