@@ -188,10 +188,9 @@ def test_a_tensor_that_is_no_array_is_refused_in_a_sentence(tensor, reason):
     arrays["encoder.0.weight"] = tensor(arrays["encoder.0.weight"])
     with pytest.raises(InputError) as caught:
         from_torch(arrays, TINY)
-    needed = "from_torch: encoder.0.weight must be an array in the CPU's memory, or a tensor's .detach().cpu(); got "
-    assert (
-        str(caught.value).startswith(needed) and reason in str(caught.value) and "\n" not in str(caught.value)
-    )
+    sentence = str(caught.value)
+    needed = "encoder.0.weight must be an array in the CPU's memory, or a tensor's .detach().cpu(); got "
+    assert sentence.startswith(f"from_torch: {needed}") and reason in sentence and "\n" not in sentence
 
 
 def test_a_safetensors_file_opens_in_pytorch(tmp_path):
