@@ -1,6 +1,6 @@
 """Weights travel: vqnp's model rebuilt in plain PyTorch, trained on there, and brought back. Needs PyTorch.
 
-python examples/weights_travel.py                      train for an epoch first, about half a minute in all
+python examples/weights_travel.py                      train for an epoch first; some ten seconds in all
 python examples/weights_travel.py --model runs/digits-1
 """
 
