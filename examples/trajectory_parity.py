@@ -1,6 +1,6 @@
 """Train one model in vqnp and in PyTorch, same start, same batches, and draw how far they come apart.
 
-python examples/trajectory_parity.py                          200 steps in float64 and in float32, half a minute
+python examples/trajectory_parity.py                     200 steps in float64 and in float32, half a minute
 python examples/trajectory_parity.py --steps 20 --out quick.png
 
 Needs PyTorch. In float64 the difference must stay at rounding level, else this script fails.
