@@ -20,6 +20,7 @@ EXAMPLES = """examples:
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
   vqnp inspect runs/digits-1
+  vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch
   vqnp bench                                       how fast this machine is, about a minute"""
 
 DATA_HELP = (
@@ -115,6 +116,22 @@ def build_parser() -> Parser:
         "--rounds", type=int, default=7, metavar="N", help="timings of each, for the median (default: 7)"
     )
     p.add_argument("--out", metavar="DIR", default="bench", help="the folder to write (default: bench)")
+
+    p = command(
+        "export",
+        "parameters under PyTorch's names and in its layouts",
+        "Write the model's parameters as PyTorch names and lays them out (encoder.0.weight: (out, in)), with "
+        "the configuration that rebuilds it. The way back is vqnp.export.load_torch in Python.",
+    )
+    p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
+    p.add_argument(
+        "--format",
+        choices=("torch-npz", "safetensors"),
+        default="torch-npz",
+        help="an .npz of plain arrays, or .safetensors, which needs that package (default: torch-npz)",
+    )
+    p.add_argument("--out", metavar="FILE", help="the file to write (default: weights.npz or .safetensors)")
+    p.add_argument("--force", action="store_true", default=False, help="replace FILE if it exists")
     return parser
 
 

@@ -22,6 +22,7 @@ from vqnp.checkpoint import atomic
 from vqnp.cli import MODEL_OPTIONS, SCHEDULE_OPTIONS, say
 from vqnp.codes import decode_file, encode_file, open_codes
 from vqnp.data import ArrayStream, load_splits, open_images
+from vqnp.export import FORMATS, save_torch
 from vqnp.metrics import dead_codes
 from vqnp.models.vqvae import VQVAE
 from vqnp.plots import codebook_figure, save_figure, save_sheet, training_figure
@@ -198,6 +199,17 @@ def bench(args: argparse.Namespace) -> None:
         file.write(text.encode())
     save_figure(bench_figure(rows, about), folder / "bench.png")
     print(f"\nwrote {folder / 'bench.json'}\nwrote {folder / 'bench.png'}")
+
+
+def export(args: argparse.Namespace) -> None:
+    """The parameters under PyTorch's names, in a file; a line for each."""
+    suffix = FORMATS[args.format]
+    args.out = getattr(args, "out", f"weights{suffix}")
+    out = _new_file(args, (suffix,))
+    model, _, _ = runs.open_run(args.model)
+    for name, array in save_torch(out, model, args.format).items():
+        print(f"{name:<28}{array.dtype!s:<9}{'x'.join(map(str, array.shape)) or 'one number'}")
+    print(f"{'wrote':<28}{out}")
 
 
 def _histogram(counts: Array) -> Iterator[str]:
