@@ -65,7 +65,7 @@ def bench_lanes():
 
 @needs_kernels
 def test_the_training_step_and_its_products_do_the_same_products():
-    step, products = bench._training(4)
+    step, products = bench.training(4)
     for _ in range(9):  # over the ends of epochs
         step()
     products()

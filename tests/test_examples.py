@@ -10,24 +10,38 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
+    "benchmarks/code_statistics.py": ["--quick", "--threads", "1"],
+    "benchmarks/nearest.py": ["--quick", "--threads", "1"],
+    "benchmarks/scaling.py": ["--quick", "--threads", "1"],
+    "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "trajectory_parity.py": ["--steps", "20"],
     "weights_travel.py": ["--steps", "5"],
 }
-NEED_TORCH = ("trajectory_parity.py", "weights_travel.py")
+MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches", "wrong_codes")}
+"""What the scripts share."""
+BENCH = ("faiss", "torch", "scipy", "sklearn")
+NEEDS = {
+    "benchmarks/code_statistics.py": BENCH,
+    "benchmarks/nearest.py": BENCH,
+    "benchmarks/train_step.py": BENCH,
+    "trajectory_parity.py": ("torch",),
+    "weights_travel.py": ("torch",),
+}
+"""Packages of the extras bench and crosscheck; VQNP_REQUIRE_TORCH says that they are to be there."""
 
 
 def test_every_example_is_listed():
-    assert {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")} == set(QUICK)
+    assert {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")} == set(QUICK) | MODULES
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_it_runs(name, tmp_path):
-    if name in NEED_TORCH and not os.environ.get("VQNP_REQUIRE_TORCH"):
-        if importlib.util.find_spec("torch") is None:
-            pytest.skip("PyTorch is not installed (the crosscheck extra)")
+    absent = [package for package in NEEDS.get(name, ()) if importlib.util.find_spec(package) is None]
+    if absent and not os.environ.get("VQNP_REQUIRE_TORCH"):
+        pytest.skip(f"not installed: {', '.join(absent)} (the extras bench and crosscheck)")
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *QUICK[name]], cwd=tmp_path, capture_output=True, text=True
     )

@@ -70,7 +70,7 @@ def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator
 
     rounds: timings of each, of which medians are taken; lasting: how many seconds one timing takes, at least
     """
-    peak = _peak(threads)
+    peak = peak_of(threads)
     timer = _Timer(rounds, lasting)
     rng = np.random.default_rng(0)
     t, _ = timer.against(peak.run, peak.run)
@@ -99,18 +99,18 @@ def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator
     t, _ = timer.against(lambda: adam_step(four, 1, 1e-3, 0.9, 0.999, 1e-8), None)
     yield Row("Adam's step", "1,048,576 parameters", threads, t, value.size / t / 1e6, "M/s", None, "")
     for batch in BATCHES:
-        step, products = _training(batch)
+        step, products = training(batch)
         t, ratio = timer.against(step, products)
         of = "its time is matrix products"
         yield Row("training step", f"batch {batch}", threads, t, batch / t, "images/s", ratio, of)
 
 
-class _Peak(NamedTuple):
+class Peak(NamedTuple):
     run: Callable[[], object]
     flops: float
 
 
-def _peak(threads: int) -> _Peak:
+def peak_of(threads: int) -> Peak:
     """Fused multiply-adds on every thread at once, for about ten milliseconds."""
     if not JIT:
         fail("vqnp bench", "needs compiled kernels", "NUMBA_DISABLE_JIT=1")
@@ -120,7 +120,7 @@ def _peak(threads: int) -> _Peak:
         for _ in range(start, stop):
             multiply_add(half, turns)
 
-    return _Peak(lambda: in_blocks(work, threads, 1 << 30), threads * flops(turns))
+    return Peak(lambda: in_blocks(work, threads, 1 << 30), threads * flops(turns))
 
 
 class _Timer:
@@ -150,7 +150,7 @@ class _Timer:
         return (time.perf_counter() - start) / calls
 
 
-def _training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
     """A step of training an MLP 784-512-256-(16×16), and its matrix products alone."""
     rng = np.random.default_rng(0)
     images = rng.random((4 * batch_size, 784), dtype=np.float32)

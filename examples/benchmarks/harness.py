@@ -1,0 +1,171 @@
+"""How the benchmarks measure: every contender in a process of its own, asked in turn, first for its answer.
+
+A contender is a process with the same number of threads as the others, so that no library finds the
+cores taken by the idle threads of another, and the memory that it needs is its own. Rounds go through
+all contenders; each timing lasts so long that clock and scheduler do not matter; ratios are of times
+of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from vqnp.bench import LIBRARIES
+
+Size = tuple[int, ...]
+Run = Callable[[], Any]
+OURS, PEAK = "vqnp", "FMA peak"
+
+
+class Timing(NamedTuple):
+    """What was measured of one contender at one size: seconds of each round, and bytes beyond its inputs."""
+
+    size: Size
+    threads: int
+    contender: str
+    seconds: list[float]
+    extra_bytes: int | None
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.seconds))
+
+
+def arguments(doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str) -> argparse.Namespace:
+    """The options that all benchmarks have."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    both = sorted({1, min(2, cores)})
+    parser.add_argument("--threads", type=int, nargs="+", default=both, help=f"(default: {both})")
+    parser.add_argument("--rounds", type=int, default=9, help="timings of each (default: 9)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="least time of one (default: 0.1)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run? No figures to quote")
+    parser.add_argument("--out", type=Path, default=Path(name), help=f"folder to write (default: {name})")
+    args = parser.parse_args()
+    args.sizes = list(quick if args.quick else sizes)
+    if args.quick:
+        args.rounds, args.seconds = 2, 0.0
+    return args
+
+
+# A contender's process.
+
+
+def threads() -> int:
+    """How many this process was given."""
+    return int(os.environ[LIBRARIES[0]])
+
+
+def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
+    """Answer requests until None comes: a size -> its answer and its bytes; a number of calls -> seconds."""
+    run: Run = lambda: None
+    while (request := pipe.recv()) is not None:
+        try:
+            if isinstance(request, tuple):
+                make((min(request[0], 16), *request[1:]))()  # loads what is loaded once
+                run = make(request)
+                before = _memory()
+                answer = run()
+                pipe.send((answer, _memory("VmHWM") - before if before else None))
+            else:
+                start = time.perf_counter()
+                for _ in range(request):
+                    run()
+                pipe.send(time.perf_counter() - start)
+        except Exception as error:  # the parent says which contender it was, and goes on
+            pipe.send(error)
+
+
+def _memory(field: str = "VmRSS") -> int:
+    """Resident bytes now (and the peak counts from here), or at the peak; 0 where Linux's /proc is not."""
+    try:
+        if field == "VmRSS":
+            Path("/proc/self/clear_refs").write_text("5")
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(field):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
+
+
+class Process:
+    """A contender: ask it for an answer or a time."""
+
+    def __init__(self, name: str, make: Callable[[Size], Run]) -> None:
+        self.name = name
+        self.pipe, theirs = multiprocessing.Pipe()
+        context = multiprocessing.get_context("spawn")
+        self.process = context.Process(target=worker, args=(make, theirs), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def ask(self, request: object) -> Any:
+        self.pipe.send(request)
+        try:
+            answer = self.pipe.recv()
+        except EOFError:
+            raise SystemExit(f"{self.name} died at {request}") from None
+        if isinstance(answer, Exception):
+            raise SystemExit(f"{self.name} failed at {request}: {type(answer).__name__}: {answer}")
+        return answer
+
+    def close(self) -> None:
+        self.pipe.send(None)
+        self.process.join()
+
+
+@contextmanager
+def started(makers: dict[str, Callable[[Size], Run]], threads: int) -> Iterator[list[Process]]:
+    """Their processes, in which every library has so many threads and picks its code for the processor."""
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(LIBRARIES, str(threads)))
+    os.environ.pop("OPENBLAS_CORETYPE", None)  # it would bind NumPy to the kernels of another processor
+    try:
+        with ExitStack() as stack:
+            processes = [Process(name, make) for name, make in makers.items()]
+            for process in processes:
+                stack.callback(process.close)
+            yield processes
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def compete(
+    makers: dict[str, Callable[[Size], Run]],
+    args: argparse.Namespace,
+    check: Callable[[Size, dict[str, Any]], None],
+    skip: Callable[[str, Size], bool] = lambda name, size: False,
+) -> list[Timing]:
+    """At each number of threads and size: check(size, answers) first, then the times of every contender."""
+    timings = []
+    for threads in args.threads:
+        with started(makers, threads) as everyone:
+            for size in tqdm(args.sizes, desc=f"{threads} thread{'s' * (threads > 1)}"):
+                present = [p for p in everyone if not skip(p.name, size)]
+                first = {p.name: p.ask(size) for p in present}
+                check(size, {name: answer for name, (answer, _) in first.items()})
+                for p in present:
+                    p.ask(3)  # warms up, and compiles what compiles itself
+                calls = {p.name: max(1, round(args.seconds / max(1e-7, p.ask(3) / 3))) for p in present}
+                seconds: dict[str, list[float]] = {p.name: [] for p in present}
+                for _ in range(args.rounds):
+                    for p in present:
+                        time.sleep(0.02)  # idle threads of the one before go on spinning for a while
+                        seconds[p.name].append(p.ask(calls[p.name]) / calls[p.name])
+                for name, times in seconds.items():
+                    timings.append(Timing(size, threads, name, times, first[name][1]))
+    return timings

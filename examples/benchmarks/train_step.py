@@ -1,0 +1,241 @@
+"""A step of training an MLP VQ-VAE: vqnp against PyTorch, eager and compiled.
+
+python examples/benchmarks/train_step.py            ten minutes; write train_step.md, .json and .png
+python examples/benchmarks/train_step.py --quick    does it run?
+
+Needs the bench extra: pip install -e '.[bench]'. Every contender trains the same model from the same
+parameters: 784-512-256-(16×16), K = 128 by moving averages, Adam. First the parameters of all are compared
+after three steps. The time of a step has everything in it: drawing the batch, gathering it, forward,
+backward, Adam, the codebook, the loss as a number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import harness
+import numpy as np
+import reports
+from harness import OURS, Size
+
+import vqnp
+from vqnp import bench
+from vqnp.trainer import Schedule, Trainer
+
+Array = np.ndarray[Any, Any]
+
+SIZES = [(32,), (256,), (1024,)]
+"""Images a step."""
+QUICK = [(16,)]
+IMAGES = 4096
+PRODUCTS = "its matrix products"
+LR, BETA, DECAY, EPSILON = 1e-3, 0.25, 0.99, 1e-5
+
+
+def model() -> vqnp.VQVAE:
+    """The same parameters in every process."""
+    return vqnp.VQVAE(hidden=(512, 256), commitment_cost=BETA, decay=DECAY, epsilon=EPSILON, rng=0)
+
+
+def images(n: int) -> Array:
+    """Uniform noise: (n, 784) in float32."""
+    return np.random.default_rng(0).random((n, 784), dtype=np.float32)
+
+
+class Ours:
+    """vqnp's trainer, with all that it does for its user."""
+
+    def __init__(self, x: Array, batch: int) -> None:
+        # A restart of unused codes would draw random latents; PyTorch's step has no such thing.
+        schedule = Schedule(1 << 40, batch, LR, "constant", restart_dead_codes=0)
+        self.model, self.batch = model(), batch
+        self.trainer = Trainer(self.model, x, schedule)
+
+    def step(self) -> float:
+        trainer = self.trainer
+        if trainer.step and trainer.step % trainer.steps_per_epoch == 0:
+            trainer.end_epoch(None)
+        before = trainer.sums[0]
+        trainer.train_step()
+        return float(trainer.sums[0] - before) / self.batch
+
+    def parameters(self) -> dict[str, Array]:
+        arrays = vqnp.export.to_torch(self.model)
+        return {name: a.copy() for name, a in arrays.items() if name != "quantizer.num_updates"}
+
+
+class Theirs:
+    """The same in PyTorch as its users write it, each part in its fastest form that we know."""
+
+    def __init__(self, x: Array, batch: int, compiled: bool, fused: bool) -> None:
+        import torch
+        from torch import nn
+        from torch.nn import functional as F
+
+        ours = model()
+        start = {name: torch.from_numpy(a.copy()) for name, a in vqnp.export.to_torch(ours).items()}
+
+        def mlp(*sizes: int) -> nn.Sequential:
+            layers: list[nn.Module] = []
+            for I, O in zip(sizes, sizes[1:], strict=False):
+                layers += [nn.Linear(I, O), nn.ReLU()]
+            return nn.Sequential(*layers[:-1])
+
+        class VQVAE(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.encoder, self.decoder = mlp(784, 512, 256, 256), mlp(256, 256, 512, 784)
+                self.register_buffer("E", start["quantizer.embedding.weight"])
+                self.register_buffer("N", start["quantizer.cluster_size"])
+                self.register_buffer("m", start["quantizer.embedding_sum"])
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                z = self.encoder(x).view(-1, self.E.shape[1])
+                with torch.no_grad():
+                    k = torch.addmm((self.E * self.E).sum(1), z, self.E.T, alpha=-2).argmin(1)
+                    e = self.E[k]
+                x_hat = self.decoder((z + (e - z).detach()).view(len(x), -1))
+                loss = F.mse_loss(x_hat, x) + BETA * F.mse_loss(z, e)
+                with torch.no_grad():
+                    n = torch.zeros_like(self.N).index_add_(0, k, torch.ones_like(z[:, 0]))
+                    s = torch.zeros_like(self.m).index_add_(0, k, z)
+                    self.N.mul_(DECAY).add_(n, alpha=1 - DECAY)
+                    self.m.mul_(DECAY).add_(s, alpha=1 - DECAY)
+                    total = self.N.sum()
+                    smooth = (self.N + EPSILON) / (total + len(self.N) * EPSILON) * total
+                    self.E.copy_(self.m / smooth[:, None])
+                return loss
+
+        self.torch, self.x, self.batch = torch, torch.from_numpy(x), batch
+        self.net = VQVAE()
+        weights = {name: a for name, a in start.items() if name.startswith(("encoder", "decoder"))}
+        self.net.load_state_dict(weights, strict=False)
+        if compiled:
+            torch._dynamo.reset()  # no code for unknown sizes because an earlier batch had another
+        self.loss = torch.compile(self.net, dynamic=False) if compiled else self.net
+        self.adam = torch.optim.Adam(self.net.parameters(), LR, fused=fused)
+        self.order = torch.randperm(len(x))
+        self.at = 0
+
+    def step(self) -> float:
+        if self.at >= len(self.x):
+            self.order, self.at = self.torch.randperm(len(self.x)), 0
+        rows = self.order[self.at : self.at + self.batch]
+        self.at += self.batch
+        self.adam.zero_grad()
+        loss = self.loss(self.x[rows])
+        loss.backward()
+        self.adam.step()
+        return float(loss.detach())
+
+    def parameters(self) -> dict[str, Array]:
+        names = {
+            "E": "quantizer.embedding.weight",
+            "N": "quantizer.cluster_size",
+            "m": "quantizer.embedding_sum",
+        }
+        arrays = self.net.state_dict().items()
+        return {names.get(name, name): a.detach().numpy().copy() for name, a in arrays}
+
+
+PEERS = {
+    "PyTorch eager": (False, False),
+    "PyTorch eager, fused Adam": (False, True),
+    "torch.compile": (True, False),
+    "torch.compile, fused Adam": (True, True),
+}
+"""name: (compiled, fused Adam)"""
+
+
+class Contest:
+    """Picklable: batch size -> a step; its first call gives the parameters after three steps on one batch."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def trainer(self, x: Array, batch: int) -> Ours | Theirs:
+        return Ours(x, batch) if self.name == OURS else Theirs(x, batch, *PEERS[self.name])
+
+    def __call__(self, size: Size) -> harness.Run:
+        batch = size[0]
+        if self.name == PRODUCTS:
+            return bench.training(batch)[1]
+        trained = self.trainer(images(batch), batch)  # the whole of the images is a batch: the same for all
+        timed = self.trainer(images(IMAGES), batch)
+        calls = iter(["check"])
+
+        def run() -> object:
+            if next(calls, None):
+                losses = [trained.step() for _ in range(3)]
+                return {"loss of each step": np.array(losses), **trained.parameters()}
+            return timed.step()
+
+        return run
+
+
+DIFFERENCES: dict[tuple[str, Size], float] = {}
+"""Of a parameter after three steps, relative to the largest of its array."""
+
+
+def same(size: Size, answers: dict[str, Any]) -> None:
+    """After three steps the parameters agree to what three of Adam's steps make of float32's rounding."""
+    ours = answers[OURS]
+    for name, theirs in answers.items():
+        if name in (PRODUCTS, OURS):
+            continue
+        apart = [float(np.abs(theirs[n] - ours[n]).max() / np.abs(ours[n]).max()) for n in theirs]
+        DIFFERENCES[name, size] = max(apart)
+        if set(theirs) != set(ours) or not max(apart) < 1e-2:
+            raise SystemExit(
+                f"{name} at {size}: its parameters differ by {max(apart):.1e}: {theirs.keys() ^ ours.keys()}"
+            )
+
+
+def table(timings: list[harness.Timing]) -> str:
+    """A row for each size and number of threads."""
+    names = [OURS, *PEERS, PRODUCTS]
+    lines = [
+        "| batch | threads | "
+        + " | ".join(f"{name}, ms" for name in names)
+        + " | best peer / vqnp: median (quartiles) | matrix products / vqnp |",
+        "|---" * (4 + len(names)) + "|",
+    ]
+    for (threads, (batch,)), group in reports.grouped(timings).items():
+        by_name = {t.contender: t for t in group}
+        cells = " | ".join(f"{1e3 * by_name[n].median:.3g}" for n in names)
+        peer = reports.best_peer(group, yardsticks=(PRODUCTS,))
+        gain = f"{reports.ratio(peer, by_name[OURS])}, {peer.contender}"
+        share = reports.ratio(by_name[PRODUCTS], by_name[OURS])
+        lines.append(f"| {batch} | {threads} | {cells} | {gain} | {share} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    args = harness.arguments(__doc__ or "", SIZES, QUICK, "train_step")
+    timings = harness.compete({name: Contest(name) for name in (OURS, *PEERS, PRODUCTS)}, args, same)
+    worst = max(DIFFERENCES.values())
+    text = f"""# A training step against PyTorch
+
+{reports.about("torch")}
+
+`python examples/benchmarks/train_step.py`; {args.rounds} rounds. MLP 784-512-256-(16×16) and back,
+K = 128 by moving averages, Adam, float32; a step from drawing its batch to its loss. The last column is the
+time that the step's matrix products alone take in NumPy, as a share of the step's.
+
+{table(timings)}
+
+After three steps on one batch no parameter and no loss differs by more than {worst:.0e} of the
+largest of its array (Adam's first steps are α g/|g|: where a gradient is rounding, its sign is).
+"""
+    figure = reports.dots(
+        timings,
+        lambda t: 1e3 * t.median,
+        lambda s: f"batch {s[0]}",
+        "milliseconds a step (less is better)",
+        (PRODUCTS,),
+    )
+    reports.write(args, "train_step", text, timings, figure)
+
+
+if __name__ == "__main__":
+    main()
