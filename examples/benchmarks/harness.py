@@ -9,6 +9,8 @@ of the same round.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import multiprocessing
 import os
 import time
@@ -71,11 +73,13 @@ def threads() -> int:
 def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
     """Answer requests until None comes: a size -> its answer and its bytes; a number of calls -> seconds."""
     run: Run = lambda: None
+    _keep_freed_memory()
     while (request := pipe.recv()) is not None:
         try:
             if isinstance(request, tuple):
                 make((min(request[0], 16), *request[1:]))()  # loads what is loaded once
                 run = make(request)
+                _give_back_memory()
                 before = _memory()
                 answer = run()
                 pipe.send((answer, _memory("VmHWM") - before if before else None))
@@ -86,6 +90,24 @@ def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
                 pipe.send(time.perf_counter() - start)
         except Exception as error:  # the parent says which contender it was, and goes on
             pipe.send(error)
+
+
+def _keep_freed_memory() -> None:
+    """Free 31 MB: glibc keeps what is freed for the next call if ever a larger block was freed, up to 32 MB.
+
+    Without this a contender with temporaries of some MB would pay for fresh pages in each call or not,
+    depending on what it did before.
+    """
+    np.empty(31 << 20, np.uint8)
+
+
+def _give_back_memory() -> None:
+    """What was freed goes back to the system, so that a call that needs it again is seen to."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, AttributeError):
+        pass  # not glibc
 
 
 def _memory(field: str = "VmRSS") -> int:
@@ -159,8 +181,8 @@ def compete(
                 first = {p.name: p.ask(size) for p in present}
                 check(size, {name: answer for name, (answer, _) in first.items()})
                 for p in present:
-                    p.ask(3)  # warms up, and compiles what compiles itself
-                calls = {p.name: max(1, round(args.seconds / max(1e-7, p.ask(3) / 3))) for p in present}
+                    p.ask(1)  # warms up, and compiles what compiles itself
+                calls = {p.name: max(1, round(args.seconds / max(1e-7, p.ask(1)))) for p in present}
                 seconds: dict[str, list[float]] = {p.name: [] for p in present}
                 for _ in range(args.rounds):
                     for p in present:

@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +122,24 @@ def test_a_forked_child_has_its_own_threads(three_threads):
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_blocks_that_no_thread_began_keep_no_array_alive(three_threads):
+    """The pool is busy with another call: ours does its blocks alone, and leaves nothing in the queue."""
+    leave, there = threading.Event(), threading.Barrier(3, timeout=60)
+
+    def occupied():
+        there.wait()
+        leave.wait(60)
+
+    pool = threads._pool(os.getpid(), 3)
+    others = [pool.submit(occupied) for _ in range(2)]
+    there.wait()
+    array = np.zeros(9)
+    gone = weakref.ref(array)
+    threads.in_blocks(lambda a, b, array=array: array[a:b].sum(), 9, 10)
+    del array
+    assert gone() is None
+    leave.set()
+    for other in others:
+        other.result()

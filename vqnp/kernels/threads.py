@@ -44,10 +44,11 @@ def in_blocks(work: Callable[[int, int], None], size: int, cost: int, multiple: 
         work(0, size)
         return
     number = itertools.count()
+    jobs = [work]
 
     def run() -> None:
         while (i := next(number)) < len(starts):
-            work(starts[i], min(starts[i] + block, size))
+            jobs[0](starts[i], min(starts[i] + block, size))
 
     helpers = [_pool(os.getpid(), threads).submit(run) for _ in range(min(threads, len(starts)) - 1)]
     try:
@@ -56,6 +57,7 @@ def in_blocks(work: Callable[[int, int], None], size: int, cost: int, multiple: 
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
+        jobs.clear()  # what was cancelled stays in the pool's queue for a while; its arrays need not
 
 
 @functools.cache
