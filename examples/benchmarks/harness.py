@@ -30,6 +30,11 @@ Run = Callable[[], Any]
 OURS, PEAK = "vqnp", "FMA peak"
 
 
+IDLE = 0.25
+"""Seconds before each timing on several threads. Those of OpenBLAS go on spinning for a while when their work
+is done, and the next contender would find a core taken: with 0.02 a matrix product took twice as long."""
+
+
 class Timing(NamedTuple):
     """What was measured of one contender at one size: seconds of each round, and bytes beyond its inputs."""
 
@@ -186,7 +191,7 @@ def compete(
                 seconds: dict[str, list[float]] = {p.name: [] for p in present}
                 for _ in range(args.rounds):
                     for p in present:
-                        time.sleep(0.02)  # idle threads of the one before go on spinning for a while
+                        time.sleep(IDLE if threads > 1 else 0)
                         seconds[p.name].append(p.ask(calls[p.name]) / calls[p.name])
                 for name, times in seconds.items():
                     timings.append(Timing(size, threads, name, times, first[name][1]))
