@@ -1,0 +1,163 @@
+"""γ, ε, and which start, smoothing, debiasing and storage: every moving average that explains the steps.
+
+Each hypothesis has two unknowns, γ and ε. Both are fitted (damped Gauss-Newton, all hypotheses at
+once) to E_1, …, E_T; the hypotheses whose largest residual is rounding are kept. Where they differ in
+a dimension, the steps do not tell it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array
+from vqnp.crosscheck.finding import Finding
+from vqnp.crosscheck.trajectory import FREE_STARTS, STARTS, EMAModel, Seen, models, observe, simulate
+
+EPSILONS = (1e-2, 1e-4, 1e-6, 1e-8)
+DECAYS = (0.3, 0.6, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999)
+"""Where fits begin. Gauss-Newton in log ε finds its way over a few powers of ten, and in γ over a tenth."""
+
+
+class Fits:
+    """Hypotheses, each with the γ and ε that suit it best, and its largest residual."""
+
+    def __init__(self, hypotheses: list[EMAModel], theta: Array, worst: Array) -> None:
+        self.hypotheses, self.theta, self.worst = hypotheses, theta, worst
+
+    def keep(self, mask: Any) -> Fits:
+        """Those of a mask."""
+        at = np.flatnonzero(mask)
+        return Fits([self.hypotheses[i] for i in at], self.theta[at], self.worst[at])
+
+
+def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
+    """(E of the hypothesis − E of the layer), relative to the length of each code: (H, T·K·D)."""
+    E = simulate(seen, hypotheses, theta[:, 0], np.exp(theta[:, 1]))[0]
+    floor = np.abs(seen.E0).max()
+    with np.errstate(invalid="ignore"):
+        size = np.maximum(np.abs(seen.E).max(axis=-1, keepdims=True), floor)
+        r = (E - seen.E) / size
+    r = np.where(np.isfinite(seen.E), r, 0.0)  # the layer divided 0 by 0; nothing to compare
+    r = np.where(np.isfinite(r), r, 1e300)
+    return np.clip(r, -1e6, 1e6).reshape(len(hypotheses), -1)
+
+
+def gauss_newton(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: int = 30) -> Fits:
+    """θ = (γ, log ε) of each hypothesis, by damped Gauss-Newton with one-sided differences."""
+    H = len(hypotheses)
+    damping = np.full(H, 1e-3)
+    r = residuals(seen, hypotheses, theta)
+    cost = (r * r).sum(axis=1)
+    for _ in range(steps):
+        h = np.array([1e-7, 1e-5])
+        J = np.stack([(residuals(seen, hypotheses, theta + h * axis) - r) / (h @ axis) for axis in np.eye(2)])
+        A = np.einsum("ahi,bhi->hab", J, J)
+        A[:, range(2), range(2)] *= 1 + damping[:, None]
+        A[:, range(2), range(2)] += 1e-300
+        step = np.linalg.pinv(A) @ np.einsum("ahi,hi->ha", J, r)[..., None]
+        new = theta - np.clip(step[..., 0], -3, 3)
+        new[:, 0] = np.clip(new[:, 0], 1e-9, 1 - 1e-9)
+        new[:, 1] = np.clip(new[:, 1], np.log(1e-14), 3)
+        r_new = residuals(seen, hypotheses, new)
+        cost_new = (r_new * r_new).sum(axis=1)
+        better = cost_new < cost
+        theta = np.where(better[:, None], new, theta)
+        r, cost = np.where(better[:, None], r_new, r), np.where(better, cost_new, cost)
+        damping = np.clip(np.where(better, damping / 30, damping * 8), 1e-12, 1e6)
+        if not better.any() and (damping > 1e3).all():
+            break
+    return Fits(hypotheses, theta, np.abs(r).max(axis=1, initial=0.0))
+
+
+def decay_from_pairs(seen: Seen) -> float | None:
+    """γ, whatever the variant: with E_t = αE_{t−1} + σs_t for a used code, γ = (α_{t+1}/σ_{t+1}) σ_t.
+
+    For σ_t = (1 − γ)/Ñ_t and α_{t+1}/σ_{t+1} = γÑ_t/(1 − γ), Ñ being whatever E_t was divided by.
+    """
+    T, K, D = seen.E.shape
+    alpha, sigma = np.full((T, K), np.nan), np.full((T, K), np.nan)
+    for t in range(1, T):
+        for j in np.flatnonzero(seen.n[t]):
+            M = np.stack([seen.E[t - 1, j], seen.s[t, j]], axis=1)
+            if D > 1 and np.isfinite(M).all() and np.linalg.cond(M) < 1e4:
+                alpha[t, j], sigma[t, j] = np.linalg.lstsq(M, seen.E[t, j], rcond=None)[0]
+    with np.errstate(all="ignore"):
+        found = alpha[2:] / sigma[2:] * sigma[1:-1]
+    found = found[np.isfinite(found)]
+    return float(np.median(found)) if found.size and 0 < np.median(found) < 1 else None
+
+
+def fit_all(seen: Seen, hypotheses: list[EMAModel]) -> Fits:
+    """Fits of all hypotheses, each begun from the best of a grid."""
+    known = decay_from_pairs(seen)
+    grid = np.array([(g, np.log(e)) for g in ((known,) if known else DECAYS) for e in EPSILONS])
+    every = [h for h in hypotheses for _ in grid]
+    r = residuals(seen, every, np.tile(grid, (len(hypotheses), 1)))
+    cost = np.log1p(np.abs(r)).sum(axis=1).reshape(len(hypotheses), len(grid))
+    return gauss_newton(seen, hypotheses, grid[cost.argmin(axis=1)])
+
+
+def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
+    """The hypotheses that explain the steps, best first; the long trajectory where the short one leaves some."""
+    seen = observe(record.cases["steps"], record.get("steps"), record.precision)
+    if seen is None or len(seen.n) < 3:
+        return None, seen
+    eps = float(np.finfo(record.precision).eps)
+    tol = lambda T: 64 * eps * np.sqrt(T)
+    for starts in (STARTS, FREE_STARTS):
+        fits = fit_all(seen, models(starts))
+        fits = fits.keep(fits.worst <= tol(len(seen.n)))
+        if fits.hypotheses:
+            break
+    else:
+        return fits, seen
+    fits = _by_stored(fits, seen, tol(len(seen.n)))
+    if len(fits.hypotheses) > 1:
+        long = observe(record.cases["long"], record.get("long"), record.precision)
+        if long is not None and len(long.n) > 30:
+            more = gauss_newton(long, fits.hypotheses, fits.theta, steps=12)
+            keep = more.worst <= tol(len(long.n))
+            if keep.any():
+                fits = Fits(fits.hypotheses, more.theta, fits.worst).keep(keep)
+    return fits, seen
+
+
+def _by_stored(fits: Fits, seen: Seen, tol: float) -> Fits:
+    """N and m, where they can be reached, decide between what E leaves open."""
+    _, N, m = simulate(seen, fits.hypotheses, fits.theta[:, 0], np.exp(fits.theta[:, 1]))
+    for theirs, ours in ((seen.N, N), (seen.m, m)):
+        if theirs is not None and len(fits.hypotheses) > 1:
+            off = np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1)
+            agree = off <= 8 * tol * np.abs(theirs).max(initial=1.0)
+            if agree.any() and not agree.all():
+                fits, N, m = fits.keep(agree), N[agree], m[agree]
+    return fits
+
+
+def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
+    """Findings for start, debias, stored N and smoothing; γ and ε."""
+    dimensions = EMAModel._fields
+    constants: dict[str, float | None] = {"decay": None, "epsilon": None}
+    if not record.can("step"):
+        return [Finding(d, None, "needs reset and step") for d in dimensions], constants
+    fits, seen = explain_steps(record)
+    if fits is None or seen is None:
+        why = "needs a codebook after each of three steps" if seen is None or not seen.why else seen.why
+        return [Finding(d, None, why) for d in dimensions], constants
+    constants["decay"] = decay_from_pairs(seen)
+    if not fits.hypotheses:
+        why = "the codebook moves as no known average" + (f"; {seen.why}" if seen.why else "")
+        return [Finding(d, "other" if d == "start" else None, why) for d in dimensions], constants
+    constants["decay"] = float(fits.theta[:, 0].mean())
+    epsilons = np.exp(fits.theta[:, 1])
+    smooth = [h.smoothing != "none" for h in fits.hypotheses]
+    if all(smooth) and np.ptp(epsilons) <= 0.05 * epsilons.max():
+        constants["epsilon"] = float(epsilons.mean())
+    why = f"explains {len(seen.n)} steps to {fits.worst.min():.1g} of a code's length"
+    found = []
+    for i, dimension in enumerate(dimensions):
+        different = tuple(dict.fromkeys(h[i] for h in fits.hypotheses))
+        found.append(Finding(dimension, different[0] if len(different) == 1 else None, why, different))
+    return found, constants

@@ -1,0 +1,113 @@
+"""The questions: every array that a layer is asked about, drawn once from a seed.
+
+Nothing here looks at answers, so that the same questions can be written to files for a program in
+another language. Each case says why it is asked.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqnp._check import Array
+from vqnp.crosscheck.adapter import BACKWARD, FORWARD, STEP
+
+SHORT, LONG = 8, 400
+"""Steps of the two trajectories. Eight tell all starts apart in float64; after 400 at γ = 0.99 an unused
+code has N = 0.018, where ε = 1e-5 shows in float32 and any threshold for dead codes has been met."""
+
+
+class Case(NamedTuple):
+    """One call: which function, of what, giving outputs of which shapes. For "step": a whole trajectory."""
+
+    function: str
+    arguments: dict[str, Array]
+    shapes: dict[str, tuple[int, ...]]
+
+
+def forward_case(z: Array, E: Array, function: str = "forward") -> Case:
+    N = len(z)
+    return Case(function, {"z": z, "E": E}, {"k": (N,), "z_q": z.shape, "L": (), "perplexity": ()})
+
+
+def backward_case(z: Array, E: Array, G: Array) -> Case:
+    return Case("backward", {"z": z, "E": E, "G": G}, {"dz": z.shape, "dE": E.shape})
+
+
+def step_case(z: Array, E: Array) -> Case:
+    """z: (T, N, D): reset(E), then step(z[0]), …, step(z[T−1]); outputs have T in front."""
+    K, D = E.shape
+    return Case("step", {"z": z, "E": E}, {"E": (len(z), K, D), "N": (len(z), K), "m": (len(z), K, D)})
+
+
+OUTPUTS = {"forward": FORWARD, "evaluate": FORWARD, "backward": BACKWARD, "step": STEP}
+
+
+def clear_vectors(r: np.random.Generator, E: Array, N: int, spread: float = 1.0) -> Array:
+    """N vectors around the origin whose nearest code is clear: the second is farther by 1 % at least.
+
+    So a difference in codes is a different rule, not another rounding.
+    """
+    D, dtype = E.shape[1], E.dtype
+    scale = spread * max(float(np.abs(E).max()), 0.1)
+    z = (scale * r.standard_normal((40 * N, D))).astype(dtype)
+    if len(E) > 1:
+        d = np.sort(((z[:, None].astype(np.float64) - E) ** 2).sum(-1), axis=1)
+        z = z[np.argsort(d[:, 1] < 1.01 * d[:, 0], kind="stable")]
+    return np.ascontiguousarray(z[:N])
+
+
+def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dict[str, Case]:
+    """Every case but the ones about distance, for a layer of K codes of D dimensions.
+
+    free: whether the layer can have another D too; without it "wide" is not asked.
+    """
+    r, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    draw = lambda *shape: r.standard_normal(shape).astype(dtype)
+    E = draw(K, D)
+    N = max(32, 2 * K)
+    z, G = clear_vectors(r, E, N), draw(N, D)
+    zero = np.zeros_like
+    cases = {
+        # What the quantities are measured on.
+        "base": forward_case(z, E),
+        "gradient": backward_case(z, E, G),
+        # The loss alone: dz and dE are multiples of z − e, whatever straight-through does.
+        "loss gradient": backward_case(z, E, zero(z)),
+        "evaluation": forward_case(z, E, "evaluate"),
+        # The same codebook after one step on the same z: is this what forward used?
+        "one step": step_case(z[None], E),
+    }
+    # Four times the batch: a mean stays, a sum does not.
+    tiled = np.tile(z, (4, 1))
+    cases["tiled"] = forward_case(tiled, E)
+    cases["tiled loss gradient"] = backward_case(tiled, E, zero(tiled))
+    cases["tiled one step"] = step_case(tiled[None], E)
+    if free:  # twice the dimensions: a mean over D stays, a sum over D does not
+        wide_E = draw(K, 2 * D)
+        wide = clear_vectors(r, wide_E, N)
+        cases["wide"] = forward_case(wide, wide_E)
+        cases["wide loss gradient"] = backward_case(wide, wide_E, zero(wide))
+        cases["wide one step"] = step_case(wide[None], wide_E)
+    cases |= trajectories(r, K, D, dtype)
+    return cases
+
+
+def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -> dict[str, Case]:
+    """Batches for moving averages.
+
+    "steps": the last half of the codes is unused in the first step, where the starts differ; later
+    batches use all, unevenly, so that each code's N has a history of its own. "long": two codes are
+    used, the others fade. Codes lie 2 to 3 from the origin: a code that falls onto it is noticed.
+    """
+    E = r.standard_normal((K, D))
+    E *= (2 + r.random((K, 1))) / np.linalg.norm(E, axis=1, keepdims=True)
+    E = np.ascontiguousarray(E.astype(dtype))
+    near = lambda j: (E[j] + 0.2 * r.standard_normal((*np.shape(j), D))).astype(dtype)
+    used = max(1, (K + 1) // 2)
+    n = 2 * K + 1
+    weights = np.arange(1, K + 1) / (K * (K + 1) / 2)
+    batches = [near(r.integers(0, used, n))] + [near(r.choice(K, n, p=weights)) for _ in range(SHORT - 1)]
+    long = np.stack([near(r.integers(0, min(2, max(1, K - 1)), 6)) for _ in range(LONG)])
+    return {"steps": step_case(np.stack(batches), E), "long": step_case(long, E)}
