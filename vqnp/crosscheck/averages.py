@@ -15,21 +15,33 @@ from vqnp._check import Array
 from vqnp.crosscheck.finding import Finding
 from vqnp.crosscheck.trajectory import FREE_STARTS, STARTS, EMAModel, Seen, models, observe, simulate
 
-EPSILONS = (1e-2, 1e-4, 1e-6, 1e-8)
-DECAYS = (0.3, 0.6, 0.8, 0.9, 0.95, 0.99, 0.995, 0.999)
-"""Where fits begin. Gauss-Newton in log ε finds its way over a few powers of ten, and in γ over a tenth."""
+EPSILONS = tuple(10.0 ** (-power / 2) for power in range(2, 21))
+DECAYS = tuple(1 - 0.7 * 10.0 ** (-power / 6) for power in range(20))
+"""Where fits begin: from within a factor of two of ε, Gauss-Newton in log ε does not lose its way."""
 
 
 class Fits:
-    """Hypotheses, each with the γ and ε that suit it best, and its largest residual."""
+    """Hypotheses, each with the γ and ε that suit it best, its largest residual and its typical one."""
 
-    def __init__(self, hypotheses: list[EMAModel], theta: Array, worst: Array) -> None:
-        self.hypotheses, self.theta, self.worst = hypotheses, theta, worst
+    def __init__(self, hypotheses: list[EMAModel], theta: Array, worst: Array, rms: Array) -> None:
+        self.hypotheses, self.theta, self.worst, self.rms = hypotheses, theta, worst, rms
 
     def keep(self, mask: Any) -> Fits:
         """Those of a mask."""
         at = np.flatnonzero(mask)
-        return Fits([self.hypotheses[i] for i in at], self.theta[at], self.worst[at])
+        return Fits([self.hypotheses[i] for i in at], self.theta[at], self.worst[at], self.rms[at])
+
+    def plausible(self, T: int, eps: float) -> Any:
+        """A mask: residuals as rounding leaves them over T steps, and not three times those of the best.
+
+        Many residuals that are all rounding have the same size under the right hypothesis; 16 ε is what
+        a chain of operations may leave, below which sizes do not compare.
+        """
+        if not self.hypotheses:
+            return np.zeros(0, bool)
+        small = self.worst <= 16 * eps * np.sqrt(T)
+        best = self.rms[small].min() if small.any() else np.inf
+        return small & (self.rms <= 3 * best + 16 * eps)
 
 
 def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
@@ -53,11 +65,12 @@ def gauss_newton(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: in
     for _ in range(steps):
         h = np.array([1e-7, 1e-5])
         J = np.stack([(residuals(seen, hypotheses, theta + h * axis) - r) / (h @ axis) for axis in np.eye(2)])
+        size = np.sqrt((J * J).sum(axis=2)) + 1e-300  # γ is felt some 1e8 times as much as log ε
+        J = J / size[..., None]
         A = np.einsum("ahi,bhi->hab", J, J)
-        A[:, range(2), range(2)] *= 1 + damping[:, None]
-        A[:, range(2), range(2)] += 1e-300
+        A[:, range(2), range(2)] += damping[:, None]
         step = np.linalg.pinv(A) @ np.einsum("ahi,hi->ha", J, r)[..., None]
-        new = theta - np.clip(step[..., 0], -3, 3)
+        new = theta - np.clip(step[..., 0] / size.T, -1, 1)
         new[:, 0] = np.clip(new[:, 0], 1e-9, 1 - 1e-9)
         new[:, 1] = np.clip(new[:, 1], np.log(1e-14), 3)
         r_new = residuals(seen, hypotheses, new)
@@ -68,7 +81,7 @@ def gauss_newton(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: in
         damping = np.clip(np.where(better, damping / 30, damping * 8), 1e-12, 1e6)
         if not better.any() and (damping > 1e3).all():
             break
-    return Fits(hypotheses, theta, np.abs(r).max(axis=1, initial=0.0))
+    return Fits(hypotheses, theta, np.abs(r).max(axis=1, initial=0.0), np.sqrt((r * r).mean(axis=1)))
 
 
 def decay_from_pairs(seen: Seen) -> float | None:
@@ -89,6 +102,16 @@ def decay_from_pairs(seen: Seen) -> float | None:
     return float(np.median(found)) if found.size and 0 < np.median(found) < 1 else None
 
 
+def decay_from_counts(seen: Seen) -> float | None:
+    """γ from a raw N, more precisely than from E: N_t − n_t = γ(N_{t−1} − n_t); None if N is not such."""
+    if seen.N is None or len(seen.N) < 2:
+        return None
+    y, x = (seen.N[1:] - seen.n[1:]).reshape(-1), (seen.N[:-1] - seen.n[1:]).reshape(-1)
+    decay = float(x @ y / (x @ x))
+    fits = np.abs(y - decay * x).max() <= 1e-5 * np.abs(x).max()  # a rounded N; smoothing goes into γ's ε
+    return decay if fits and 0 <= decay < 1 else None
+
+
 def fit_all(seen: Seen, hypotheses: list[EMAModel]) -> Fits:
     """Fits of all hypotheses, each begun from the best of a grid."""
     known = decay_from_pairs(seen)
@@ -105,23 +128,39 @@ def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
     if seen is None or len(seen.n) < 3:
         return None, seen
     eps = float(np.finfo(record.precision).eps)
-    tol = lambda T: 64 * eps * np.sqrt(T)
     for starts in (STARTS, FREE_STARTS):
         fits = fit_all(seen, models(starts))
-        fits = fits.keep(fits.worst <= tol(len(seen.n)))
+        fits = fits.keep(fits.plausible(len(seen.n), eps))
         if fits.hypotheses:
             break
     else:
         return fits, seen
-    fits = _by_stored(fits, seen, tol(len(seen.n)))
+    fits = _by_implied_start(fits, seen, 1e4 * eps)
+    fits = _by_stored(fits, seen, 64 * eps * np.sqrt(len(seen.n)))
     if len(fits.hypotheses) > 1:
         long = observe(record.cases["long"], record.get("long"), record.precision)
         if long is not None and len(long.n) > 30:
             more = gauss_newton(long, fits.hypotheses, fits.theta, steps=12)
-            keep = more.worst <= tol(len(long.n))
+            keep = more.plausible(len(long.n), eps)
             if keep.any():
-                fits = Fits(fits.hypotheses, more.theta, fits.worst).keep(keep)
+                fits = Fits(fits.hypotheses, more.theta, fits.worst, fits.rms).keep(keep)
     return fits, seen
+
+
+def _by_implied_start(fits: Fits, seen: Seen, tol: float) -> Fits:
+    """A start whose m was free, and came out as e or 0, is one of the others."""
+    m1 = simulate(seen, fits.hypotheses, fits.theta[:, 0], np.exp(fits.theta[:, 1]))[2][:, 0]
+    named = []
+    for h, (decay, _), m in zip(fits.hypotheses, fits.theta, m1, strict=True):
+        m0 = (m - (1 - decay) * seen.s[0]) / decay
+        if h.start in FREE_STARTS and np.isfinite(m0).all():
+            one = h.start == "one_count_independent"
+            if np.abs(m0 - seen.E0).max() <= tol * np.abs(seen.E0).max():
+                h = h._replace(start="consistent" if one else "zero_counts")
+            elif np.abs(m0).max() <= tol * np.abs(seen.E0).max() and not one:
+                h = h._replace(start="zero")
+        named.append(h)
+    return Fits(named, fits.theta, fits.worst, fits.rms)
 
 
 def _by_stored(fits: Fits, seen: Seen, tol: float) -> Fits:
@@ -150,7 +189,8 @@ def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
     if not fits.hypotheses:
         why = "the codebook moves as no known average" + (f"; {seen.why}" if seen.why else "")
         return [Finding(d, "other" if d == "start" else None, why) for d in dimensions], constants
-    constants["decay"] = float(fits.theta[:, 0].mean())
+    counted = decay_from_counts(seen)
+    constants["decay"] = float(fits.theta[:, 0].mean()) if counted is None else counted
     epsilons = np.exp(fits.theta[:, 1])
     smooth = [h.smoothing != "none" for h in fits.hypotheses]
     if all(smooth) and np.ptp(epsilons) <= 0.05 * epsilons.max():

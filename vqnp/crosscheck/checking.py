@@ -98,7 +98,7 @@ def examine(
     """The report on a record of answers, from a live layer or from files."""
     for name in ("base", "gradient", "evaluation"):
         record.get(name)  # first, so that their faults come first and the precision is known
-    gradients, found_beta = find_gradients(record, beta)
+    gradients, found_beta, likely_beta = find_gradients(record, beta)
     averages, constants = find_averages(record)
     findings = [
         find_distance(record),
@@ -114,7 +114,7 @@ def examine(
     twice(record)
     given = {"beta": beta, "decay": decay, "epsilon": epsilon}
     found = {"beta": found_beta, **constants}
-    default = {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5}
+    default = {"beta": 0.25 if likely_beta is None else likely_beta, "decay": 0.99, "epsilon": 1e-5}
     use = {
         n: g if g is not None else default[n] if found[n] is None else found[n] for n, g in given.items()
     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.crosscheck.finding import Finding
-from vqnp.crosscheck.losses import LossModel, explain, find_loss, prefer
+from vqnp.crosscheck.losses import LossModel, explain, find_loss, prefer, usual_beta
 from vqnp.crosscheck.weights import (
     SIZES,
     Passing,
@@ -29,8 +29,10 @@ class Side(NamedTuple):
     models: list[LossModel]
 
 
-def find_gradients(record: Any, beta: float | None) -> tuple[list[Finding], float | None]:
-    """Findings for codes, β on, reduction, where the loss is taken, straight-through and leak; and β."""
+def find_gradients(
+    record: Any, beta: float | None
+) -> tuple[list[Finding], float | None, float | None]:
+    """Findings for codes, β on, reduction, loss, straight-through and leak; β if told; β to compare with."""
     quantized = _side_of_z_q(record)
     e = record.output("base", "z_q") if quantized == "after" else _vectors(record, "", "before")
     through = passing(record, None if e is None else e.astype(np.float64))
@@ -41,7 +43,7 @@ def find_gradients(record: Any, beta: float | None) -> tuple[list[Finding], floa
     models = [] if side is None else prefer(side.models, record.can("step"), beta)
     found, estimate = find_loss(models, measured)
     loss_side = side.name if side is not None and len(explained) == 1 and measured else None
-    return [_codes(record, quantized, loss_side, measured), *found, *_through(through)], estimate
+    return [_codes(record, quantized, loss_side, measured), *found, *_through(through)], estimate, usual_beta(models)
 
 
 def _vectors(record: Any, prefix: str, name: str) -> Array | None:

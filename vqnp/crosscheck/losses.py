@@ -100,6 +100,12 @@ def prefer(models: list[LossModel], has_steps: bool, beta: float | None) -> list
     return models
 
 
+def usual_beta(models: list[LossModel]) -> float | None:
+    """β under the most usual of the hypotheses that are left: what a comparison may go by."""
+    usual = [m for m in models if m.beta_on in ("commitment", "none") and m.reduction == "mean" and not m.late]
+    return (usual or models)[0].beta if models else None
+
+
 def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Finding], float | None]:
     """Findings for β on, reduction and where the loss is taken; and β."""
     seen = describe(sizes)

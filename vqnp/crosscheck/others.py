@@ -20,9 +20,21 @@ def find_evaluation(record: Any) -> Finding:
     if training is None or evaluation is None:
         return Finding("evaluation_loss", None, "needs the loss of both forward and evaluate")
     said = f"{float(evaluation):.6g}, in training {float(training):.6g}"
-    if abs(float(evaluation - training)) <= tolerance(record.precision) * abs(float(training)):
+    same = lambda a, b: abs(a - b) <= tolerance(record.precision) * abs(b)
+    if same(float(evaluation), float(training)):
         return Finding("evaluation_loss", "same", said)
+    a, b = _per_square(record, "evaluation"), _per_square(record, "base")
+    if a is not None and b is not None and same(a, b):
+        return Finding("evaluation_loss", "same", f"{said}, of codes that had moved")
     return Finding("evaluation_loss", "zero" if float(evaluation) == 0 else "other", said)
+
+
+def _per_square(record: Any, name: str) -> float | None:
+    """The loss per unit of Σ(z − z_q)²: a training loss of codes after the update is of another z_q."""
+    L, z_q = record.output(name, "L"), record.output(name, "z_q")
+    if L is None or z_q is None:
+        return None
+    return float(L) / max(float(((record.cases[name].arguments["z"].astype(float) - z_q) ** 2).sum()), 1e-300)
 
 
 def find_dead_codes(record: Any) -> Finding:

@@ -45,16 +45,17 @@ OUTPUTS = {"forward": FORWARD, "evaluate": FORWARD, "backward": BACKWARD, "step"
 
 
 def clear_vectors(r: np.random.Generator, E: Array, N: int, spread: float = 1.0) -> Array:
-    """N vectors around the origin whose nearest code is clear: the second is farther by 1 % at least.
+    """N vectors around the origin whose nearest code is clear: by 1e-3 of the squares that are subtracted.
 
-    So a difference in codes is a different rule, not another rounding.
+    So a difference in codes is a different rule, not another rounding, not even of the expanded form.
     """
     D, dtype = E.shape[1], E.dtype
     scale = spread * max(float(np.abs(E).max()), 0.1)
     z = (scale * r.standard_normal((40 * N, D))).astype(dtype)
     if len(E) > 1:
         d = np.sort(((z[:, None].astype(np.float64) - E) ** 2).sum(-1), axis=1)
-        z = z[np.argsort(d[:, 1] < 1.01 * d[:, 0], kind="stable")]
+        squares = (z.astype(np.float64) ** 2).sum(-1) + float((E.astype(np.float64) ** 2).sum(-1).max())
+        z = z[np.argsort(d[:, 1] - d[:, 0] < 1e-3 * squares, kind="stable")]
     return np.ascontiguousarray(z[:N])
 
 
@@ -97,17 +98,20 @@ def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dic
 def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -> dict[str, Case]:
     """Batches for moving averages.
 
-    "steps": the last half of the codes is unused in the first step, where the starts differ; later
-    batches use all, unevenly, so that each code's N has a history of its own. "long": two codes are
+    "steps": the last half of the codes is unused in the first four steps, where the starts differ; later
+    batches use all, unevenly, so that each code's N has a history of its own. (Codes that a start sends
+    onto the origin tie with each other: the first four batches keep away from them.) "long": two codes are
     used, the others fade. Codes lie 2 to 3 from the origin: a code that falls onto it is noticed.
     """
     E = r.standard_normal((K, D))
     E *= (2 + r.random((K, 1))) / np.linalg.norm(E, axis=1, keepdims=True)
+    if D == 1:  # on a line, a random dozen would crowd
+        E = 2 + np.arange(K)[:, None] * (-1.0) ** np.arange(K)[:, None]
     E = np.ascontiguousarray(E.astype(dtype))
     near = lambda j: (E[j] + 0.2 * r.standard_normal((*np.shape(j), D))).astype(dtype)
     used = max(1, (K + 1) // 2)
     n = 2 * K + 1
-    weights = np.arange(1, K + 1) / (K * (K + 1) / 2)
-    batches = [near(r.integers(0, used, n))] + [near(r.choice(K, n, p=weights)) for _ in range(SHORT - 1)]
+    uneven = lambda k: near(r.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2)))
+    batches = [uneven(used if t < SHORT // 2 else K) for t in range(SHORT)]
     long = np.stack([near(r.integers(0, min(2, max(1, K - 1)), 6)) for _ in range(LONG)])
     return {"steps": step_case(np.stack(batches), E), "long": step_case(long, E)}

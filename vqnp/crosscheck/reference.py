@@ -78,7 +78,7 @@ class Reference:
         if self.v["distance"] == "expanded_float32":
             z, E = z.astype(np.float32), E.astype(np.float32)
             d = (z * z).sum(1, keepdims=True) - 2 * z @ E.T + (E * E).sum(1)
-            return d.argmin(axis=1)
+            return len(E) - 1 - d[:, ::-1].argmin(axis=1) if self.v["ties"] == "highest" else d.argmin(axis=1)
         if self.v["ties"] == "highest":
             return len(E) - 1 - nearest_code(z, np.ascontiguousarray(E[::-1]))
         return nearest_code(z, E)
