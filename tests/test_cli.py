@@ -385,7 +385,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):
 
 
 def test_help_of_every_command():
-    for command in ("", "train", "evaluate", "encode", "decode", "inspect"):
+    for command in ("", "train", "evaluate", "encode", "decode", "inspect", "export"):
         done = vqnp(*command.split(), "--help")
         assert done.returncode == 0 and "usage: vqnp" in done.stdout and not done.stderr
     assert vqnp("--version").stdout.startswith("vqnp 0.")

@@ -120,12 +120,31 @@ def test_gradients_accumulate_as_the_chain_rule_at_a_fork(name, rng):
 @each_layer
 def test_zero_grad(name, rng):
     module, x = make(name), batch(name, rng)
-    arrays = [p.grad for _, p in module.named_params()]
+    assert not any(p.grad.any() for _, p in module.named_params())
     y, *_, cache = module.forward(x)
     module.backward(rng.standard_normal(y.shape), cache)
-    assert all(a.any() for a in arrays)
+    kept = [(p.grad, p.grad.copy()) for _, p in module.named_params()]
+    assert all(a.any() for a, _ in kept)
     module.zero_grad()
-    assert not any(a.any() for a in arrays)  # in place: an optimizer holds these arrays
+    for (_, p), (before, values) in zip(module.named_params(), kept, strict=True):
+        assert p.grad.shape == p.value.shape and p.grad.dtype == p.value.dtype and not p.grad.any()
+        np.testing.assert_array_equal(before, values)  # what somebody kept of it stays
+
+
+@each_layer
+def test_backward_params_is_backward_without_dx(name, rng):
+    """Bit for bit, and after other gradients too."""
+    module, x = make(name), batch(name, rng)
+    y, *_, cache = module.forward(x)
+    dy = rng.standard_normal(y.shape)
+    once = gradients(module, dy, cache)[1:]
+    module.zero_grad()
+    assert module.backward_params(dy, cache) is None
+    for (_, p), grad in zip(module.named_params(), once, strict=True):
+        np.testing.assert_array_equal(p.grad, grad)
+    module.backward_params(dy, cache)
+    for (_, p), grad in zip(module.named_params(), once, strict=True):
+        np.testing.assert_array_equal(p.grad, 2 * grad)
 
 
 @each_layer

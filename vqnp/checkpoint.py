@@ -74,7 +74,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
                 fail(where, f"must be {needed}", "a file that is no zip archive, or the beginning of one")
             with zipfile.ZipFile(file) as archive:
                 arrays = {
-                    info.filename.removesuffix(".npy"): _read_member(archive, info)
+                    info.filename.removesuffix(".npy"): read_member(archive, info)
                     for info in archive.infolist()
                 }
         meta = json.loads(str(arrays.pop(META)))
@@ -107,7 +107,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     return meta, arrays
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """One array of an archive, after its header has been held against the bytes that are there."""
     if info.compress_type != zipfile.ZIP_STORED or not info.filename.endswith(".npy"):
         fail(info.filename, "must be an uncompressed .npy member", f"compression {info.compress_type}")

@@ -19,7 +19,9 @@ EXAMPLES = """examples:
   vqnp evaluate runs/digits-1 --json
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
-  vqnp inspect runs/digits-1"""
+  vqnp inspect runs/digits-1
+  vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch
+  vqnp bench                                       how fast this machine is, about a minute"""
 
 DATA_HELP = (
     "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
@@ -39,7 +41,7 @@ def build_parser() -> Parser:
     """The command line, with every default in its help."""
     parser = Parser(
         prog="vqnp",
-        description="The reference VQ-VAE in NumPy and Numba: train, evaluate, encode, decode, inspect.",
+        description="The reference VQ-VAE in NumPy and Numba: train, encode, decode, look, measure.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -96,6 +98,40 @@ def build_parser() -> Parser:
     )
     _run_and_data(p)
     p.add_argument("--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png)")
+
+    p = command(
+        "bench",
+        "how fast this machine is, and how near to it vqnp comes",
+        "Time the machine's fused multiply-adds, NumPy's matrix products, the kernels, a training step and "
+        "the start-up; print a table; write bench.json and bench.png. About a minute; let nothing else run.",
+    )
+    p.add_argument(
+        "--threads",
+        type=int,
+        nargs="+",
+        metavar="T",
+        help="numbers of threads, each measured in a process of its own (default: 1, and all cores)",
+    )
+    p.add_argument(
+        "--rounds", type=int, default=7, metavar="N", help="timings of each, for the median (default: 7)"
+    )
+    p.add_argument("--out", metavar="DIR", default="bench", help="the folder to write (default: bench)")
+
+    p = command(
+        "export",
+        "parameters under PyTorch's names and in its layouts",
+        "Write the model's parameters as PyTorch names and lays them out (encoder.0.weight: (out, in)), with "
+        "the configuration that rebuilds it. The way back is vqnp.export.load_torch in Python.",
+    )
+    p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
+    p.add_argument(
+        "--format",
+        choices=("torch-npz", "safetensors"),
+        default="torch-npz",
+        help="an .npz of plain arrays, or .safetensors, which needs that package (default: torch-npz)",
+    )
+    p.add_argument("--out", metavar="FILE", help="the file to write (default: weights.npz or .safetensors)")
+    p.add_argument("--force", action="store_true", default=False, help="replace FILE if it exists")
     return parser
 
 

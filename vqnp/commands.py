@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from vqnp import bench as measuring
 from vqnp import evaluation, runs
-from vqnp._check import Array, fail
+from vqnp._check import Array, check_int, fail
 from vqnp._version import __version__
 from vqnp.anatomy import code_anatomy
+from vqnp.bench_report import bench_figure, table
 from vqnp.checkpoint import atomic
 from vqnp.cli import MODEL_OPTIONS, SCHEDULE_OPTIONS, say
 from vqnp.codes import decode_file, encode_file, open_codes
 from vqnp.data import ArrayStream, load_splits, open_images
+from vqnp.export import FORMATS, save_torch
 from vqnp.metrics import dead_codes
 from vqnp.models.vqvae import VQVAE
 from vqnp.plots import codebook_figure, save_figure, save_sheet, training_figure
@@ -173,6 +176,40 @@ def inspect(args: argparse.Namespace) -> None:
     figure = Path(getattr(args, "out", runs.Run(folder).codebook))
     save_figure(codebook_figure(code_anatomy(model, next(evaluation.batches(images, 5000)))), figure)
     print(f"{'wrote':<21}{figure}")
+
+
+def bench(args: argparse.Namespace) -> None:
+    """Measure, for each number of threads; print the table; write the figures and the picture."""
+    rounds = check_int("--rounds", "N", args.rounds)
+    about = measuring.machine()
+    cores = int(about["cores"])
+    counts = getattr(args, "threads", sorted({1, cores}))
+    for threads in counts:
+        check_int("--threads", "T", threads, 1, cores)
+    folder = Path(args.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for threads in counts:
+        say(f"measuring with {threads} thread{'s' * (threads > 1)}")
+        rows += measuring.in_process(threads, rounds)
+    rows += measuring.start_up()
+    print(table(rows, about))
+    with atomic(folder / "bench.json") as file:
+        text = json.dumps({"machine": about, "rows": [row._asdict() for row in rows]}, indent=1)
+        file.write(text.encode())
+    save_figure(bench_figure(rows, about), folder / "bench.png")
+    print(f"\nwrote {folder / 'bench.json'}\nwrote {folder / 'bench.png'}")
+
+
+def export(args: argparse.Namespace) -> None:
+    """The parameters under PyTorch's names, in a file; a line for each."""
+    suffix = FORMATS[args.format]
+    args.out = getattr(args, "out", f"weights{suffix}")
+    out = _new_file(args, (suffix,))
+    model, _, _ = runs.open_run(args.model)
+    for name, array in save_torch(out, model, args.format).items():
+        print(f"{name:<28}{array.dtype!s:<9}{'x'.join(map(str, array.shape)) or 'one number'}")
+    print(f"{'wrote':<28}{out}")
 
 
 def _histogram(counts: Array) -> Iterator[str]:

@@ -48,9 +48,9 @@ class Adam:
         """Move every parameter by its gradient; gradients stay as they are."""
         self.t += 1
         rate = self.lr if lr is None else lr
-        for name, p in self.params.items():
-            value, grad, m, v = (a.reshape(-1) for a in (p.value, p.grad, self.m[name], self.v[name]))
-            adam_step(value, grad, m, v, self.t, rate, self.beta1, self.beta2, self.epsilon)
+        fours = [(p.value, p.grad, self.m[name], self.v[name]) for name, p in self.params.items()]
+        flat = [(a.reshape(-1), b.reshape(-1), c.reshape(-1), d.reshape(-1)) for a, b, c, d in fours]
+        adam_step(flat, self.t, rate, self.beta1, self.beta2, self.epsilon)
 
     def forget(self, name: str, rows: Array) -> None:
         """Set m and v of some rows of one parameter to 0: those of a code that starts again."""

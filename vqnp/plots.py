@@ -72,7 +72,7 @@ def training_figure(
 
     originals, reconstructions: (n, H, W), the first ten are shown; counts: (K,) over the test set
     """
-    figure = _figure(9.6, 8.4)
+    figure = new_figure(9.6, 8.4)
     grid = GridSpec(
         3,
         2,
@@ -110,7 +110,7 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
     columns = min(K, 16)
     rows = -(-K // columns)
     height = 1.3 + 0.72 * rows  # inches: a heading, the rows, a colour bar
-    figure = _figure(9.6, height)
+    figure = new_figure(9.6, height)
     grid = GridSpec(
         rows, columns, figure, left=0.02, right=0.98, bottom=0.75 / height, top=1 - 0.55 / height, hspace=0.45
     )
@@ -136,7 +136,7 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure in inches with its own canvas: no window system and no global state."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)

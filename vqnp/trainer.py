@@ -67,6 +67,7 @@ class Trainer:
         self.x = model.pixels(images, "fit")
         if len(self.x) == 0:
             fail("fit", "images must hold at least one image", f"shape {images.shape}")
+        self.batch = np.empty((min(schedule.batch_size, len(self.x)), self.x.shape[1]), self.x.dtype)
         self.steps_per_epoch = math.ceil(len(self.x) / schedule.batch_size)
         self.steps = schedule.epochs * self.steps_per_epoch
         self.step = 0
@@ -96,7 +97,10 @@ class Trainer:
         """
         model, size = self.model, self.schedule.batch_size
         start = self.step % self.steps_per_epoch * size
-        x = self.x[self.order[start : start + size]]
+        rows = self.order[start : start + size]
+        x = np.take(
+            self.x, rows, axis=0, out=self.batch[: len(rows)], mode="clip"
+        )  # "raise" would copy twice
         lookahead = getattr(model.quantizer, "codes", "before") == "after"
         with np.errstate(over="ignore", invalid="ignore"):
             try:
@@ -106,7 +110,7 @@ class Trainer:
             if not np.isfinite(losses.total):
                 raise self._diverged(f"the loss became {losses.total}")
             model.zero_grad()
-            model.loss_backward(1.0, cache)
+            model.loss_backward_params(1.0, cache)
             self.optimizer.step(self.lr(self.step))
             restarted = model.quantizer.update(z, k, self.rng, self.schedule.restart_dead_codes)
         if "quantizer.E" in self.optimizer.params:

@@ -114,6 +114,10 @@ def test_nearest():
         distance = ((z[:, None].astype(float) - E.astype(float)) ** 2).sum(-1)
         np.testing.assert_array_equal(nearest_code(z, E), distance.argmin(1))
         np.testing.assert_array_equal(nearest_code(z, E), nearest_code_plain(z, E))
+        E = R.standard_normal((16, 8)).astype(dtype)
+        i, j = R.integers(0, 16, (2, 500))
+        between = (0.5 * (E[i] + E[j]) + np.finfo(dtype).eps * R.standard_normal((500, 8))).astype(dtype)
+        np.testing.assert_array_equal(nearest_code(between, E), nearest_code_plain(between, E))
     close = np.array([[1.0], [1.0 - 1e-9]])
     assert nearest_code(np.array([[0.0]]), close)[0] == 1
 

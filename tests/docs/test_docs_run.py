@@ -142,7 +142,7 @@ def commands(page: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, arguments) of every call of vqnp in a page's shell blocks, and in its `code`."""
     text = page.read_text(encoding="utf-8")
     for number, line in enumerate(prose(text).splitlines(), 1):
-        for code in re.findall(r"`(vqnp (?:train|evaluate|encode|decode|inspect)\b[^`\[]*)`", line):
+        for code in re.findall(r"`(vqnp (?:train|evaluate|encode|decode|inspect|export)\b[^`\[]*)`", line):
             if not re.fullmatch(r"vqnp \w+", code):  # the command's name alone
                 yield from ((number, call) for call in calls(code))
     for block in blocks(text):

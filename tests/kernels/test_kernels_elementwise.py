@@ -1,4 +1,4 @@
-"""Φ and Adam's step: the compiled loop and its plain twin are the same function."""
+"""What goes through memory once: the compiled loop and its plain twin are the same function."""
 
 import math
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import LAYOUTS, dtypes, lay_out, seeds
 
-from vqnp.kernels import adam, normal_cdf
+from vqnp.kernels import adam, difference, normal_cdf, relu, threads
 
 SCALES = st.sampled_from([1e-300, 1e-30, 1e-3, 1.0, 3.0, 30.0, 1e30])
 
@@ -32,7 +32,7 @@ def test_the_normal_cdf_is_the_c_librarys_to_a_few_ulps(seed, dtype, scale):
     assert y.dtype == dtype and y.shape == x.shape
     expected = np.array([phi(float(v)) for v in x]).astype(dtype)
     assert ulps(y, expected) <= 4
-    assert ulps(normal_cdf._normal_cdf_compiled(x), normal_cdf.normal_cdf_plain(x)) <= 4
+    assert ulps(y, normal_cdf.normal_cdf_plain(x)) <= 4
     np.testing.assert_allclose(normal_cdf.normal_cdf(-x) + y, 1, rtol=1e-6 if dtype == np.float32 else 1e-14)
 
 
@@ -51,6 +51,58 @@ def test_the_normal_cdf_of_the_ends_and_its_lower_tail():
     np.testing.assert_allclose(normal_cdf.normal_cdf(x), [0, 1.1285884e-19, 0.5, 1, 1, np.nan], rtol=1e-7)
     assert normal_cdf.normal_cdf(np.array(0.5)).shape == ()
     assert normal_cdf.normal_cdf(np.array([-9.0], np.float32))[0] > 0
+
+
+@pytest.fixture
+def shared(monkeypatch):
+    """Work shared among three threads, however small it is."""
+    monkeypatch.setattr(threads, "SMALLEST", 1)
+    monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(0,), (7,), (3, 0, 2), (5, 1639), (3, 4096)])
+def test_relus_gradient_is_its_plain_twin(rng, shared, dtype, layout, shape):
+    dy, y = rng.standard_normal((2, *shape)).astype(dtype)
+    y.reshape(-1)[::3] = 0
+    y.reshape(-1)[1::5] = -0.0
+    y.reshape(-1)[2::7] = np.nan
+    dx = relu.relu_gradient(lay_out(dy, layout), lay_out(y, layout))
+    assert dx.shape == shape and dx.dtype == dtype
+    assert dx.tobytes() == relu.relu_gradient_plain(dy, y).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(), (0,), (63,), (64,), (2, 65), (3, 0, 2), (5, 1639), (3, 4096)])
+def test_the_difference_and_its_square_are_the_plain_twins_bit_for_bit(rng, shared, dtype, layout, shape):
+    a, b = rng.standard_normal((2, *shape)).astype(dtype)
+    a, b = np.asarray(a), np.asarray(b)
+    if shape:
+        a, b = lay_out(a, layout), lay_out(b, layout)
+    r, square = difference.difference_and_square(a, b)
+    r_plain, square_plain = difference.difference_and_square_plain(a, b)
+    assert r.shape == shape and r.dtype == dtype
+    assert r.tobytes() == np.ascontiguousarray(r_plain).tobytes()
+    assert square == square_plain
+    assert square == pytest.approx(math.fsum(float(x) ** 2 for x in r.reshape(-1)), rel=1e-14)
+
+
+def test_adams_step_is_the_same_on_any_number_of_threads(rng, shared, monkeypatch):
+    """And block by block: three parameters, one of several blocks, one empty."""
+    monkeypatch.setattr(adam, "SHARED_FROM", 0)
+    sizes = (2 * adam.BLOCK + 7, 5, 0)
+    arrays = [rng.random((4, n)) for n in sizes]
+    together, alone = [a.copy() for a in arrays], [a.copy() for a in arrays]
+    adam.adam_step([tuple(a) for a in together], 3, 1e-3, 0.9, 0.999, 1e-8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adam, "JIT", False)
+        adam.adam_step([tuple(a) for a in alone], 3, 1e-3, 0.9, 0.999, 1e-8)
+    for a, b, before in zip(together, alone, arrays, strict=True):
+        assert a.tobytes() == b.tobytes()
+        np.testing.assert_array_equal(a[1], before[1])
+        assert not a.size or (a[0] != before[0]).all()
 
 
 @given(seeds, dtypes, st.integers(0, 40), st.sampled_from([1, 2, 1000]), st.sampled_from([1e-12, 1.0, 1e6]))

@@ -1,5 +1,7 @@
 """Nearest code is the answer of the direct float64 sum, index for index, however it is computed."""
 
+import tracemalloc
+
 import numpy as np
 import oracles
 import pytest
@@ -9,13 +11,38 @@ from strategies import KINDS, LAYOUTS, fill, lay_out, quantizer_inputs, seeds
 
 from vqnp import InputError, nearest_code
 from vqnp._check import NonFiniteError
-from vqnp.kernels import nearest
+from vqnp.kernels import nearest, threads
+
+
+def by_direct_sums(z, E):
+    """The kernel that decides what the tile could not, given every row."""
+    k = np.full(len(z), -1)
+    assert nearest._decide(z, E, k, len(z)) if len(z) else True
+    return k
+
+
+def in_small_blocks(z, E):
+    """The whole, with blocks of a few rows on several threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "SMALLEST", 1)
+        patch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
+        patch.setattr(threads, "PER_THREAD", 1000)
+        return nearest_code(z, E)
+
+
+def in_parts(z, E):
+    """The whole, of a z that has to be copied a few rows at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "PART", 40)
+        return nearest_code(np.asfortranarray(z), E)
+
 
 IMPLEMENTATIONS = [
     nearest.nearest_code_plain,
     lambda z, E: nearest.nearest_code_plain(z, E, chunk=3),
-    nearest._nearest_serial,
-    nearest._nearest_parallel,
+    by_direct_sums,
+    in_small_blocks,
+    in_parts,
 ]
 
 
@@ -30,31 +57,51 @@ def test_it_is_the_oracle_index_for_index(inputs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@given(seed=seeds, N=st.sampled_from([0, 1, 63, 64, 65, 130]), wide=st.booleans())
-@settings(max_examples=5)
-def test_all_implementations_agree_bit_for_bit(kind, seed, N, wide):
-    """The plain twin in any chunks, the serial and the parallel kernel."""
-    z, E = fill(kind, np.random.default_rng(seed), N, 17, 5, np.float64 if wide else np.float32)
+@given(
+    seed=seeds,
+    N=st.sampled_from([0, 1, 31, 32, 33, 130]),
+    K=st.sampled_from([1, 5, 6, 7, 60]),
+    D=st.sampled_from([1, 5, 16, 35]),
+    wide=st.booleans(),
+)
+@settings(max_examples=12)
+def test_all_implementations_agree_bit_for_bit(kind, seed, N, K, D, wide):
+    """The whole and each of its parts, at sizes on both sides of a tile's."""
+    z, E = fill(kind, np.random.default_rng(seed), N, K, D, np.float64 if wide else np.float32)
+    expected = nearest_code(z, E)
     with np.errstate(over="ignore"):  # without JIT the kernels are Python, which warns
-        answers = [find(z, E) for find in IMPLEMENTATIONS]
-    for k in answers:
-        assert k.dtype == np.int64
-        np.testing.assert_array_equal(k, answers[0])
+        for find in IMPLEMENTATIONS:
+            k = find(z, E)
+            assert k.dtype == np.int64
+            np.testing.assert_array_equal(k, expected)
 
 
-def test_large_batches_take_the_parallel_kernel_and_give_the_same(rng, monkeypatch):
-    if not nearest.JIT:
-        pytest.skip("NUMBA_DISABLE_JIT=1: there is the plain twin alone")
-    z, E = fill("far off", rng, 500, 64, 8, np.float32)
-    serial = nearest_code(z, E)
-    calls = []
-    monkeypatch.setattr(nearest, "PARALLEL_FROM", z.size * len(E))
-    parallel = nearest._nearest_parallel
-    monkeypatch.setattr(nearest, "_nearest_parallel", lambda *a: calls.append(1) or parallel(*a))
-    np.testing.assert_array_equal(nearest_code(z, E), serial)
-    assert calls
-    nearest_code(z[:-1], E)
-    assert len(calls) == 1
+@pytest.mark.parametrize("shape", [(500, 3), (5, 100, 3), (2, 3, 90, 3), (1, 1, 500, 3), (0, 7, 3)])
+def test_a_non_contiguous_array_is_copied_in_parts(monkeypatch, shape):
+    z = np.asfortranarray(np.random.default_rng(0).standard_normal(shape))
+    monkeypatch.setattr(nearest, "PART", 64)
+    parts = list(nearest._contiguous_parts(z))
+    assert all(part.flags.c_contiguous and len(part) <= 64 for part in parts)
+    np.testing.assert_array_equal(np.concatenate([*parts, np.empty((0, 3))]), z.reshape(-1, 3))
+    assert len(list(nearest._contiguous_parts(np.ascontiguousarray(z)))) == 1
+
+
+def test_memory_beside_the_codes_does_not_grow_with_the_vectors(tmp_path):
+    """A memory-mapped array, then one of a foreign layout: no copy of the vectors is made."""
+    E = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
+    nearest_code(E, E)
+    peaks = []
+    for N in (1 << 17, 1 << 19):
+        mapped = np.lib.format.open_memmap(tmp_path / f"{N}.npy", "w+", np.float32, (N, 8))
+        foreign = np.zeros((8, N), np.float32).T
+        for z in (mapped, foreign):
+            tracemalloc.start()
+            k = nearest_code(z, E)
+            peaks.append(tracemalloc.get_traced_memory()[1] - k.nbytes)
+            tracemalloc.stop()
+    limit = 2 * nearest.PART * 8 * 4 + 100_000 if nearest.JIT else 1 << 62
+    assert max(peaks) < limit
+    assert peaks[2] < 100_000 or not nearest.JIT
 
 
 @given(quantizer_inputs(max_n=6, max_k=6, max_d=5))

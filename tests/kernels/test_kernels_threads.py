@@ -3,30 +3,34 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vqnp.kernels import threads
 
 PROGRAM = """
 import hashlib
 import numpy as np
 from vqnp import EMAVectorQuantizer, VQVAE, code_statistics, nearest_code
-from vqnp.kernels import nearest
+from vqnp.kernels import threads
 from vqnp.kernels.adam import adam_step
 r = np.random.default_rng(0)
 digest = hashlib.sha256()
 for dtype in (np.float32, np.float64):
     z = (r.integers(-3, 4, (1000, 5)) + 1000).astype(dtype)
     E = (r.integers(-3, 4, (40, 5)) + 1000).astype(dtype)
-    nearest.PARALLEL_FROM = 1 << 62
     k = nearest_code(z, E)
-    nearest.PARALLEL_FROM = 0
+    threads.SMALLEST = 1
     assert np.array_equal(nearest_code(z, E), k)
     digest.update(k.tobytes())
     for a in code_statistics(z + dtype(0.1), k, 40):
         digest.update(a.tobytes())
     value, grad, m, v = (r.random((4, 500)) + 0.1).astype(dtype)
-    adam_step(value, grad, m, v, 3, 1e-3, 0.9, 0.999, 1e-8)
+    adam_step([(value, grad, m, v)], 3, 1e-3, 0.9, 0.999, 1e-8)
     digest.update(value.tobytes() + m.tobytes() + v.tobytes())
     vq = EMAVectorQuantizer(40, 5, codebook_init="kmeans", rng=1, dtype=dtype)
     vq.start_from(z, 2)
@@ -54,3 +58,65 @@ def one_thread():
 @pytest.mark.parametrize("environment", [{"NUMBA_NUM_THREADS": "2"}, {"NUMBA_DISABLE_JIT": "1"}])
 def test_the_same_bits(one_thread, environment):
     assert digest(**environment) == one_thread
+
+
+@pytest.fixture
+def three_threads(monkeypatch):
+    monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.setattr(threads, "SMALLEST", 10)
+
+
+@given(st.integers(0, 300), st.integers(1, 20), st.integers(1, 7), st.integers(1, 4), st.integers(1, 9))
+def test_blocks_cover_each_output_once(size, cost, multiple, number, per_thread):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads.config, "NUMBA_NUM_THREADS", number)
+        patch.setattr(threads, "SMALLEST", 10)
+        patch.setattr(threads, "PER_THREAD", per_thread)
+        seen = []
+        threads.in_blocks(lambda a, b: seen.append((a, b)), size, cost, multiple)
+    covered = sorted(i for a, b in seen for i in range(a, b))
+    assert covered == list(range(size))
+    assert all(a % multiple == 0 for a, b in seen)
+    assert len(seen) <= max(1, 2 * per_thread * number * multiple)
+
+
+def test_the_work_is_shared(three_threads):
+    """Three blocks that wait for one another: they end only if three threads have them at once."""
+    together = threading.Barrier(3, timeout=60)
+    threads.in_blocks(lambda a, b: together.wait(), 3, 10)
+
+
+def test_small_work_wakes_nobody(three_threads):
+    who = []
+    threads.in_blocks(lambda a, b: who.append(threading.get_ident()), 19, 1)
+    assert who == [threading.get_ident()]
+
+
+@pytest.mark.parametrize("bad", [0, 1, 2])
+def test_an_error_in_any_block_reaches_the_caller(three_threads, bad):
+    together = threading.Barrier(3, timeout=60)
+
+    def work(a, b):
+        together.wait()
+        if a == bad:
+            raise ZeroDivisionError("here")
+
+    with pytest.raises(ZeroDivisionError, match="here"):
+        threads.in_blocks(work, 3, 10)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_a_forked_child_has_its_own_threads(three_threads):
+    together = threading.Barrier(3, timeout=60)
+    threads.in_blocks(lambda a, b: together.wait(), 3, 10)
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            together = threading.Barrier(3, timeout=60)
+            threads.in_blocks(lambda a, b: together.wait(), 3, 10)
+            status = 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,5 +1,7 @@
 """The whole model: every parameter's gradient, codes and images bit for bit, and what it refuses."""
 
+import tracemalloc
+
 import numpy as np
 import oracles
 import pytest
@@ -9,6 +11,7 @@ from strategies import seeds
 
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, gradcheck_module, ops
 from vqnp.evaluation import BATCH
+from vqnp.models import vqvae
 from vqnp.models.vqvae import CHUNK
 
 TINY = {"image_shape": (2, 3), "num_latents": 3, "embedding_dim": 2, "num_embeddings": 5, "hidden": (7,)}
@@ -142,6 +145,44 @@ def test_decode_of_encode_is_reconstruct_bit_for_bit(codebook, seed, n, dtype):
     padded = np.concatenate([images, r.random((3, 5, 7)).astype(dtype)])  # what comes after does not show
     assert model.reconstruct(padded)[:n].tobytes() == whole.tobytes()
     assert BATCH % CHUNK == 0
+
+
+def test_encode_has_one_part_of_a_memory_mapped_array_in_memory(tmp_path, monkeypatch):
+    """Whatever the number of images; and the codes are those of all at once."""
+    monkeypatch.setattr(vqvae, "PART", 2 * CHUNK)
+    model = VQVAE((64,), 1, 2, 8, hidden=(4,))
+    x = np.random.default_rng(0).random((8 * CHUNK + 5, 64), dtype=np.float32)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    codes = model.encode(mapped)
+    np.testing.assert_array_equal(codes, model.quantizer.encode(model.latents(x)))
+    peaks = []
+    for n in (2 * CHUNK, len(x)):
+        tracemalloc.start()
+        model.encode(mapped[:n])
+        peaks.append(tracemalloc.get_traced_memory()[1] - 8 * n)
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+def test_encode_names_a_bad_image_by_its_place_among_all(monkeypatch):
+    monkeypatch.setattr(vqvae, "PART", CHUNK)
+    model = VQVAE((2,), 1, 2, 8, hidden=(4,))
+    x = np.zeros((3 * CHUNK, 2))
+    x[2 * CHUNK + 1, 1] = 2
+    with pytest.raises(InputError) as error:
+        model.encode(x)
+    assert str(error.value).startswith("VQVAE.encode: images must be in [0, 1]")
+    assert str(error.value).endswith(f"got 2.0 at index ({2 * CHUNK + 1}, 1)")
+
+
+def test_encode_with_progress_draws_a_bar_on_standard_error(capsys):
+    model = VQVAE((2,), 1, 2, 8, hidden=(4,))
+    model.encode(np.zeros((10, 2)), progress=True)
+    out, err = capsys.readouterr()
+    assert "10.0/10.0" in err and not out
+    model.encode(np.zeros((10, 2)))
+    assert capsys.readouterr() == ("", "")
 
 
 @given(seed=seeds, n=st.integers(1, 40))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
 from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
+from vqnp.kernels.threads import in_blocks
 
 _ROOT_HALF = math.sqrt(0.5)
+
+ERFC = 1 << 11
+"""The C library's erfc takes about as long as so many multiplications of a tile: some 15 ns."""
 
 
 def normal_cdf(x: Array) -> Array:
@@ -19,7 +22,10 @@ def normal_cdf(x: Array) -> Array:
     By erfc, not as ½ (1 + erf(x/√2)): that cancels for negative x, and in float32 is 0 from −5.6 on.
     """
     flat = np.ascontiguousarray(x).reshape(-1)
-    y: Array = (_normal_cdf_compiled if JIT else normal_cdf_plain)(flat)
+    if not JIT:
+        return normal_cdf_plain(flat).reshape(x.shape)
+    y = np.empty_like(flat)
+    in_blocks(lambda a, b: _normal_cdf_compiled(flat[a:b], y[a:b]), flat.size, ERFC)
     return y.reshape(x.shape)
 
 
@@ -28,9 +34,7 @@ def normal_cdf_plain(x: Array) -> Array:
     return np.fromiter((0.5 * math.erfc(-float(v) * _ROOT_HALF) for v in x), dtype=x.dtype, count=x.size)
 
 
-@jit(parallel=True)
-def _normal_cdf_compiled(x: Array) -> Array:  # pragma: no cover - compiled
-    y = np.empty_like(x)
-    for i in numba.prange(x.size):
+@jit(nogil=True)
+def _normal_cdf_compiled(x: Array, y: Array) -> None:  # pragma: no cover - compiled
+    for i in range(x.size):
         y[i] = 0.5 * math.erfc(-np.float64(x[i]) * _ROOT_HALF)
-    return y

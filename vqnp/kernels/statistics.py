@@ -90,8 +90,8 @@ def _statistics_compiled(z: Array, k: Array, K: int) -> tuple[Array, Array]:  # 
     counts = np.zeros(K, np.int64)
     sums = np.zeros((K, D), np.float64)
     for n in range(N):
-        j = k[n]
-        counts[j] += 1
+        row, sum_ = z[n], sums[k[n]]
         for d in range(D):
-            sums[j, d] += np.float64(z[n, d])
+            sum_[d] += np.float64(row[d])
+        counts[k[n]] += 1
     return counts, sums

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, fail
 from vqnp._images import to_float
@@ -24,6 +25,9 @@ CHUNK = 128
 """Rows in each pass of encode and decode. A matrix product may round differently at another size, and
 (OpenBLAS in float32) a row at another place: so passes have one size, the last one padded, and batches
 that begin at multiples of it give the same bits as all images at once."""
+
+PART = 16 * CHUNK
+"""Images that encode has in memory as numbers at a time."""
 
 
 class Losses(NamedTuple):
@@ -161,10 +165,13 @@ class VQVAE(Module):
 
         dx_hat: (B, P), dL_vq: () -> dx: (B, P)
         """
-        encoder_cache, quantizer_cache, decoder_cache, z_shape = cache
+        return self.encoder.backward(self._backward_to_z(dx_hat, cache, dL_vq), cache[0])
+
+    def _backward_to_z(self, dx_hat: Array, cache: Cache, dL_vq: Array | float) -> Array:
+        _, quantizer_cache, decoder_cache, z_shape = cache
         dh = self.decoder.backward(dx_hat, decoder_cache)
         dz = self.quantizer.backward(dh.reshape(z_shape), quantizer_cache, dL_vq)
-        return self.encoder.backward(dz.reshape(dh.shape), encoder_cache)
+        return dz.reshape(dh.shape)
 
     def loss_forward(self, x: Array, lookahead: bool = False) -> tuple[Losses, Array, Array, Cache]:
         """L = ⟨(x̂ − x)²⟩ + L_vq; losses, z: (B, M, D), k: (B, M), cache for x: (B, P).
@@ -181,26 +188,47 @@ class VQVAE(Module):
         dx_hat, _ = mse_backward(dL, mse_cache)
         return self.backward(dx_hat, forward_cache, dL)
 
+    def loss_backward_params(self, dL: Array | float, cache: Cache) -> None:
+        """loss_backward without dx, which training has no use for: a matrix product less."""
+        forward_cache, mse_cache = cache
+        dx_hat, _ = mse_backward(dL, mse_cache)
+        self.encoder.backward_params(self._backward_to_z(dx_hat, forward_cache, dL), forward_cache[0])
+
     # What a person does with it.
 
-    def pixels(self, images: Array, where: str = "VQVAE.pixels") -> Array:
-        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P)."""
-        x = to_float(images, self.dtype, where=where)
+    def pixels(self, images: Array, where: str = "VQVAE.pixels", first: int = 0) -> Array:
+        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P).
+
+        first is the number of images[0] in a larger set, for errors.
+        """
+        x = to_float(images, self.dtype, first=first, where=where)
         P = int(np.prod(self.image_shape))
         if x.ndim == 0 or x.shape[1:] not in (self.image_shape, (P,)):
             shape = ", ".join(map(str, self.image_shape))
             fail(where, f"images must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
         return x.reshape(len(x), P)
 
-    def latents(self, images: Array) -> Array:
+    def latents(self, images: Array, first: int = 0) -> Array:
         """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, M, D)."""
-        x = self.pixels(images, "VQVAE.encode")
+        x = self.pixels(images, "VQVAE.encode", first)
         z = _in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
         return z.reshape(len(x), self.num_latents, self.embedding_dim)
 
-    def encode(self, images: Array) -> Array:
-        """k = argmin_j ‖encoder(x) − e_j‖²; images: (n, *image_shape) -> k: (n, M) int64."""
-        return self.quantizer.encode(self.latents(images))
+    def encode(self, images: Array, progress: bool = False) -> Array:
+        """k = argmin_j ‖encoder(x) − e_j‖²; images: (n, *image_shape) -> k: (n, M) int64.
+
+        Works through a part of the images at a time, so that beside the codes it needs the same memory
+        for ten million, memory-mapped, as for a thousand; progress draws a bar on standard error.
+        """
+        n = len(images) if np.ndim(images) else 0
+        parts = range(0, max(n, 1), PART)  # one at least: an empty array is checked too
+        k = np.empty((n, self.num_latents), np.int64)
+        with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
+            for start in parts:
+                part = images[start : start + PART] if n else images
+                k[start : start + PART] = self.quantizer.encode(self.latents(part, start))
+                bar.update(len(part))
+        return k
 
     def decode(self, codes: Array) -> Array:
         """x̂ = decoder(e_k), clipped to [0, 1]; codes: (n, M) integers in [0, K) -> (n, *image_shape).

@@ -10,7 +10,7 @@ import numpy as np
 from vqnp._check import Array, check_array, check_choice, check_int
 from vqnp.nn.module import Cache, Module, Param, Sequential
 from vqnp.ops import activation
-from vqnp.ops.linear import linear_backward, linear_forward
+from vqnp.ops.linear import linear_backward, linear_backward_params, linear_forward
 
 
 class Linear(Module):
@@ -54,9 +54,15 @@ class Linear(Module):
     def backward(self, dy: Array, cache: Cache) -> Array:
         """dx = dy Wᵀ;  dW += Σ xᵀ dy;  db += Σ dy."""
         dx, dW, db = linear_backward(dy, cache)
-        self.W.grad += dW
-        self.b.grad += db
+        self.W.add_grad(dW)
+        self.b.add_grad(db)
         return dx
+
+    def backward_params(self, dy: Array, cache: Cache) -> None:
+        """dW += Σ xᵀ dy;  db += Σ dy."""
+        dW, db = linear_backward_params(dy, cache)
+        self.W.add_grad(dW)
+        self.b.add_grad(db)
 
 
 class Activation(Module):

@@ -24,7 +24,29 @@ class Param:
 
     def __init__(self, value: Array) -> None:
         self.value = np.array(check_array("Param", "value", value), order="C")  # a copy of its own
-        self.grad = np.zeros_like(self.value)
+        self._grad: Array | None = None
+
+    @property
+    def grad(self) -> Array:
+        """dL/dvalue, as far as backward passes have added to it; zeros at first and after zero_grad."""
+        if self._grad is None:
+            self._grad = np.zeros_like(self.value)
+        return self._grad
+
+    def add_grad(self, d: Array) -> None:
+        """grad += d: the chain rule at a fork.
+
+        d: a new array of value's shape and dtype; the first after zero_grad becomes grad itself, which
+        saves writing zeros and adding to them.
+        """
+        if self._grad is None:
+            self._grad = d
+        else:
+            self._grad += d
+
+    def zero_grad(self) -> None:
+        """grad = 0."""
+        self._grad = None
 
     def __repr__(self) -> str:
         return f"Param(shape {self.value.shape}, {self.value.dtype})"
@@ -59,6 +81,10 @@ class Module:
         """dx for dy; adds to the grad of every Param."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
+    def backward_params(self, dy: Array, cache: Cache) -> None:
+        """Only what backward adds to the grads: for a first layer, whose x is data that nothing moves."""
+        self.backward(dy, cache)
+
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """(dotted prefix, module) of this module and all its parts, depth first."""
         yield prefix, self
@@ -74,7 +100,7 @@ class Module:
     def zero_grad(self) -> None:
         """Set every gradient to 0."""
         for _, param in self.named_params():
-            param.grad[...] = 0
+            param.zero_grad()
 
     def state(self) -> dict[str, Array]:
         """A copy of every parameter and buffer by its dotted name: all that a checkpoint needs."""
@@ -146,6 +172,13 @@ class Sequential(Module):
         for layer, layer_cache in zip(reversed(self.layers), reversed(cache), strict=True):
             dy = layer.backward(dy, layer_cache)
         return dy
+
+    def backward_params(self, dy: Array, cache: Cache) -> None:
+        """The chain rule down to the first layer's parameters, and not to x."""
+        for layer, layer_cache in zip(self.layers[:0:-1], cache[:0:-1], strict=True):
+            dy = layer.backward(dy, layer_cache)
+        if self.layers:
+            self.layers[0].backward_params(dy, cache[0])
 
 
 def _form(x: Array) -> str:

@@ -158,7 +158,7 @@ class VectorQuantizer(Module):
     def backward(self, dz_q: Array, cache: Cache, dL: Array | float = 1.0) -> Array:
         """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E."""
         dz, dE = quantize_backward(dz_q, dL, cache)
-        self.E.grad += dE
+        self.E.add_grad(dE)
         return dz
 
     def start_from(self, z: Array, rng: np.random.Generator | int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_choice
 from vqnp.kernels.normal_cdf import normal_cdf
+from vqnp.kernels.relu import relu_gradient
 
 Cache = tuple[Any, ...]
 
@@ -27,7 +28,7 @@ def relu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy · [x > 0]; at 0 the derivative is taken as 0, as PyTorch does."""
     (y,) = cache
     dy = check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
-    return np.where(y > 0, dy, dy.dtype.type(0))
+    return relu_gradient(dy, y)
 
 
 def tanh_forward(x: Array) -> tuple[Array, Cache]:

@@ -38,7 +38,17 @@ def linear_backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 
     dy: (..., O) -> dx: (..., I), dW: (I, O), db: (O,)
     """
+    _, W = cache
+    dW, db = linear_backward_params(dy, cache)
+    return dy @ W.T, dW, db
+
+
+def linear_backward_params(dy: Array, cache: Cache) -> tuple[Array, Array]:
+    """dW = Σ xᵀ dy,  db = Σ dy: linear_backward without dx, for a layer whose input needs no gradient.
+
+    dy: (..., O) -> dW: (I, O), db: (O,)
+    """
     x, W = cache
     dy = check_array("linear_backward", "dy", dy, shape=(*x.shape[:-1], W.shape[1]), dtype=W.dtype)
     rows, drows = x.reshape(-1, W.shape[0]), dy.reshape(-1, W.shape[1])
-    return dy @ W.T, rows.T @ drows, drows.sum(axis=0)
+    return rows.T @ drows, drows.sum(axis=0)

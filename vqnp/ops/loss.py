@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_codes, check_float, fail
+from vqnp.kernels.difference import difference_and_square
 from vqnp.ops.activation import sigmoid
 
 Cache = tuple[Any, ...]
@@ -36,14 +37,14 @@ def mse_forward(x_hat: Array, x: Array, reduction: str = "mean") -> tuple[Array,
 
     x_hat, x: (..., D) of one shape -> L: ()
 
-    `reduction` gives c: see reduction_scale. L has the inputs' dtype; float32 is summed pairwise.
+    `reduction` gives c: see reduction_scale. L has the inputs' dtype; it is summed in float64.
     """
     where = "mse_forward"
     x_hat = check_array(where, "x_hat", x_hat)
     x = check_array(where, "x", x, shape=x_hat.shape, dtype=x_hat.dtype)
     c = reduction_scale(where, reduction, x.shape)
-    r = x_hat - x
-    return np.asarray((r * r).sum() * c, x.dtype), (r, c)
+    r, square = difference_and_square(x_hat, x)
+    return np.asarray(square * c, x.dtype), (r, c)
 
 
 def mse_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_codes, check_float, fail
+from vqnp.kernels.difference import difference_and_square
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.loss import reduction_scale, scalar_cotangent
@@ -90,9 +91,9 @@ def quantize_forward(
         if k.shape != z.shape[:-1]:
             fail(where, f"k must have shape {z.shape[:-1]}", f"shape {k.shape}")
     z_q = E[k]
-    r = z_q - z
+    r, square = difference_and_square(z_q, z)
     # Both terms have this one value; sg only says which of z and E each one may move.
-    L = np.asarray((r * r).sum() * c * (commitment + codebook), z.dtype)
+    L = np.asarray(square * c * (commitment + codebook), z.dtype)
     return z_q, L, k, (r, k, len(E), 2 * c * commitment, 2 * c * codebook)
 
 

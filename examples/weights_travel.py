@@ -1,0 +1,146 @@
+"""Weights travel: vqnp's model rebuilt in plain PyTorch, trained on there, and brought back. Needs PyTorch.
+
+python examples/weights_travel.py                      train for an epoch first; some ten seconds in all
+python examples/weights_travel.py --model runs/digits-1
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import vqnp
+
+# The whole model in PyTorch. Parts and parameters have the names that vqnp.export gives.
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
+
+
+def mlp(sizes: list[int], activation: str) -> nn.Sequential:
+    """Linear, f, Linear, f, …, Linear."""
+    layers: list[nn.Module] = [nn.Linear(sizes[0], sizes[1])]
+    for I, O in zip(sizes[1:], sizes[2:], strict=False):
+        layers += [ACTIVATIONS[activation](), nn.Linear(I, O)]
+    return nn.Sequential(*layers)
+
+
+class TorchVQVAE(nn.Module):
+    """z = encoder(x), k = argmin ‖z − e‖², x̂ = decoder(e_k); x: (B, P) -> z: (B, M, D), k: (B, M)."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.M, D = config["num_latents"], config["embedding_dim"]
+        sizes = [math.prod(config["image_shape"]), *config["hidden"], self.M * D]
+        self.encoder = mlp(sizes, config["activation"])
+        self.decoder = mlp(sizes[::-1], config["activation"])
+        self.quantizer = nn.Module()
+        self.quantizer.embedding = nn.Embedding(config["num_embeddings"], D)
+        self.to(getattr(torch, config["dtype"]))
+
+    def latents(self, x: Tensor) -> Tensor:
+        return self.encoder(x).unflatten(-1, (self.M, -1))
+
+    def codes(self, z: Tensor) -> Tensor:
+        E = self.quantizer.embedding.weight
+        return ((z[..., None, :] - E) ** 2).sum(-1).argmin(-1)
+
+    def decode(self, z_q: Tensor) -> Tensor:
+        return self.decoder(z_q.flatten(-2))  # vqnp's decode also clips to [0, 1]
+
+
+def read(path: Path, net: nn.Module) -> None:
+    """Put the arrays of a file of vqnp's into net, but the quantizer's statistics, which no code needs."""
+    with np.load(path) as arrays:
+        net.load_state_dict({name: torch.from_numpy(arrays[name]) for name in net.state_dict()})
+
+
+def loss(net: TorchVQVAE, x: Tensor, beta: float, codebook_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e)²⟩ + β⟨(z − sg e)²⟩, z, k; the middle term where E follows by gradient."""
+    mse = nn.functional.mse_loss
+    z = net.latents(x)
+    k = net.codes(z)
+    e = net.quantizer.embedding(k)
+    x_hat = net.decode(z + (e - z).detach())  # straight through
+    L = mse(x_hat, x) + beta * mse(z, e.detach())
+    return L + mse(e, z.detach()) if codebook_loss else L, z, k
+
+
+# There and back.
+
+
+@torch.no_grad()
+def compare(model: vqnp.VQVAE, net: TorchVQVAE, images: np.ndarray, where: str) -> None:
+    """Print how far the two are apart on images; raise where it is more than float32's rounding."""
+    x = torch.from_numpy(model.pixels(images))
+    z = torch.cat([net.latents(part) for part in x.split(100)])
+    k = torch.cat([net.codes(part) for part in z.split(100)]).numpy()
+    ours = model.encode(images)
+    differ = np.argwhere(ours != k)
+    print(f"{where}: {len(images)} images, {ours.size} codes")
+    print(f"  codes that differ                     {len(differ)}")
+    for n, m in differ:  # allowed where both codes are equally far, but for rounding
+        e = model.quantizer.embeddings[[ours[n, m], k[n, m]]].astype("d")
+        d = ((z[n, m].double().numpy() - e) ** 2).sum(-1)
+        print(f"    image {n}, latent {m}: codes {ours[n, m]} and {k[n, m]}, at distances² {d[0]} and {d[1]}")
+        assert abs(d[1] - d[0]) <= 1e-5 * d[0], "this is no tie"
+    # The same codes to both decoders, so that a tie is counted once.
+    x_hat = net.decode(net.quantizer.embedding(torch.from_numpy(ours))).clip(0, 1).numpy()
+    for name, a, b in (
+        ("latents", z.numpy(), model.latents(images)),
+        ("reconstructions", x_hat, model.decode(ours).reshape(x_hat.shape)),
+    ):
+        apart, size = np.abs(a - b).max(), np.abs(b).max()
+        print(f"  {name + ', largest difference':<38}{apart:.1e}, or {apart / size:.1e} of the largest entry")
+        assert apart <= 1e-5 * size, "this is more than rounding"
+
+
+def main() -> None:
+    """Export, rebuild, compare; train in PyTorch, import, compare."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--model", help="a run folder (default: train one epoch on the digits)")
+    parser.add_argument("--steps", type=int, default=100, help="to train in PyTorch (default: 100)")
+    args = parser.parse_args()
+
+    train, test = vqnp.load_splits("digits")
+    if args.model:
+        model = vqnp.load(args.model)
+    else:
+        model = vqnp.VQVAE()
+        vqnp.fit(model, train.images, epochs=1)
+
+    net = TorchVQVAE(model.config)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.npz"
+        vqnp.export.save_torch(path, model)  # vqnp export RUN --out weights.npz
+        read(path, net)
+    compare(model, net, test.images, "vqnp to PyTorch")
+
+    beta = model.config["commitment_cost"]
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3)
+    batches = np.random.default_rng(0).integers(0, len(train.images), (args.steps, 32))
+    for batch in batches:
+        L, _, _ = loss(net, torch.from_numpy(model.pixels(train.images[batch])), beta, codebook_loss=True)
+        optimizer.zero_grad()
+        L.backward()
+        optimizer.step()
+    config = {**model.config, "codebook": "gradient", "quantizer_options": {}}
+    back = vqnp.export.from_torch(net.state_dict(), config)
+    moved = (model.encode(test.images) != back.encode(test.images)).mean()
+    compare(
+        back,
+        net,
+        test.images,
+        f"PyTorch to vqnp, {args.steps} steps later ({moved:.0%} of the codes have changed)",
+    )
+
+
+if __name__ == "__main__":
+    main()
