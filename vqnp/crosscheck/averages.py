@@ -123,7 +123,7 @@ def fit_all(seen: Seen, hypotheses: list[EMAModel]) -> Fits:
 
 
 def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
-    """The hypotheses that explain the steps, best first; the long trajectory where the short one leaves some."""
+    """The hypotheses that explain the steps; the long trajectory decides where the short one leaves some."""
     seen = observe(record.cases["steps"], record.get("steps"), record.precision)
     if seen is None or len(seen.n) < 3:
         return None, seen

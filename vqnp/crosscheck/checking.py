@@ -100,9 +100,10 @@ def examine(
         record.get(name)  # first, so that their faults come first and the precision is known
     gradients, found_beta, likely_beta = find_gradients(record, beta)
     averages, constants = find_averages(record)
+    distance = find_distance(record)
     findings = [
-        find_distance(record),
-        find_ties(record),
+        distance,
+        find_ties(record, distance.variant),
         *gradients[1:],
         gradients[0],
         find_evaluation(record),
@@ -115,9 +116,7 @@ def examine(
     given = {"beta": beta, "decay": decay, "epsilon": epsilon}
     found = {"beta": found_beta, **constants}
     default = {"beta": 0.25 if likely_beta is None else likely_beta, "decay": 0.99, "epsilon": 1e-5}
-    use = {
-        n: g if g is not None else default[n] if found[n] is None else found[n] for n, g in given.items()
-    }
+    use = {n: g if g is not None else default[n] if found[n] is None else found[n] for n, g in given.items()}
     ema = follows_by_average(record, findings)
     variants = {
         f.dimension: f.variant
@@ -150,7 +149,7 @@ def follows_by_average(record: Any, findings: list[Finding]) -> bool:
 
 
 def twice(record: Any) -> None:
-    """Ask two questions again: a layer that answers otherwise is not deterministic, and its report is luck."""
+    """Ask three questions again: a layer that answers otherwise is not deterministic; its report is luck."""
     for name in ("base", "gradient", "evaluation"):
         case, first = record.cases[name], record.get(name)
         if not first or not record.can(case.function) or not record.live:
@@ -162,7 +161,7 @@ def twice(record: Any) -> None:
             if not np.array_equal(value, before):
                 record.note(
                     [
-                        f"{case.function}: must give the same {output} for the same arguments; got two answers "
-                        f"that differ by {np.abs(value.astype(float) - before).max():.2g}"
+                        f"{case.function}: must give the same {output} for the same arguments; "
+                        f"got two answers that differ by {np.abs(value.astype(float) - before).max():.2g}"
                     ]
                 )

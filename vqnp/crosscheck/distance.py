@@ -14,8 +14,8 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.crosscheck.finding import Finding
+from vqnp.crosscheck.plain import distances, nearest, nearest_highest
 from vqnp.crosscheck.plan import Case, forward_case
-from vqnp.kernels.nearest import nearest_code
 
 OFFSETS = (0, 100, 1000)
 """Data off the origin, as an encoder without normalisation gives it."""
@@ -28,8 +28,7 @@ def distance_cases(K: int, D: int, dtype: Any, seed: int, *, free: bool) -> dict
     """Cases "offset o", "far o" (float64), "bisectors" and "ties"."""
     r, dtype = np.random.default_rng([seed, 1]), np.dtype(dtype)
     big_K, big_D = (128, 64) if free else (K, D)
-    grid = lambda *shape: np.clip(np.round(64 * r.standard_normal(shape)) / 64, -4, 4)
-    z, E = grid(4 * VECTORS, big_D), grid(big_K, big_D)
+    z, E = _grid(r, 4 * VECTORS, big_D), _grid(r, big_K, big_D)
     z = _without_ties(z, E)[:VECTORS]
     cases = {f"offset {o}": forward_case((z + o).astype(dtype), (E + o).astype(dtype)) for o in OFFSETS}
     if dtype == np.float64:
@@ -41,9 +40,13 @@ def distance_cases(K: int, D: int, dtype: Any, seed: int, *, free: bool) -> dict
     return cases
 
 
+def _grid(r: np.random.Generator, *shape: int) -> Array:
+    return np.clip(np.round(64 * r.standard_normal(shape)) / 64, -4, 4)
+
+
 def _without_ties(z: Array, E: Array) -> Array:
-    highest = len(E) - 1 - nearest_code(z, np.ascontiguousarray(E[::-1]))
-    return z[nearest_code(z, E) == highest]
+    d = distances(z, E)
+    return z[(d == d.min(axis=1, keepdims=True)).sum(axis=1) == 1]
 
 
 def _bisectors(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -69,7 +72,7 @@ def codes_of(outputs: Any, E: Array) -> Array | None:
     z_q = outputs.get("z_q")
     if z_q is None or not np.isfinite(z_q).all():
         return None
-    k = nearest_code(np.asarray(z_q, E.dtype), E)
+    k = nearest(z_q, E)
     size = np.abs(E).max() + np.abs(z_q).max()
     return k if np.abs(E[k] - z_q).max(initial=0) <= 64 * np.finfo(z_q.dtype).eps * size else None
 
@@ -82,8 +85,7 @@ def wrong_codes(record: Any, name: str) -> tuple[int, int] | None:
     k = codes_of(record.get(name), case.arguments["E"])
     if k is None:
         return None
-    exact = nearest_code(case.arguments["z"], case.arguments["E"])
-    return int((k != exact).sum()), k.size
+    return int((k != nearest(case.arguments["z"], case.arguments["E"])).sum()), k.size
 
 
 def find_distance(record: Any) -> Finding:
@@ -94,10 +96,7 @@ def find_distance(record: Any) -> Finding:
     if counts["offset 0"] is None:
         return Finding("distance", None, "needs codes, or a z_q that consists of rows of E")
     some = {name: c for name, c in counts.items() if c is not None}
-    said = ", ".join(
-        f"{wrong} of {of} codes differ from the exact answer {_at(name)}" for name, (wrong, of) in some.items()
-        if wrong
-    )  # fmt: skip
+    said = ", ".join(_differ(count, _at(name)) for name, count in some.items() if count[0])
     wrong, of = some["offset 0"]
     if wrong > 0.02 * of:  # no rounding does that: another rule
         return Finding("distance", _other_rule(record), said)
@@ -106,11 +105,14 @@ def find_distance(record: Any) -> Finding:
     if some.get("bisectors", (0, 0))[0]:
         return Finding("distance", "direct_float32", said)
     far = {o: wrong_codes(record, f"far {o}") for o in FAR}
-    lost = [f"{c[0]} of {c[1]} codes differ from the exact answer at offset {o}"
-            for o, c in far.items() if c is not None and c[0]]  # fmt: skip
+    lost = [_differ(c, f"at offset {o}") for o, c in far.items() if c is not None and c[0]]
     if lost:
         return Finding("distance", "expanded_float64", ", ".join(lost))
     return Finding("distance", "exact", "no code differs from the exact answer, whatever the offset")
+
+
+def _differ(count: tuple[int, int], where: str) -> str:
+    return f"{count[0]} of {count[1]} codes differ from the exact answer {where}"
 
 
 def _at(name: str) -> str:
@@ -127,17 +129,16 @@ def _other_rule(record: Any) -> str:
     return "cosine" if k is not None and (k == cosine.argmax(axis=1)).mean() > 0.99 else "other"
 
 
-def find_ties(record: Any) -> Finding:
+def find_ties(record: Any, distance: str | None) -> Finding:
     """Where an exact tie goes; every code is there twice."""
     if record.K == 1:
         return Finding("ties", None, "one code has no rival")
     k = record.output("ties", "k")
-    if k is None or find_distance(record).variant in (None, "cosine", "other"):
+    if k is None or distance in (None, "cosine", "other"):
         return Finding("ties", None, "needs codes that are the nearest")
     z, E = record.cases["ties"].arguments.values()
-    lowest = nearest_code(z, E)
-    highest = len(E) - 1 - nearest_code(z, np.ascontiguousarray(E[::-1]))
-    for name, wanted in (("lowest", lowest), ("highest", highest)):
+    lowest = nearest(z, E)
+    for name, wanted in (("lowest", lowest), ("highest", nearest_highest(z, E))):
         if (k == wanted).all():
             return Finding("ties", name, f"in all {k.size} ties")
     return Finding("ties", "other", f"{int((k == lowest).sum())} of {k.size} ties go to the lowest index")

@@ -29,21 +29,23 @@ class Side(NamedTuple):
     models: list[LossModel]
 
 
-def find_gradients(
-    record: Any, beta: float | None
-) -> tuple[list[Finding], float | None, float | None]:
+def find_gradients(record: Any, beta: float | None) -> tuple[list[Finding], float | None, float | None]:
     """Findings for codes, β on, reduction, loss, straight-through and leak; β if told; β to compare with."""
     quantized = _side_of_z_q(record)
     e = record.output("base", "z_q") if quantized == "after" else _vectors(record, "", "before")
     through = passing(record, None if e is None else e.astype(np.float64))
     sides = [side for side in (_side(record, name, through) for name in ("before", "after")) if side]
     explained = [side for side in sides if side.models and all(w.clean for w in side.sizes)]
-    side = (explained or sides or [None])[0]
+    side = next(iter(explained or sides), None)
     measured = [] if side is None else [w for w in side.sizes if (w.W, w.A, w.B) != (None, None, None)]
     models = [] if side is None else prefer(side.models, record.can("step"), beta)
     found, estimate = find_loss(models, measured)
     loss_side = side.name if side is not None and len(explained) == 1 and measured else None
-    return [_codes(record, quantized, loss_side, measured), *found, *_through(through)], estimate, usual_beta(models)
+    return (
+        [_codes(record, quantized, loss_side, measured), *found, *_through(through)],
+        estimate,
+        usual_beta(models),
+    )
 
 
 def _vectors(record: Any, prefix: str, name: str) -> Array | None:
@@ -114,5 +116,3 @@ def _through(through: Passing) -> list[Finding]:
         return [straight, Finding("leak", None if through.kind is None else "no", why)]
     share = f"{through.leak:.3g} of the decoder's gradient reaches E"
     return [straight, Finding("leak", "yes" if abs(through.leak) > 1e-3 else "no", share)]
-
-

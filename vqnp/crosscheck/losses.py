@@ -8,6 +8,7 @@ Each hypothesis makes all of them linear in β; β is fitted, and the hypothesis
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ PLACES = {
 }
 """p and q as (constant, times β); "none" has no codebook term, as with a codebook that follows by EMA."""
 
-SCALES = {
+SCALES: dict[str, Callable[[int, int], float]] = {
     "mean": lambda N, D: 1 / (N * D),
     "mean_of_sums": lambda N, D: 1 / N,
     "sum": lambda N, D: 1.0,
@@ -102,7 +103,9 @@ def prefer(models: list[LossModel], has_steps: bool, beta: float | None) -> list
 
 def usual_beta(models: list[LossModel]) -> float | None:
     """β under the most usual of the hypotheses that are left: what a comparison may go by."""
-    usual = [m for m in models if m.beta_on in ("commitment", "none") and m.reduction == "mean" and not m.late]
+    usual = [
+        m for m in models if m.beta_on in ("commitment", "none") and m.reduction == "mean" and not m.late
+    ]
     return (usual or models)[0].beta if models else None
 
 

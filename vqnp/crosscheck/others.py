@@ -9,7 +9,7 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.crosscheck.calls import call
 from vqnp.crosscheck.finding import Finding
-from vqnp.crosscheck.plan import LONG, clear_vectors
+from vqnp.crosscheck.plan import LONG
 from vqnp.crosscheck.trajectory import observe
 from vqnp.crosscheck.weights import tolerance
 
@@ -20,11 +20,11 @@ def find_evaluation(record: Any) -> Finding:
     if training is None or evaluation is None:
         return Finding("evaluation_loss", None, "needs the loss of both forward and evaluate")
     said = f"{float(evaluation):.6g}, in training {float(training):.6g}"
-    same = lambda a, b: abs(a - b) <= tolerance(record.precision) * abs(b)
-    if same(float(evaluation), float(training)):
+    tol = tolerance(record.precision)
+    if np.isclose(float(evaluation), float(training), rtol=tol, atol=0):
         return Finding("evaluation_loss", "same", said)
     a, b = _per_square(record, "evaluation"), _per_square(record, "base")
-    if a is not None and b is not None and same(a, b):
+    if a is not None and b is not None and np.isclose(a, b, rtol=tol, atol=0):
         return Finding("evaluation_loss", "same", f"{said}, of codes that had moved")
     return Finding("evaluation_loss", "zero" if float(evaluation) == 0 else "other", said)
 
@@ -39,20 +39,19 @@ def _per_square(record: Any, name: str) -> float | None:
 
 def find_dead_codes(record: Any) -> Finding:
     """Whether an unused code ever takes a vector of the batch, and whether it stays there."""
-    for name in ("steps", "long"):
-        case, outputs = record.cases[name], record.get(name) if record.can("step") else {}
-        seen = observe(case, outputs, record.precision)
-        if seen is None:
-            return Finding("dead_codes", None, "needs reset and step")
-        if seen.restarts:
-            t, _ = seen.restarts[0]
-            codes = [j for _, j in seen.restarts]
-            return _restarted(outputs["E"], t, codes)
-        if name == "long" and len(seen.n) == LONG:
-            if not (seen.n.sum(axis=0) == 0).any():
-                return Finding("dead_codes", None, "needs two codes at least")
-            return Finding("dead_codes", "never", f"codes stay unused for {LONG} steps and no one restarts them")
-    return Finding("dead_codes", None, f"the long trajectory ends at step {len(seen.n) + 1}: {seen.why}")
+    steps = [observe(record.cases[name], record.get(name), record.precision) for name in ("steps", "long")]
+    for name, seen in zip(("steps", "long"), steps, strict=True):
+        if seen is not None and seen.restarts:
+            E = record.get(name)["E"]
+            return _restarted(E, seen.restarts[0][0], [j for _, j in seen.restarts])
+    seen = steps[1]
+    if seen is None:
+        return Finding("dead_codes", None, "needs reset and step")
+    if len(seen.n) < LONG:
+        return Finding("dead_codes", None, f"the long trajectory ends at step {len(seen.n) + 1}: {seen.why}")
+    if (seen.n.sum(axis=0) > 0).all():
+        return Finding("dead_codes", None, "needs two codes at least")
+    return Finding("dead_codes", "never", f"codes stay unused for {LONG} steps and no one restarts them")
 
 
 def _restarted(E: Array, t: int, codes: list[int]) -> Finding:
@@ -89,10 +88,8 @@ def find_beginnings(record: Any) -> list[Finding]:
     K, D = (64, 16) if record.free else (record.K, record.D)
     r = np.random.default_rng(7)
     centres = (6 * r.standard_normal((K, D))).astype(record.dtype)
-    draw = lambda: (centres[np.arange(8 * K) % K] + 0.1 * clear_vectors(r, centres, 8 * K, 0.05)).astype(
-        record.dtype
-    )
-    batches = [draw(), draw(), draw()]
+    rows = centres[np.arange(8 * K) % K]
+    batches = [(rows + 0.03 * r.standard_normal(rows.shape)).astype(record.dtype) for _ in range(3)]
     E, *steps = _fresh(record, K, D, batches)
     waits = E is None or not E.any()
     init = Finding("codebook_init", "waits", "no codebook before the first batch") if waits else _init(E)
@@ -103,7 +100,7 @@ def find_beginnings(record: Any) -> list[Finding]:
     rows = np.concatenate(batches)
     size = [float(np.linalg.norm(step, axis=1).mean()) for step in steps[:2] if step is not None]
     typical = float(np.linalg.norm(rows, axis=1).mean())
-    said = f"mean length of the vectors {typical:.3g}, of the codes {size[0]:.3g} after step 1, {size[1]:.3g} after 2"
+    said = f"mean length of the vectors {typical:.3g}, of the codes {size[0]:.3g}, a step later {size[1]:.3g}"
     collapses = min(size) < 0.7 * typical
     return [init, Finding("kmeans_start", "collapses" if collapses else "stays", said)]
 
@@ -116,11 +113,11 @@ def _init(E: Array | None) -> Finding:
     said = f"largest entry {top:.4g}, standard deviation {std:.4g} over {E.size} entries"
     if E.size < 100:
         return Finding("codebook_init", None, f"{said}: too few to tell")
-    near = lambda a, b: abs(a / b - 1) < 6 / np.sqrt(E.size)  # far outside what chance does
+    far = 6 / np.sqrt(E.size)  # far outside what chance does
     for name, bound in (("uniform", 1 / K), ("scaled_uniform", np.sqrt(3 / D))):
-        if top <= bound * (1 + 1e-6) and near(std, bound / np.sqrt(3)):
+        if top <= bound * (1 + 1e-6) and np.isclose(std, bound / np.sqrt(3), rtol=far):
             return Finding("codebook_init", name, said)
-    if near(std, 1.0) and top > 2.5:
+    if np.isclose(std, 1.0, rtol=far) and top > 2.5:
         return Finding("codebook_init", "normal", said)
     if top < 1.9 * std:  # uniform: its largest entry is √3 standard deviations
         return Finding("codebook_init", "other", f"{said}: uniform in ±{top:.3g}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array
+from vqnp.metrics import perplexity
 from vqnp.nn.ema_quantizer import EMAVectorQuantizer
 from vqnp.nn.quantizer import VectorQuantizer
 
@@ -48,14 +49,14 @@ class QuantizerAdapter:
         layer._start(E.copy(), None, np.random.default_rng(0))
         return layer
 
-    def forward(self, z: Array, E: Array) -> tuple[Array, Array, Array]:
+    def forward(self, z: Array, E: Array) -> tuple[Array, Array, Array, float]:
         layer = self.make(E)
         z_q, L, k, _ = layer.forward(z, lookahead=getattr(layer, "codes", "before") == "after")
-        return k, z_q, L
+        return k, z_q, L, perplexity(np.bincount(k, minlength=len(E)))
 
-    def evaluate(self, z: Array, E: Array) -> tuple[Array, Array, Array]:
+    def evaluate(self, z: Array, E: Array) -> tuple[Array, Array, Array, float]:
         z_q, L, k, _ = self.make(E).forward(z)
-        return k, z_q, L
+        return k, z_q, L, perplexity(np.bincount(k, minlength=len(E)))
 
     def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array | None]:
         layer = self.make(E)

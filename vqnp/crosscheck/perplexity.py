@@ -1,4 +1,4 @@
-"""exp(−Σ p log p), the same with log(p + 1e-10), or Σ −p log p itself: which number a layer calls perplexity."""
+"""exp(−Σ p log p), the same with log(p + 1e-10), or −Σ p log p: which number a layer calls perplexity."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.crosscheck.distance import codes_of
 from vqnp.crosscheck.finding import Finding
-from vqnp.metrics import perplexity
 
 
 def candidates(counts: Array) -> dict[str, float]:
     """Every figure met under that name, from the counts of one batch."""
     p = counts / counts.sum()
     q = p[p > 0]
-    exact = perplexity(counts)
+    entropy = float(-(q * np.log(q)).sum())
     return {
-        "exact": exact,
+        "exact": float(np.exp(entropy)),
         "log_offset": float(np.exp(-(p * np.log(p + 1e-10)).sum())),
-        "entropy": float(-(q * np.log(q)).sum()),
-        "entropy_bits": float(-(q * np.log2(q)).sum()),
-        "utilization": exact / len(counts),
+        "entropy": entropy,
+        "entropy_bits": float(entropy / np.log(2)),
+        "utilization": float(np.exp(entropy)) / len(counts),
         "used": float(len(q)),
     }
 

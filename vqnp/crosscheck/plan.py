@@ -65,10 +65,9 @@ def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dic
     free: whether the layer can have another D too; without it "wide" is not asked.
     """
     r, dtype = np.random.default_rng(seed), np.dtype(dtype)
-    draw = lambda *shape: r.standard_normal(shape).astype(dtype)
-    E = draw(K, D)
+    E = r.standard_normal((K, D)).astype(dtype)
     N = max(32, 2 * K)
-    z, G = clear_vectors(r, E, N), draw(N, D)
+    z, G = clear_vectors(r, E, N), r.standard_normal((N, D)).astype(dtype)
     zero = np.zeros_like
     cases = {
         # What the quantities are measured on.
@@ -86,7 +85,7 @@ def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dic
     cases["tiled loss gradient"] = backward_case(tiled, E, zero(tiled))
     cases["tiled one step"] = step_case(tiled[None], E)
     if free:  # twice the dimensions: a mean over D stays, a sum over D does not
-        wide_E = draw(K, 2 * D)
+        wide_E = r.standard_normal((K, 2 * D)).astype(dtype)
         wide = clear_vectors(r, wide_E, N)
         cases["wide"] = forward_case(wide, wide_E)
         cases["wide loss gradient"] = backward_case(wide, wide_E, zero(wide))
@@ -108,10 +107,15 @@ def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -
     if D == 1:  # on a line, a random dozen would crowd
         E = 2 + np.arange(K)[:, None] * (-1.0) ** np.arange(K)[:, None]
     E = np.ascontiguousarray(E.astype(dtype))
-    near = lambda j: (E[j] + 0.2 * r.standard_normal((*np.shape(j), D))).astype(dtype)
+
+    def near(j: Array) -> Array:
+        return (E[j] + 0.2 * r.standard_normal((len(j), D))).astype(dtype)
+
+    def uneven(k: int) -> Array:
+        return near(r.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2)))
+
     used = max(1, (K + 1) // 2)
     n = 2 * K + 1
-    uneven = lambda k: near(r.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2)))
     batches = [uneven(used if t < SHORT // 2 else K) for t in range(SHORT)]
     long = np.stack([near(r.integers(0, min(2, max(1, K - 1)), 6)) for _ in range(LONG)])
     return {"steps": step_case(np.stack(batches), E), "long": step_case(long, E)}

@@ -1,4 +1,4 @@
-"""|theirs − ours| ≤ 32 ε √n · size: each quantity beside the reference's, at a tolerance that follows from the dtype.
+"""|theirs − ours| ≤ 32 ε √n · size: each quantity beside the reference's; the dtype gives the tolerance.
 
 ε is the dtype's machine epsilon, n the number of terms that an entry is a sum of, size the largest
 magnitude among the entries and what they are sums of. Rounding errors of n terms add up like a random
@@ -8,6 +8,7 @@ formula is off by far more: by some 1e-3 in any of the variants.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,10 +78,9 @@ def quantities(theirs: Record, ours: Record) -> list[Row]:
     size = float(max(np.abs(z).max(), np.abs(E).max()))
     N, D = z.shape
     per_code = int(np.ceil(4 * N / len(E)))  # of the batch's vectors, in the fullest codes
-    get = lambda record, case, name: record.output(case, name)
     rows = []
     for case, prefix in (("base", ""), ("evaluation", "evaluation: ")):
-        a, b = (lambda name, c=case: get(theirs, c, name)), (lambda name, c=case: get(ours, c, name))
+        a, b = partial(theirs.output, case), partial(ours.output, case)
         rows += [
             compare_codes(f"{prefix}codes", a("k"), b("k")),
             compare(f"{prefix}z_q", a("z_q"), b("z_q"), dtype, 1, size),
@@ -89,10 +89,13 @@ def quantities(theirs: Record, ours: Record) -> list[Row]:
         if not prefix:
             figure = a("perplexity")
             rows.append(compare("perplexity", figure, b("perplexity"), _figure(figure, dtype), len(E), 0.0))
-    rows.insert(4, compare("loss, 4 × batch", get(theirs, "tiled", "L"), get(ours, "tiled", "L"), dtype, 4 * N * D, 0))  # fmt: skip
-    dz, dE = get(theirs, "gradient", "dz"), get(theirs, "gradient", "dE")
-    rows.insert(5, compare("dz", dz, get(ours, "gradient", "dz"), dtype, 1, size))
-    rows.insert(6, compare("dE", dE, get(ours, "gradient", "dE"), dtype, per_code, size))
+    a, b = partial(theirs.output, "gradient"), partial(ours.output, "gradient")
+    tiled = theirs.output("tiled", "L"), ours.output("tiled", "L")
+    rows[4:4] = [
+        compare("loss, 4 × batch", *tiled, dtype, 4 * N * D, 0),
+        compare("dz", a("dz"), b("dz"), dtype, 1, size),
+        compare("dE", a("dE"), b("dE"), dtype, per_code, size),
+    ]
     for t in (1, 5):
         for name in ("E", "N", "m"):
             rows.append(_after(theirs, ours, name, t, dtype))

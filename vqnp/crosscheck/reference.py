@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice
+from vqnp.crosscheck.losses import PLACES, SCALES
 from vqnp.crosscheck.perplexity import candidates
+from vqnp.crosscheck.plain import counts_of, nearest, nearest_highest, sums_of
+from vqnp.crosscheck.trajectory import EMAModel, Rules, codebook, first_averages
 from vqnp.crosscheck.weights import rotated
-from vqnp.kernels.nearest import nearest_code
-from vqnp.kernels.statistics import code_statistics
-from vqnp.ops.ema import EMAState, ema_start, ema_update
-from vqnp.ops.loss import reduction_scale
-from vqnp.ops.quantize import loss_weights
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "beta_on": ("commitment", "codebook", "complement", "both", "none"),
@@ -69,7 +67,9 @@ class Reference:
             known[dimension] = check_choice("Reference", dimension, variant, SETTINGS[dimension])
         self.v, self.ema, self.name, self.dtype = known, ema, name, np.dtype(dtype)
         self.beta, self.decay, self.epsilon = beta, decay, epsilon
-        self.state: EMAState | None = None
+        model = EMAModel(*(known[name] for name in EMAModel._fields))
+        self.rules = Rules.of([model], np.array([decay]), np.array([epsilon]))
+        self.state: tuple[Array, Array, Array, int] | None = None  # E, N, m, t
         if not ema:
             self.reset = self.step = None  # type: ignore[assignment, method-assign]
 
@@ -79,30 +79,25 @@ class Reference:
             z, E = z.astype(np.float32), E.astype(np.float32)
             d = (z * z).sum(1, keepdims=True) - 2 * z @ E.T + (E * E).sum(1)
             return len(E) - 1 - d[:, ::-1].argmin(axis=1) if self.v["ties"] == "highest" else d.argmin(axis=1)
-        if self.v["ties"] == "highest":
-            return len(E) - 1 - nearest_code(z, np.ascontiguousarray(E[::-1]))
-        return nearest_code(z, E)
+        return nearest_highest(z, E) if self.v["ties"] == "highest" else nearest(z, E)
 
     def _look_up(self, z: Array, E: Array) -> tuple[Array, Array]:
         k = self.codes(z, E)
         if self.ema and self.v["codes"] == "after":
-            E = self._updated(self._start(E.astype(np.float64)), z.astype(np.float64), k).E
+            E = self._updated(self._start(E), z, k)[0]
         return k, E.astype(np.float64)[k]
 
-    def _scale(self, z: Array) -> float:
-        if self.v["reduction"] == "sum_of_means":
-            return 1 / z.shape[1]
-        return reduction_scale("Reference", self.v["reduction"], z.shape)
-
     def _weights(self) -> tuple[float, float]:
-        return (self.beta, 0.0) if self.v["beta_on"] == "none" else loss_weights(self.beta, self.v["beta_on"])
+        """The weights of the two terms."""
+        (a, b), (c, d) = PLACES[self.v["beta_on"]]
+        return a + b * self.beta, c + d * self.beta
 
     def forward(self, z: Array, E: Array) -> tuple[Array, Array, Array, Array]:
         """k, z_q, L, perplexity in training mode."""
         k, e = self._look_up(z, E)
         r = z.astype(np.float64) - e
-        L = self._scale(z) * sum(self._weights()) * (r * r).sum()
-        figure = candidates(np.bincount(k, minlength=len(E)))[self.v["perplexity"]]
+        L = SCALES[self.v["reduction"]](*z.shape) * sum(self._weights()) * (r * r).sum()
+        figure = candidates(counts_of(k, len(E)))[self.v["perplexity"]]
         return k, e.astype(self.dtype), np.asarray(L, self.dtype), np.asarray(figure, np.float64)
 
     def evaluate(self, z: Array, E: Array) -> tuple[Array, Array, Array, Array]:
@@ -116,39 +111,42 @@ class Reference:
         """∂(L + ⟨G, z_q⟩)/∂z and ∂E, with the stop-gradients of the variant."""
         k, e = self._look_up(z, E)
         z, G = z.astype(np.float64), G.astype(np.float64)
-        r, c, (p, q) = z - e, self._scale(z), self._weights()
-        through = {"copy": lambda g: g, "none": lambda g: 0 * g, "rotation": lambda g: rotated(g, z, e)}
-        J = through[self.v["straight_through"]]
+        r, c, (p, q) = z - e, SCALES[self.v["reduction"]](*z.shape), self._weights()
+
+        def J(g: Array) -> Array:
+            through = self.v["straight_through"]
+            return g if through == "copy" else 0 * g if through == "none" else rotated(g, z, e)
+
         late, leaks = self.v["loss_from"] == "straight_through", self.v["leak"] == "yes"
         dz = J(G) + 2 * c * p * r - (2 * c * q * J(r) if late else 0)
         if self.ema:
             return dz.astype(self.dtype), None
         reach = (0 if late and not leaks else -2 * c * q * r) + (G if leaks else 0)
-        return dz.astype(self.dtype), code_statistics(reach + 0 * r, k, len(E)).sums.astype(self.dtype)
+        return dz.astype(self.dtype), sums_of(reach + 0 * r, k, len(E)).astype(self.dtype)
 
-    def _start(self, E: Array) -> EMAState:
-        return ema_start(E, self.v["start"], rng=0)
+    def _start(self, E: Array) -> tuple[Array, Array, Array, int]:
+        E = E.astype(np.float64)
+        if self.v["start"] == "independent":
+            return E, np.zeros(len(E)), np.asarray(np.random.default_rng(0).standard_normal(E.shape)), 0
+        N, m = first_averages(self.v["start"], E)
+        return E, N, m, 0
 
-    def _updated(self, state: EMAState, z: Array, k: Array) -> EMAState:
-        return ema_update(
-            state,
-            z,
-            k,
-            self.decay,
-            self.epsilon,
-            smoothing=self.v["smoothing"],
-            zero_debias=self.v["zero_debias"] == "yes",
-            write_back=self.v["write_back"] == "yes",
-        )
+    def _updated(self, state: tuple[Array, Array, Array, int], z: Array, k: Array) -> Any:
+        E, N, m, t = state
+        n, s = counts_of(k, len(E)), sums_of(z, k, len(E))
+        N, m = self.rules.averaged(N[None], m[None], n, s)
+        with np.errstate(all="ignore"):  # a code that was never used may be 0/0: it stays
+            used, scale = self.rules.divisor(N, t + 1)
+            E = codebook(m, used, scale, E[None])
+        return E[0], (used if self.v["write_back"] == "yes" else N)[0], m[0], t + 1
 
     def reset(self, E: Array) -> None:
         """A new codebook: N and m as the variant starts them."""
-        self.state = self._start(E.astype(np.float64))
+        self.state = self._start(E)
 
     def step(self, z: Array) -> tuple[Array, Array, Array]:
         """E, N, m after one more batch."""
         assert self.state is not None  # reset comes first
-        z = z.astype(np.float64)
-        self.state = self._updated(self.state, z, nearest_code(z, self.state.E))
+        self.state = self._updated(self.state, z, nearest(z, self.state[0]))
         E, N, m, _ = self.state
         return E.astype(self.dtype), N.astype(self.dtype), m.astype(self.dtype)

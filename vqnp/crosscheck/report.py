@@ -91,14 +91,17 @@ class Report:
 
     def verdict(self) -> str:
         """The last line."""
-        count = {result: sum(r.result == result for r in self.rows) for result in ("pass", "fail", "not checked")}
+        count = {
+            result: sum(r.result == result for r in self.rows) for result in ("pass", "fail", "not checked")
+        }
         word = "ok" if self.ok else "NOT OK"
         faults = f", {len(self.faults)} faults" if self.faults else ""
-        return f"{word}: {count['pass']} pass, {count['fail']} fail, {count['not checked']} not checked{faults}"
+        return (
+            f"{word}: {count['pass']} pass, {count['fail']} fail, {count['not checked']} not checked{faults}"
+        )
 
     def to_json(self) -> str:
         """The whole report as one JSON object; a number that is not finite is null."""
-        number = lambda x: None if x is None or not math.isfinite(x) else x
         return json.dumps(
             {
                 "name": self.name,
@@ -108,7 +111,11 @@ class Report:
                 "ok": self.ok,
                 "reference": self.reference,
                 "quantities": [
-                    {k: number(v) if isinstance(v, float) else v for k, v in r._asdict().items()} for r in self.rows
+                    {
+                        k: None if isinstance(v, float) and not math.isfinite(v) else v
+                        for k, v in r._asdict().items()
+                    }
+                    for r in self.rows
                 ],
                 "fingerprint": [
                     {**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.kernels.statistics import code_statistics
+from vqnp.crosscheck.plain import counts_of, distances, sums_of
 
 
 class Seen(NamedTuple):
@@ -61,7 +61,7 @@ def observe(case: Any, outputs: Any, precision: Any) -> Seen | None:
     n, s, restarts, why = [], [], [], ""
     before = E0
     for t, batch in enumerate(z):
-        d = _squared_distances(batch, before)
+        d = distances(batch, before)
         k = d.argmin(axis=1)
         if len(E0) > 1:
             two = np.partition(d, 1, axis=1)
@@ -72,16 +72,19 @@ def observe(case: Any, outputs: Any, precision: Any) -> Seen | None:
         if not np.isfinite(E[t][np.unique(k)]).all():
             why = f"at step {t + 1} a code in use is not finite"
             break
-        statistics = code_statistics(batch, k, len(E0))
-        moved = [(t, j) for j in np.flatnonzero(statistics.counts == 0) if _is_a_row(E[t, j], batch, eps)]
+        counts = counts_of(k, len(E0))
+        moved = [(t, int(j)) for j in np.flatnonzero(counts == 0) if _is_a_row(E[t, j], batch, eps)]
         if moved:
             restarts, why = moved, f"at step {t + 1} unused codes restart"
             break
-        n.append(statistics.counts.astype(np.float64))
-        s.append(statistics.sums)
+        n.append(counts)
+        s.append(sums_of(batch, k, len(E0)))
         before = E[t]
     T = len(n)
-    whole = lambda a: None if a is None or not np.isfinite(a[:T]).all() else a[:T].astype(np.float64)
+
+    def whole(a: Array | None) -> Array | None:
+        return None if a is None or not np.isfinite(a[:T]).all() else a[:T].astype(np.float64)
+
     return Seen(
         E0,
         np.array(n).reshape(T, len(E0)),
@@ -94,47 +97,77 @@ def observe(case: Any, outputs: Any, precision: Any) -> Seen | None:
     )
 
 
-def _squared_distances(z: Array, E: Array) -> Array:
-    """‖z − e‖²; a code that is not finite is infinitely far."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        d: Array = ((z[:, None] - E) ** 2).sum(-1)
-    return np.where(np.isfinite(d), d, np.inf)
-
-
 def _is_a_row(e: Array, batch: Array, eps: float) -> bool:
     return bool((np.abs(batch - e).max(axis=1) <= 64 * eps * np.abs(batch).max()).any())
+
+
+class Rules(NamedTuple):
+    """How averages move, for H hypotheses at once: numbers and flags of shape (H, 1)."""
+
+    decay: Array
+    epsilon: Array
+    laplace: Array
+    additive: Array
+    debias: Array
+    back: Array
+
+    @classmethod
+    def of(cls, hypotheses: list[EMAModel], decay: Array, epsilon: Array) -> Rules:
+        flags = [
+            (
+                h.smoothing == "laplace",
+                h.smoothing == "additive",
+                h.zero_debias == "yes",
+                h.write_back == "yes",
+            )
+            for h in hypotheses
+        ]
+        laplace, additive, debias, back = np.array(flags).reshape(-1, 4).T[..., None]
+        return cls(decay[:, None], epsilon[:, None], laplace, additive, debias, back)
+
+    def averaged(self, N: Array, m: Array, n: Array, s: Array) -> tuple[Array, Array]:
+        """γN + (1−γ)n,  γm + (1−γ)s."""
+        g = self.decay
+        return g * N + (1 - g) * n, g[..., None] * m + (1 - g[..., None]) * s
+
+    def divisor(self, N: Array, t: int) -> tuple[Array, Array]:
+        """Ñ and 1 − γᵗ (1 without debiasing): E is m / (1 − γᵗ) / Ñ."""
+        scale = np.where(self.debias, 1 - self.decay**t, 1.0)
+        used = N / scale
+        total = used.sum(axis=1, keepdims=True)
+        smooth = (used + self.epsilon) / (total + N.shape[1] * self.epsilon) * total
+        return np.where(self.laplace, smooth, used + self.additive * self.epsilon), scale
+
+
+def codebook(m: Array, used: Array, scale: Array, before: Array) -> Array:
+    """E = m / scale / Ñ; where Ñ is 0, the code stays."""
+    return np.where(used[..., None] > 0, m / scale[..., None] / used[..., None], before)
+
+
+def first_averages(start: str, E: Array) -> tuple[Array, Array]:
+    """N₀: (K,) and m₀: (K, D); a start with an m of its own has e here, to be replaced."""
+    one = start in ("consistent", "one_count_independent")
+    m: Array = E * float(start != "zero")
+    return np.full(len(E), float(one)), m
 
 
 def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Array) -> tuple[Array, ...]:
     """E, N, m of each hypothesis with its own decay and epsilon: (H,) each."""
     H, (T, K, D) = len(hypotheses), seen.E.shape
-    column = lambda flags: np.array(flags)[:, None]
-    start = [h.start for h in hypotheses]
-    g, eps = decay[:, None], epsilon[:, None]
-    one = column([s in ("consistent", "one_count_independent") for s in start])
-    free = column([s in FREE_STARTS for s in start])[..., None]
-    laplace = column([h.smoothing == "laplace" for h in hypotheses])
-    additive = column([h.smoothing == "additive" for h in hypotheses])
-    debias = column([h.zero_debias == "yes" for h in hypotheses])
-    back = column([h.write_back == "yes" for h in hypotheses])
-    N = np.broadcast_to(np.where(one, 1.0, 0.0), (H, K))
-    m = np.where(column([s == "zero" for s in start])[..., None], 0.0, seen.E0) * np.ones((H, 1, 1))
+    rules = Rules.of(hypotheses, decay, epsilon)
+    starts = [first_averages(h.start, seen.E0) for h in hypotheses]
+    N, m = np.array([N for N, _ in starts]).reshape(H, K), np.array([m for _, m in starts]).reshape(H, K, D)
+    free = np.array([h.start in FREE_STARTS for h in hypotheses])[:, None, None]
     outputs = [np.empty((H, T, K, D)), np.empty((H, T, K)), np.empty((H, T, K, D))]
-    before = np.broadcast_to(seen.E0, (H, K, D))
+    before: Array = np.broadcast_to(seen.E0, (H, K, D))
     with np.errstate(all="ignore"):
         for t in range(T):
-            N = g * N + (1 - g) * seen.n[t]
-            m = g[..., None] * m + (1 - g[..., None]) * seen.s[t]
-            scale = np.where(debias, 1 - g ** (t + 1), 1.0)
-            used = N / scale
-            total = used.sum(axis=1, keepdims=True)
-            used = np.where(laplace, (used + eps) / (total + K * eps) * total, used + additive * eps)
+            N, m = rules.averaged(N, m, seen.n[t], seen.s[t])
+            used, scale = rules.divisor(N, t + 1)
             if t == 0:  # an m of the layer's own: whatever gives the codebook of the first step
                 m = np.where(free, np.nan_to_num(seen.E[0]) * (used * scale)[..., None], m)
-            E = m / scale[..., None] / used[..., None]
-            E = np.where(used[..., None] > 0, E, before)
-            N = np.where(back, used, N)
-            before = E
-            for array, value in zip(outputs, (E, N, m), strict=True):
+            before = codebook(m, used, scale, before)
+            N = np.where(rules.back, used, N)
+            for array, value in zip(outputs, (before, N, m), strict=True):
                 array[:, t] = value
     return tuple(outputs)

@@ -1,6 +1,6 @@
 """The table: every dimension in which VQ layers differ, every variant met in public code, and what to do.
 
-docs/crosscheck/variants.md says more of each; tests keep the two together.
+docs/crosscheck-variants.md says more of each; tests keep the two together.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         ),
         "both": Variant(
             "one weight on both terms",
-            "The commitment weight scales the codebook term too; with β ≠ 1 the codebook learns β times as fast.",
+            "The commitment weight scales the codebook term too: the codebook's gradient is β times the "
+            "paper's.",
             "https://github.com/lucidrains/vector-quantize-pytorch/issues/97",
         ),
         "none": Variant("the commitment term alone, as for a codebook that follows by EMA"),
@@ -87,8 +88,9 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "codes": Variant("from e, before straight-through"),
         "straight_through": Variant(
             "after straight-through",
-            "The loss is computed from z + sg(z_q − z): the codebook gets no gradient from it and the encoder is "
-            "pushed away, while the reconstruction still improves. Take the loss from E[k], before that line.",
+            "The loss is computed from z + sg(z_q − z): the codebook gets no gradient from it, and the "
+            "encoder the difference of the two terms, while the reconstruction still improves. Take the loss "
+            "from E[k], before that line.",
             "https://github.com/andylolu2/jax-vqvae-gpt/issues/2",
         ),
     },
@@ -110,7 +112,8 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no": Variant("none of it reaches E"),
         "yes": Variant(
             "the reconstruction's gradient leaks into E",
-            "z_q hangs on E outside the loss: the decoder moves the codebook, too. Detach it: z + (e − z).detach().",
+            "z_q hangs on E outside the loss: the decoder moves the codebook, too. Detach it: "
+            "z + (e − z).detach().",
             "https://github.com/ritheshkumar95/pytorch-vqvae/issues/7",
         ),
     },
@@ -128,7 +131,9 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "https://github.com/zalandoresearch/pytorch-vq-vae/issues/5",
         ),
         "other": Variant(
-            "rows of no codebook", "z_q consists of no rows of E: is anything applied after the look-up?", PAPER
+            "rows of no codebook",
+            "z_q consists of no rows of E: is anything applied after the look-up?",
+            PAPER,
         ),
     },
     "evaluation_loss": {
@@ -146,14 +151,14 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         ),
         "zero": Variant(
             "N = m = 0",
-            "Every code that the first batch does not use becomes the zero vector; they are all one code from "
-            "then on. Start with N = 1, m = e.",
+            "Every code that the first batch does not use becomes the zero vector; they are all one code "
+            "from then on. Start with N = 1, m = e.",
             IRIE,
         ),
         "independent": Variant(
             "N = 0, m independent of e",
-            "The codebook that was drawn is thrown away in step 1, and unused codes become some 1e5 times too "
-            "long. Start with N = 1, m = e.",
+            "The codebook that was drawn is thrown away in step 1, and unused codes become some 1e5 times "
+            "too long. Start with N = 1, m = e.",
             IRIE,
         ),
         "one_count_independent": Variant(
@@ -219,7 +224,8 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "restart": Variant("restarted at vectors of the batch"),
         "undone": Variant(
             "restarted, and undone by the next update",
-            "A restart sets e, but the next update computes e = m/N from the old m. Reset e, N and m together.",
+            "A restart sets e, but the next update computes e = m/N from the old m. Reset e, N and m "
+            "together.",
             "docs/math/ema.md",
         ),
     },

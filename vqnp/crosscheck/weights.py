@@ -12,7 +12,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.crosscheck.distance import codes_of
-from vqnp.kernels.statistics import code_statistics
+from vqnp.crosscheck.plain import nearest, sums_of
 
 SIZES = ("", "tiled ", "wide ")
 """The prefixes of the cases at N × D, 4N × D and N × 2D."""
@@ -54,7 +54,7 @@ def fit(target: Array, *basis: Array) -> tuple[list[float], float]:
     size[size == 0] = 1
     coefficients = np.linalg.lstsq(M / size, y, rcond=None)[0]
     residual = np.linalg.norm(y - M / size @ coefficients)
-    return [float(c) for c in coefficients / size], float(residual / max(np.linalg.norm(y), 1e-300))
+    return [float(c) for c in coefficients / size], float(residual) / max(float(np.linalg.norm(y)), 1e-300)
 
 
 def rotated(G: Array, z: Array, e: Array) -> Array:
@@ -64,14 +64,14 @@ def rotated(G: Array, z: Array, e: Array) -> Array:
     ----------
     Fifty et al. 2024, arXiv 2410.06424, section 4.2.
     """
-    unit = lambda a: a / np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-300)
-    u, q = unit(z), unit(e)
-    w = unit(u + q)
-    along = lambda a, b: (a * b).sum(-1, keepdims=True)
-    scale = np.linalg.norm(e, axis=-1, keepdims=True) / np.maximum(
-        np.linalg.norm(z, axis=-1, keepdims=True), 1e-300
-    )
-    return scale * (G - 2 * along(G, w) * w + 2 * along(G, q) * u)
+    u, q = z / _length(z), e / _length(e)
+    w = (u + q) / _length(u + q)
+    turned = G - 2 * (G * w).sum(-1, keepdims=True) * w + 2 * (G * q).sum(-1, keepdims=True) * u
+    return _length(e) / _length(z) * turned
+
+
+def _length(a: Array) -> Array:
+    return np.maximum(np.linalg.norm(a, axis=-1, keepdims=True), 1e-300)
 
 
 def after_step(record: Any, prefix: str) -> Array | None:
@@ -88,9 +88,7 @@ def codes_used(record: Any, prefix: str) -> tuple[Array, Array, Array] | None:
     z, E = record.cases[name].arguments.values()
     k = codes_of(record.get(name), E)
     if k is None:
-        from vqnp.kernels.nearest import nearest_code
-
-        k = nearest_code(z, E)  # the vectors are clear: any Euclidean layer has these
+        k = nearest(z, E)  # the vectors are clear: any Euclidean layer has these
     return z.astype(np.float64), E.astype(np.float64), k
 
 
@@ -119,7 +117,7 @@ def passing(record: Any, e: Array | None) -> Passing:
 def _leak(with_G: Any, without: Any, G: Array, used: Any) -> float | None:
     if with_G.get("dE") is None or without.get("dE") is None or used is None:
         return None
-    sums = code_statistics(G.astype(np.float64), used[2], len(used[1])).sums
+    sums = sums_of(G, used[2], len(used[1]))
     return fit(with_G["dE"].astype(np.float64) - without["dE"], sums)[0][0]
 
 
@@ -144,7 +142,7 @@ def measure(record: Any, prefix: str, e: Array, kind: str | None) -> Weights:
             (A,), residual = fit(dz, 2 * r)
             clean = clean and residual <= tol
     if dE is not None:
-        pull = code_statistics(z - E[k], k, len(E)).sums
+        pull = sums_of(z - E[k], k, len(E))
         (B,), residual = fit(dE, -2 * pull)
         clean = clean and (residual <= tol or not dE.any())
     elif dz is not None:
