@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from vqnp.crosscheck.checking import Allow, check
+from vqnp.crosscheck.quantities import BEHAVIOURS
 from vqnp.crosscheck.report import Report
 
 QUANTITIES = (
@@ -20,6 +21,7 @@ QUANTITIES = (
     "evaluation: z_q",
     "evaluation: loss",
     *(f"{name} after {steps}" for steps in ("1 step", "5 steps") for name in ("E", "N", "m")),
+    *(quantity for quantity, *_ in BEHAVIOURS),
 )
 """The rows of a report, in its order."""
 

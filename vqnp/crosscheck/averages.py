@@ -112,14 +112,13 @@ def decay_from_counts(seen: Seen) -> float | None:
     return decay if fits and 0 <= decay < 1 else None
 
 
-def fit_all(seen: Seen, hypotheses: list[EMAModel]) -> Fits:
-    """Fits of all hypotheses, each begun from the best of a grid."""
-    known = decay_from_pairs(seen)
+def fit_all(seen: Seen, hypotheses: list[EMAModel], known: float | None, steps: int = 30) -> Fits:
+    """Fits of all hypotheses, each begun from the best of a grid; known: γ, to begin with."""
     grid = np.array([(g, np.log(e)) for g in ((known,) if known else DECAYS) for e in EPSILONS])
     every = [h for h in hypotheses for _ in grid]
     r = residuals(seen, every, np.tile(grid, (len(hypotheses), 1)))
     cost = np.log1p(np.abs(r)).sum(axis=1).reshape(len(hypotheses), len(grid))
-    return gauss_newton(seen, hypotheses, grid[cost.argmin(axis=1)])
+    return gauss_newton(seen, hypotheses, grid[cost.argmin(axis=1)], steps)
 
 
 def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
@@ -129,7 +128,7 @@ def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
         return None, seen
     eps = float(np.finfo(record.precision).eps)
     for starts in (STARTS, FREE_STARTS):
-        fits = fit_all(seen, models(starts))
+        fits = fit_all(seen, models(starts), decay_from_pairs(seen))
         fits = fits.keep(fits.plausible(len(seen.n), eps))
         if fits.hypotheses:
             break
@@ -140,7 +139,8 @@ def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
     if len(fits.hypotheses) > 1:
         long = observe(record.cases["long"], record.get("long"), record.precision)
         if long is not None and len(long.n) > 30:
-            more = gauss_newton(long, fits.hypotheses, fits.theta, steps=12)
+            # Not from the short trajectory's ε, of which that may have said nothing.
+            more = fit_all(long, fits.hypotheses, float(fits.theta[:, 0].mean()), steps=12)
             keep = more.plausible(len(long.n), eps)
             if keep.any():
                 fits = Fits(fits.hypotheses, more.theta, fits.worst, fits.rms).keep(keep)
@@ -189,7 +189,8 @@ def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
     if not fits.hypotheses:
         why = "the codebook moves as no known average" + (f"; {seen.why}" if seen.why else "")
         return [Finding(d, "other" if d == "start" else None, why) for d in dimensions], constants
-    counted = decay_from_counts(seen)
+    raw = all(h.write_back == "no" for h in fits.hypotheses)  # a smoothed N would bias it
+    counted = decay_from_counts(seen) if raw else None
     constants["decay"] = float(fits.theta[:, 0].mean()) if counted is None else counted
     epsilons = np.exp(fits.theta[:, 1])
     smooth = [h.smoothing != "none" for h in fits.hypotheses]

@@ -14,7 +14,7 @@ from vqnp.crosscheck.finding import Finding
 from vqnp.crosscheck.loss_side import find_gradients
 from vqnp.crosscheck.others import find_beginnings, find_dead_codes, find_evaluation
 from vqnp.crosscheck.perplexity import find_perplexity
-from vqnp.crosscheck.quantities import quantities
+from vqnp.crosscheck.quantities import behaviours, quantities
 from vqnp.crosscheck.record import Record
 from vqnp.crosscheck.reference import SETTINGS, Reference
 from vqnp.crosscheck.report import Report
@@ -132,7 +132,7 @@ def examine(
         record.name,
         (record.K, record.D),
         str(record.dtype),
-        quantities(record, ours),
+        quantities(record, ours) + behaviours(findings, allowed),
         findings,
         found,
         {"ema": ema, **use, "variants": variants},

@@ -112,7 +112,8 @@ def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -
         return (E[j] + 0.2 * r.standard_normal((len(j), D))).astype(dtype)
 
     def uneven(k: int) -> Array:
-        return near(r.choice(k, n, p=np.arange(1, k + 1) / (k * (k + 1) / 2)))
+        often = r.choice(k, n - k, p=np.arange(1, k + 1) / (k * (k + 1) / 2))
+        return near(np.concatenate([np.arange(k), often]))
 
     used = max(1, (K + 1) // 2)
     n = 2 * K + 1

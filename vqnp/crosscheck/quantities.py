@@ -8,15 +8,23 @@ formula is off by far more: by some 1e-3 in any of the variants.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vqnp._check import Array
+from vqnp.crosscheck.finding import Finding
 from vqnp.crosscheck.record import Record
 
 MARGIN = 32
+
+BEHAVIOURS = (
+    ("restarts stay", "dead_codes", "restart", "undone"),
+    ("k-means start stays", "kmeans_start", "stays", "collapses"),
+)
+"""Rows without numbers: the dimension, and the variants that pass and fail."""
 
 
 class Row(NamedTuple):
@@ -99,6 +107,18 @@ def quantities(theirs: Record, ours: Record) -> list[Row]:
     for t in (1, 5):
         for name in ("E", "N", "m"):
             rows.append(_after(theirs, ours, name, t, dtype))
+    return rows
+
+
+def behaviours(findings: list[Finding], allowed: Mapping[str, tuple[str, ...]]) -> list[Row]:
+    """What no number shows: a restart, and a start from data, must outlast the next step."""
+    told = {f.dimension: f for f in findings}
+    rows = []
+    for quantity, dimension, right, wrong in BEHAVIOURS:
+        f = told[dimension]
+        failed = f.variant == wrong and wrong not in allowed.get(dimension, ())
+        result = "fail" if failed else "pass" if f.variant in (right, wrong) else "not checked"
+        rows.append(Row(quantity, None, None, None, None, result, f.evidence))
     return rows
 
 

@@ -76,11 +76,11 @@ class Report:
         yield ""
         yield "fingerprint"
         for f in self.findings:
-            yield f"  {TITLES[f.dimension] + ':':<19}{describe(f)}"
+            yield f"  {TITLES[f.dimension] + ':':<20}{describe(f)}"
         told = [f"{name} = {value:.6g}" for name, value in self.constants.items() if value is not None]
         untold = [name for name, value in self.constants.items() if value is None]
         cannot = f"; cannot tell {', '.join(untold)}" if untold else ""
-        yield f"  {'constants:':<19}{', '.join(told) or 'none told'}{cannot}"
+        yield f"  {'constants:':<20}{', '.join(told) or 'none told'}{cannot}"
         for title, lines in (("faults", self.faults), ("advice", self.advice())):
             if lines:
                 yield ""

@@ -21,7 +21,7 @@ IRIE = "Irie et al. 2023, arXiv 2302.07950"
 
 VARIANTS: dict[str, dict[str, Variant]] = {
     "distance": {
-        "exact": Variant("direct, in float64"),
+        "exact": Variant("exact: no code differs from direct sums in float64"),
         "direct_float32": Variant("direct, in float32: only near-ties differ"),
         "expanded_float32": Variant(
             "expanded, in float32",
@@ -60,7 +60,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "one weight on both terms",
             "The commitment weight scales the codebook term too: the codebook's gradient is β times the "
             "paper's.",
-            "https://github.com/lucidrains/vector-quantize-pytorch/issues/97",
+            f"{PAPER}, equation 3",
         ),
         "none": Variant("the commitment term alone, as for a codebook that follows by EMA"),
         "other": Variant(
@@ -226,7 +226,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "restarted, and undone by the next update",
             "A restart sets e, but the next update computes e = m/N from the old m. Reset e, N and m "
             "together.",
-            "docs/math/ema.md",
+            "https://github.com/lucidrains/vector-quantize-pytorch/issues/45",
         ),
     },
     "kmeans_start": {
