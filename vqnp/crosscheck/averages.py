@@ -127,8 +127,9 @@ def explain_steps(record: Any) -> tuple[Fits | None, Seen | None]:
     if seen is None or len(seen.n) < 3:
         return None, seen
     eps = float(np.finfo(record.precision).eps)
+    known = decay_from_pairs(seen) or decay_from_counts(seen)
     for starts in (STARTS, FREE_STARTS):
-        fits = fit_all(seen, models(starts), decay_from_pairs(seen))
+        fits = fit_all(seen, models(starts), known)
         fits = fits.keep(fits.plausible(len(seen.n), eps))
         if fits.hypotheses:
             break
@@ -188,7 +189,8 @@ def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
     constants["decay"] = decay_from_pairs(seen)
     if not fits.hypotheses:
         why = "the codebook moves as no known average" + (f"; {seen.why}" if seen.why else "")
-        return [Finding(d, "other" if d == "start" else None, why) for d in dimensions], constants
+        other = "other" if record.D > 1 else None  # on a line γ is a guess, and a fit may have gone astray
+        return [Finding(d, other if d == "start" else None, why) for d in dimensions], constants
     raw = all(h.write_back == "no" for h in fits.hypotheses)  # a smoothed N would bias it
     counted = decay_from_counts(seen) if raw else None
     constants["decay"] = float(fits.theta[:, 0].mean()) if counted is None else counted

@@ -44,8 +44,11 @@ class Record:
             fail(where, "the adapter's dtype must be float32 or float64", self.dtype)
         fixed = [getattr(adapter, name, None) for name in ("num_embeddings", "embedding_dim")]
         self.free = fixed == [None, None]
-        self.K = check_int(where, "num_embeddings", fixed[0] or num_embeddings or K_DEFAULT)
-        self.D = check_int(where, "embedding_dim", fixed[1] or embedding_dim or D_DEFAULT)
+        asked = (("num_embeddings", num_embeddings, K_DEFAULT), ("embedding_dim", embedding_dim, D_DEFAULT))
+        self.K, self.D = (
+            check_int(where, name, next(n for n in (of_layer, wanted, usual) if n is not None))
+            for of_layer, (name, wanted, usual) in zip(fixed, asked, strict=True)
+        )
         if not any(self.can(name) for name in FUNCTIONS):
             fail(where, f"the adapter must have one of {', '.join(FUNCTIONS)}", type(adapter).__name__)
         self.cases: dict[str, Case] = plan(self.K, self.D, self.dtype, seed, free=self.free)
@@ -84,6 +87,10 @@ class Record:
         """Call the adapter once more, whatever it answered before; faults are kept."""
         function, names = getattr(self.adapter, case.function), OUTPUTS[case.function]
         outputs, faults = call(case.function, function, case.arguments, names, case.shapes, self.dtype)
+        k, K = outputs.get("k"), len(case.arguments["E"])
+        if k is not None and not ((k >= 0) & (k < K)).all():
+            outputs["k"] = None
+            faults.append(f"{case.function}: k must be in [0, {K}); got {k.min()} to {k.max()}")
         self.note(faults)
         for value in outputs.values():
             if value is not None and value.dtype.kind == "f" and value.ndim:
