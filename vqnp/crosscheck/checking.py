@@ -44,7 +44,8 @@ def check(
         What the layer is meant to have. Default: what is found; where nothing is, 0.25, 0.99, 1e-5.
     allow : mapping of dimension to variant or variants, or the names of dimensions
         Deviations that are intended: where one is found, the reference takes it on, so that everything
-        else is still compared. Dimensions and variants are the keys of variants.VARIANTS.
+        else is still compared. Dimensions and variants are the keys of variants.VARIANTS. A start whose m
+        is drawn at random cannot be repeated: allowed or not, its E and m differ.
     seed : int
         Of the arrays that the layer is asked about.
     num_embeddings, embedding_dim : int, optional
