@@ -17,6 +17,7 @@ from vqnp.gradcheck import gradcheck_module as gradcheck_module
 from vqnp.gradcheck import surrogate_check as surrogate_check
 
 if TYPE_CHECKING:
+    from vqnp import crosscheck as crosscheck
     from vqnp import export as export
     from vqnp import nn as nn
     from vqnp import ops as ops
@@ -56,6 +57,7 @@ _WHERE = {
     "nearest_code": "vqnp.kernels.nearest",
     "code_statistics": "vqnp.kernels.statistics",
     "InputError": "vqnp._check",
+    "crosscheck": "vqnp",
     "export": "vqnp",
     "ops": "vqnp",
     "nn": "vqnp",

@@ -11,6 +11,7 @@ import pytest
 from vqnp import (
     EMAVectorQuantizer,
     VectorQuantizer,
+    crosscheck,
     gradcheck,
     nearest_code,
     ops,
@@ -174,3 +175,22 @@ def test_state_is_complete():
         one.update(z, one.encode(z), 0)
     np.testing.assert_array_equal(vq.embeddings, other.embeddings)
     assert set(VectorQuantizer(4, 2).state()) == {"E", "N"}
+
+
+CROSSCHECKED = [
+    (VectorQuantizer, {}, {"beta_on": "commitment", "reduction": "mean", "codebook_init": "uniform"}),
+    (VectorQuantizer, {"reduction": "mean_of_sums"}, {"reduction": "mean_of_sums"}),
+    (EMAVectorQuantizer, {}, {"start": "consistent", "smoothing": "laplace", "write_back": "no"}),
+    (EMAVectorQuantizer, {"restart": 0.3}, {"dead_codes": "restart"}),
+    (EMAVectorQuantizer, {"codebook_init": "kmeans"}, {"kmeans_start": "stays"}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "expected"), CROSSCHECKED)
+def test_crosscheck(kind, options, expected):
+    """The checker for other people's layers, turned on ours: it uses none of the code that it checks."""
+    allow = {"reduction": "mean_of_sums"} if "reduction" in options else {}
+    adapter = crosscheck.QuantizerAdapter(kind, commitment_cost=0.25, **options)
+    report = crosscheck.assert_conforms(adapter, allow=allow, beta=0.25)
+    always = {"distance": "exact", "ties": "lowest", "codes": "before", "leak": "no", "perplexity": "exact"}
+    assert expected | always == {d: report.fingerprint[d] for d in expected | always}

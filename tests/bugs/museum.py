@@ -198,3 +198,22 @@ MUSEUM = [
         "test_state_is_complete",
     ),
 ]  # fmt: skip
+
+CROSSCHECKED = {
+    "beta on the codebook term",
+    "loss computed after straight-through: the codebook gets no gradient",
+    "the decoder's gradient leaks into the codebook",
+    "no straight-through: the encoder gets the commitment gradient alone",
+    "the commitment gradient pushes away",
+    "the loss grows with the batch",
+    "smoothing not normalised: codes shrink",
+    "the smoothed counts written back",
+    "the averages start from zero counts",
+    "codes of the EMA used before they exist: forward looks ahead",
+    "decay and 1 - decay exchanged",
+    "k-means start with m = mu",
+    "a restart that leaves m: the next update undoes it",
+    "ties to the highest index",
+    "perplexity of an almost unused code from log(p + 1e-10)",
+}
+"""Those that vqnp.crosscheck must catch too, as it would in anybody's layer."""

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from museum import CORE, MUSEUM
+from museum import CORE, CROSSCHECKED, MUSEUM
 
 import vqnp
 
@@ -46,3 +46,5 @@ def test_caught(bug, copy):
     out = run_checks(copy, compiled=bug.file in ("kernels/nearest.py", "kernels/tile.py"))
     failed = set(re.findall(r"^FAILED .*?::(\w+)", out, re.M))
     assert bug.caught_by in failed, f"not caught by {bug.caught_by}; failed: {failed or out}"
+    if bug.name in CROSSCHECKED:
+        assert "test_crosscheck" in failed, f"not caught by vqnp.crosscheck; failed: {failed}"

@@ -1,0 +1,160 @@
+"""Which β on which term, over what average, before or after straight-through: all that explains W, A and B.
+
+With p the weight of the commitment term, q that of the codebook term and c the average's constant:
+W = c(p + q) whatever is wrong; A = cp, B = cq; and where the loss is taken from z_q after straight-through,
+both terms reach z, with opposite signs: A = c(p − q), and B = cq only if z_q still hangs on E.
+Each hypothesis makes all of them linear in β; β is fitted, and the hypothesis kept if the rest agrees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqnp.crosscheck.finding import Finding
+from vqnp.crosscheck.weights import Passing, Weights, tolerance
+
+PLACES = {
+    "commitment": ((0, 1), (1, 0)),
+    "codebook": ((1, 0), (0, 1)),
+    "complement": ((1, -1), (0, 1)),
+    "both": ((0, 1), (0, 1)),
+    "none": ((0, 1), (0, 0)),
+}
+"""p and q as (constant, times β); "none" has no codebook term, as with a codebook that follows by EMA."""
+
+SCALES: dict[str, Callable[[int, int], float]] = {
+    "mean": lambda N, D: 1 / (N * D),
+    "mean_of_sums": lambda N, D: 1 / N,
+    "sum": lambda N, D: 1.0,
+    "sum_of_means": lambda N, D: 1 / D,
+}
+
+
+class LossModel(NamedTuple):
+    """A hypothesis that explains the weights, with the β that it does so with."""
+
+    beta_on: str
+    reduction: str
+    late: bool  # the loss is taken after straight-through
+    beta: float
+
+
+def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossModel]:
+    """All hypotheses that agree with every weight that was measured."""
+    found = []
+    for reduction in SCALES:
+        for place in PLACES:
+            # Without straight-through, z_q is e itself: there is no "after".
+            for late in (False, True) if place != "none" and through.kind != "none" else (False,):
+                beta = _fit_beta(place, reduction, late, sizes, through, dtype)
+                if beta is not None:
+                    found.append(LossModel(place, reduction, late, beta))
+    return found
+
+
+def _fit_beta(
+    place: str, reduction: str, late: bool, sizes: list[Weights], through: Passing, dtype: Any
+) -> float | None:
+    """β by least squares over all measured weights in units of c; None if they do not agree."""
+    p, q = (np.array(part, float) for part in PLACES[place])
+    rows: list[tuple[Any, float]] = []
+    for w in sizes:
+        c = SCALES[reduction](*w.shape)
+        turned = through.kind == "rotation"
+        expected = [
+            (p + q, w.W),
+            (p - q if late and not turned else p, w.A),
+            (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
+            (q if not late else q * _hangs(through), w.B),
+        ]
+        rows += [(row, value / c) for row, value in expected if value is not None]
+    if not rows:
+        return None
+    M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
+    slope, rest = M[:, 1], y - M[:, 0]
+    if not slope.any():
+        return None
+    beta = float(slope @ rest / (slope @ slope))
+    tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
+    fits = np.abs(rest - slope * beta).max() <= tol * max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
+    return beta if fits and beta >= -tol and (place != "complement" or beta <= 1 + tol) else None
+
+
+def _hangs(through: Passing) -> float:
+    """Whether z_q has a gradient with respect to E, so that a late loss has one too."""
+    return 1.0 if through.leak is not None and abs(through.leak) > 0.5 else 0.0
+
+
+def prefer(models: list[LossModel], has_steps: bool, beta: float | None) -> list[LossModel]:
+    """Drop hypotheses that a simpler or a declared one makes idle.
+
+    Where A = W and B = 0, a layer with steps of its own has no codebook term. A β that was declared
+    decides between averages that only a change of D could tell apart.
+    """
+    if has_steps and any(m.beta_on == "none" for m in models):
+        models = [m for m in models if m.beta_on == "none"]
+    if beta is not None and any(np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6) for m in models):
+        models = [m for m in models if np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6)]
+    return models
+
+
+def usual_beta(models: list[LossModel]) -> float | None:
+    """β under the most usual of the hypotheses that are left: what a comparison may go by."""
+    usual = [
+        m for m in models if m.beta_on in ("commitment", "none") and m.reduction == "mean" and not m.late
+    ]
+    return (usual or models)[0].beta if models else None
+
+
+def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Finding], float | None]:
+    """Findings for β on, reduction and where the loss is taken; and β."""
+    seen = describe(sizes)
+    if not seen:
+        why = "needs the loss, or its gradients"
+        return [Finding(d, None, why) for d in ("beta_on", "reduction", "loss_from")], None
+    if not models or not all(w.clean for w in sizes):
+        return [
+            Finding("beta_on", "other" if models == [] else None, f"no known loss has {seen}"),
+            Finding("reduction", _scaling(sizes), f"from how {seen} change with N and D"),
+            Finding("loss_from", None, f"no known loss has {seen}"),
+        ], None
+    betas = [m.beta for m in models]
+    agreed = betas[0] if np.ptp(betas) <= 1e-3 * max(betas) + 1e-9 else None
+    one = all(w.shape[1] == sizes[0].shape[1] for w in sizes)
+    why = f"{seen}; only a layer that takes any D could tell" if one else seen
+    return [
+        _among("beta_on", [m.beta_on for m in models], seen),
+        _among("reduction", [m.reduction for m in models], why),
+        _among("loss_from", ["straight_through" if m.late else "codes" for m in models], seen),
+    ], agreed
+
+
+def _among(dimension: str, variants: list[str], evidence: str) -> Finding:
+    different = tuple(dict.fromkeys(variants))
+    return Finding(dimension, different[0] if len(different) == 1 else None, evidence, different)
+
+
+def describe(sizes: list[Weights]) -> str:
+    """The weights of the smallest batch, per mean over all entries."""
+    if not sizes:
+        return ""
+    w, entries = sizes[0], float(np.prod(sizes[0].shape))
+    named = (("loss", w.W), ("commitment gradient", w.A), ("codebook gradient", w.B))
+    told = ", ".join(f"{name} {value * entries:.5g}" for name, value in named if value is not None)
+    return told and f"weights of a mean: {told}"
+
+
+def _scaling(sizes: list[Weights]) -> str | None:
+    """The reduction from the loss value alone, where the gradients fit nothing."""
+    values = [(w.W, w.shape) for w in sizes if w.W is not None]
+    if len(values) < 3 or not values[0][0]:
+        return None
+    fits = [
+        name
+        for name, c in SCALES.items()
+        if all(abs(W / c(*s) / (values[0][0] / c(*values[0][1])) - 1) < 1e-3 for W, s in values)
+    ]
+    return fits[0] if len(fits) == 1 else None
