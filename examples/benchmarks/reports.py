@@ -77,7 +77,7 @@ def dots(
     figure = new_figure(9.0, 1.6 + 0.36 * len(sizes))
     panels = figure.subplots(1, len(threads), sharex=True, sharey=True, squeeze=False)[0]
     high = figure.get_figheight()
-    figure.subplots_adjust(left=0.17, right=0.98, top=1 - 0.3 / high, bottom=1.15 / high, wspace=0.05)
+    figure.subplots_adjust(left=0.185, right=0.98, top=1 - 0.3 / high, bottom=1.15 / high, wspace=0.05)
     peers = [n for n in names if n != OURS and n not in yardsticks]
     for axes, count in zip(panels, threads, strict=True):
         for name in names:

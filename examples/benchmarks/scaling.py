@@ -55,15 +55,9 @@ def draw(timings: list[harness.Timing], sweeps: dict[str, list[Size]], threads: 
             colour, style = STYLE[name]
             x, seconds = curve(timings, sweep, "NDK".index(letter), name, threads)
             axes.plot(x, 1e3 * seconds, style, color=colour, markersize=4, label=name)
-            axes.annotate(
-                f"∝ {letter}^{exponent(x, seconds):.2f}",
-                (x[-1], 1e3 * seconds[-1]),
-                (-6, 8 if name != OURS else -14),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-                color=colour,
-            )
+            place = (0.97, 0.05 + 0.08 * (name == OURS))
+            text = f"∝ {letter}^{exponent(x, seconds):.2f}"
+            axes.text(*place, text, transform=axes.transAxes, ha="right", fontsize=8, color=colour)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xlabel({"N": "N, vectors", "D": "D, dimensions", "K": "K, codes"}[letter], fontsize=9)
