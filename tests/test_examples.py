@@ -14,6 +14,7 @@ QUICK = {
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
+    "crosscheck_vq_pytorch.py": [],
     "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
@@ -27,6 +28,7 @@ NEEDS = {
     "benchmarks/code_statistics.py": BENCH,
     "benchmarks/nearest.py": BENCH,
     "benchmarks/train_step.py": BENCH,
+    "crosscheck_vq_pytorch.py": ("torch", "vector_quantize_pytorch"),
     "trajectory_parity.py": ("torch",),
     "weights_travel.py": ("torch",),
 }

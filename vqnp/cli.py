@@ -132,7 +132,68 @@ def build_parser() -> Parser:
     )
     p.add_argument("--out", metavar="FILE", help="the file to write (default: weights.npz or .safetensors)")
     p.add_argument("--force", action="store_true", default=False, help="replace FILE if it exists")
+    _crosscheck(
+        command(
+            "crosscheck",
+            "is this VQ layer right, and if not, which known variant or bug is it?",
+            "Compare somebody's VQ layer with vqnp, quantity by quantity, and name the variant or bug that "
+            "it has in each respect, from its behaviour alone. docs/crosscheck.md is the guide.",
+        )
+    )
     return parser
+
+
+def _crosscheck(p: Parser) -> None:
+    ways = p.add_subparsers(dest="way", metavar="WAY", required=True, parser_class=Parser)
+
+    def way(name: str, help: str, description: str) -> Parser:
+        made: Parser = ways.add_parser(
+            name, help=help, description=description, argument_default=argparse.SUPPRESS, allow_abbrev=False
+        )
+        return made
+
+    status = "Exit status 0 if it conforms, 1 if not, 2 if it could not be asked."
+    p = way(
+        "run", "check a layer that Python reaches", f"Check the adapter that a Python file defines. {status}"
+    )
+    p.add_argument(
+        "adapter",
+        metavar="FILE.py:NAME",
+        help="a file, and in it an adapter, or a function or class that makes one without arguments",
+    )
+    _judging(p)
+    p = way(
+        "vectors",
+        "inputs and expected answers as files, for other languages",
+        "Write inputs, expected outputs and gradients as .npy files, with manifest.json: what each is, its "
+        "equation, the tolerance. The same bytes at every run.",
+    )
+    p.add_argument("--out", metavar="DIR", required=True, help="a new or empty folder")
+    p.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="(default: float64)")
+    p = way(
+        "compare",
+        "check the answers that a program in another language wrote",
+        "Compare THEIRS/CASE/OUTPUT.npy, which their program made from DIR/inputs/CASE, with the reference; "
+        f"what is missing is not checked. {status}",
+    )
+    p.add_argument("vectors", metavar="DIR", help="what vqnp crosscheck vectors wrote")
+    p.add_argument("theirs", metavar="THEIRS", help="the folder of their answers")
+    _judging(p)
+
+
+def _judging(p: Parser) -> None:
+    p.add_argument("--json", action="store_true", default=False, help="print one JSON object")
+    p.add_argument(
+        "--allow",
+        nargs="+",
+        metavar="DIMENSION[=VARIANT]",
+        default=[],
+        help="deviations that are intended, by their names in docs/crosscheck-variants.md, as reduction=sum",
+    )
+    for name, symbol in (("beta", "β"), ("decay", "γ"), ("epsilon", "ε")):
+        p.add_argument(
+            f"--{name}", type=float, metavar="X", help=f"the {symbol} that is meant (default: found)"
+        )
 
 
 def _run_and_data(p: Parser) -> None:
@@ -209,12 +270,16 @@ def _train_options(p: Parser) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 and one sentence on standard error, or 130 when interrupted."""
+    """Run a command; 0, or 2 and a sentence on standard error, 130 when interrupted, 1: does not conform."""
     args = build_parser().parse_args(argv)
     from vqnp._check import InputError
 
+    status = 0
     try:
-        getattr(importlib.import_module("vqnp.commands"), args.command)(args)
+        if args.command == "crosscheck":  # by itself: it needs neither models nor pictures
+            status = importlib.import_module("vqnp.crosscheck.command").run(args)
+        else:
+            getattr(importlib.import_module("vqnp.commands"), args.command)(args)
         sys.stdout.flush()
     except (InputError, MemoryError) as error:
         say(f"vqnp {args.command}: error: {error or 'out of memory'}")
@@ -229,7 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         say(f"vqnp {args.command}: {str(stop) or 'interrupted'}")
         return 130
-    return 0
+    return status
 
 
 def say(text: str) -> None:

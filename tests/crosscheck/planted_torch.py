@@ -22,7 +22,7 @@ RIGHT = {
 PLANTS = {
     "distance": ("expanded_float32", "cosine", "other"),
     "ties": ("highest",),
-    "beta_on": ("codebook", "complement", "both", "none"),
+    "beta_on": ("codebook", "complement", "both", "none", "undetached"),
     "reduction": ("mean_of_sums", "sum", "sum_of_means"),
     "loss_from": ("straight_through",),
     "straight_through": ("rotation", "none", "other"),
@@ -110,8 +110,11 @@ class Layer(torch.nn.Module):
             "complement": (1 - beta, beta),
             "both": (beta, beta),
             "none": (beta, 0),
+            "undetached": (0, 0),
         }[v["beta_on"]]
         L = p * commitment + q * codebook
+        if v["beta_on"] == "undetached":
+            L = beta * reduce((z - of) ** 2, v["reduction"])
         if not self.training and v["evaluation_loss"] != "same":
             L = 0 * L if v["evaluation_loss"] == "zero" else commitment + 7
         return k, z_q, L, perplexity(k, len(E), v["perplexity"])

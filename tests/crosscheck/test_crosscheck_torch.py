@@ -28,7 +28,7 @@ def compatible(plants, beta=0.25):
     v = RIGHT | plants
     late = v["loss_from"] == "straight_through"
     return not (
-        (late and (v["beta_on"] == "none" or v["straight_through"] != "copy"))
+        (late and (v["beta_on"] in ("none", "undetached") or v["straight_through"] != "copy"))
         or (v["beta_on"] == "complement" and beta > 1)  # a weight of 1 - beta < 0 is nobody's
         or (v["distance"] in ("cosine", "other") and v["ties"] != "lowest")
         # z_q then hangs on E, so that a late loss has the gradients of an early one, but for dz

@@ -49,7 +49,7 @@ def check(
     seed : int
         Of the arrays that the layer is asked about.
     num_embeddings, embedding_dim : int, optional
-        K and D of most questions, for an adapter that takes any; default 12 and 6.
+        K and D of most questions, for an adapter that takes any; default 11 and 6.
 
     Returns
     -------

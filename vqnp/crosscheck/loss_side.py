@@ -38,7 +38,7 @@ def find_gradients(record: Any, beta: float | None) -> tuple[list[Finding], floa
     explained = [side for side in sides if side.models and all(w.clean for w in side.sizes)]
     side = next(iter(explained or sides), None)
     measured = [] if side is None else [w for w in side.sizes if (w.W, w.A, w.B) != (None, None, None)]
-    models = [] if side is None else prefer(side.models, record.can("step"), beta)
+    models = [] if side is None else prefer(side.models, side.sizes, record.can("step"), beta)
     found, estimate = find_loss(models, measured)
     loss_side = side.name if side is not None and len(explained) == 1 and measured else None
     return (

@@ -22,8 +22,16 @@ PLACES = {
     "complement": ((1, -1), (0, 1)),
     "both": ((0, 1), (0, 1)),
     "none": ((0, 1), (0, 0)),
+    "undetached": ((0, 1), (0, 1)),
 }
-"""p and q as (constant, times β); "none" has no codebook term, as with a codebook that follows by EMA."""
+"""p and q as (constant, times β). "none" has no codebook term, as with a codebook that follows by EMA;
+"undetached" is one squared error whose gradient reaches both z and E, so that it counts once in W."""
+
+
+def value_weight(place: str, p: Any, q: Any) -> Any:
+    """The loss per unit of c Σr²: p + q, but of one term that is both only p."""
+    return p if place == "undetached" else p + q
+
 
 SCALES: dict[str, Callable[[int, int], float]] = {
     "mean": lambda N, D: 1 / (N * D),
@@ -48,7 +56,8 @@ def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossMode
     for reduction in SCALES:
         for place in PLACES:
             # Without straight-through, z_q is e itself: there is no "after".
-            for late in (False, True) if place != "none" and through.kind != "none" else (False,):
+            one_sided = place in ("none", "undetached") or through.kind == "none"
+            for late in (False,) if one_sided else (False, True):
                 beta = _fit_beta(place, reduction, late, sizes, through, dtype)
                 if beta is not None:
                     found.append(LossModel(place, reduction, late, beta))
@@ -65,7 +74,7 @@ def _fit_beta(
         c = SCALES[reduction](*w.shape)
         turned = through.kind == "rotation"
         expected = [
-            (p + q, w.W),
+            (value_weight(place, p, q), w.W),
             (p - q if late and not turned else p, w.A),
             (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
             (q if not late else q * _hangs(through), w.B),
@@ -88,12 +97,17 @@ def _hangs(through: Passing) -> float:
     return 1.0 if through.leak is not None and abs(through.leak) > 0.5 else 0.0
 
 
-def prefer(models: list[LossModel], has_steps: bool, beta: float | None) -> list[LossModel]:
+def prefer(
+    models: list[LossModel], sizes: list[Weights], has_steps: bool, beta: float | None
+) -> list[LossModel]:
     """Drop hypotheses that a simpler or a declared one makes idle.
 
-    Where A = W and B = 0, a layer with steps of its own has no codebook term. A β that was declared
-    decides between averages that only a change of D could tell apart.
+    Without a gradient of E nothing speaks for a term that is not detached. Where A = W and B = 0, a layer
+    with steps of its own has no codebook term. A β that was declared decides between averages that only a
+    change of D could tell apart.
     """
+    if all(w.B is None for w in sizes):
+        models = [m for m in models if m.beta_on != "undetached"] or models
     if has_steps and any(m.beta_on == "none" for m in models):
         models = [m for m in models if m.beta_on == "none"]
     if beta is not None and any(np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6) for m in models):

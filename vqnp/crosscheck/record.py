@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from vqnp.crosscheck.calls import Outputs, call
 from vqnp.crosscheck.distance import distance_cases
 from vqnp.crosscheck.plan import OUTPUTS, Case, plan
 
-K_DEFAULT, D_DEFAULT = 12, 6
-"""For a layer of any size: small enough to be quick, and of no special shape."""
+K_DEFAULT, D_DEFAULT = 11, 6
+"""For a layer of any size: small enough to be quick; K is neither D nor 2D, so that shapes tell."""
 
 
 class Record:
@@ -85,12 +86,17 @@ class Record:
 
     def ask(self, case: Case) -> Outputs:
         """Call the adapter once more, whatever it answered before; faults are kept."""
-        function, names = getattr(self.adapter, case.function), OUTPUTS[case.function]
-        outputs, faults = call(case.function, function, case.arguments, names, case.shapes, self.dtype)
+        return self.answer(case.function, getattr(self.adapter, case.function), case)
+
+    def answer(self, where: str, function: Callable[..., Any], case: Case) -> Outputs:
+        """What function makes of a case; faults are kept, and so is the least precision that came."""
+        outputs, faults = call(
+            where, function, case.arguments, OUTPUTS[case.function], case.shapes, self.dtype
+        )
         k, K = outputs.get("k"), len(case.arguments["E"])
         if k is not None and not ((k >= 0) & (k < K)).all():
             outputs["k"] = None
-            faults.append(f"{case.function}: k must be in [0, {K}); got {k.min()} to {k.max()}")
+            faults.append(f"{where}: k must be in [0, {K}); got {k.min()} to {k.max()}")
         self.note(faults)
         for value in outputs.values():
             if value is not None and value.dtype.kind == "f" and value.ndim:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice
-from vqnp.crosscheck.losses import PLACES, SCALES
+from vqnp.crosscheck.losses import PLACES, SCALES, value_weight
 from vqnp.crosscheck.perplexity import candidates
 from vqnp.crosscheck.plain import counts_of, nearest, nearest_highest, sums_of
 from vqnp.crosscheck.trajectory import EMAModel, Rules, codebook, first_averages
 from vqnp.crosscheck.weights import rotated
 
 SETTINGS: dict[str, tuple[str, ...]] = {
-    "beta_on": ("commitment", "codebook", "complement", "both", "none"),
+    "beta_on": ("commitment", "codebook", "complement", "both", "none", "undetached"),
     "reduction": ("mean", "mean_of_sums", "sum", "sum_of_means"),
     "loss_from": ("codes", "straight_through"),
     "straight_through": ("copy", "rotation", "none"),
@@ -96,7 +96,11 @@ class Reference:
         """k, z_q, L, perplexity in training mode."""
         k, e = self._look_up(z, E)
         r = z.astype(np.float64) - e
-        L = SCALES[self.v["reduction"]](*z.shape) * sum(self._weights()) * (r * r).sum()
+        L = (
+            SCALES[self.v["reduction"]](*z.shape)
+            * value_weight(self.v["beta_on"], *self._weights())
+            * (r * r).sum()
+        )
         figure = candidates(counts_of(k, len(E)))[self.v["perplexity"]]
         return k, e.astype(self.dtype), np.asarray(L, self.dtype), np.asarray(figure, np.float64)
 

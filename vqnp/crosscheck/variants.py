@@ -63,6 +63,12 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             f"{PAPER}, equation 3",
         ),
         "none": Variant("the commitment term alone, as for a codebook that follows by EMA"),
+        "undetached": Variant(
+            "one term without stop-gradients",
+            "One squared error pulls z and E with the same weight: the classical loss at β = 1 has these "
+            "gradients and twice the value, and no other β has them.",
+            f"{PAPER}, equation 3",
+        ),
         "other": Variant(
             "no known weighting",
             "The gradients are not those of the loss value with any known placing of β.",

@@ -1,0 +1,82 @@
+"""vqnp crosscheck run | vectors | compare: what each does; vqnp.cli says how it is called."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from vqnp._check import InputError, fail
+from vqnp.crosscheck.adapter import FUNCTIONS
+from vqnp.crosscheck.checking import check
+from vqnp.crosscheck.report import Report
+from vqnp.crosscheck.vectors import compare, write_vectors
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 if the layer conforms or the files are written, else 1."""
+    if args.way == "vectors":
+        manifest = write_vectors(args.out, args.dtype)
+        print(f"wrote {len(manifest['cases'])} cases, {len(manifest['layers'])} layers: {args.out}")
+        print(f"next: write THEIRS/CASE/OUTPUT.npy from {args.out}/inputs/CASE/*.npy, as manifest.json says;")
+        print(f"then: vqnp crosscheck compare {args.out} THEIRS")
+        return 0
+    constants = {name: getattr(args, name, None) for name in ("beta", "decay", "epsilon")}
+    allow = allowed(args.allow)
+    if args.way == "run":
+        report = check(load(args.adapter), allow=allow, **constants)  # type: ignore[arg-type]
+    else:
+        report = compare(args.vectors, args.theirs, allow=allow, **constants)
+    return show(report, args.json)
+
+
+def show(report: Report, as_json: bool) -> int:
+    """Print it; 0 if it is ok."""
+    print(report.to_json() if as_json else report)
+    return 0 if report.ok else 1
+
+
+def allowed(words: list[str]) -> dict[str, Any]:
+    """DIMENSION=VARIANT, …, or DIMENSION for all its variants -> what `check` takes."""
+    from vqnp.crosscheck.variants import VARIANTS
+
+    found: dict[str, Any] = {}
+    for word in words:
+        dimension, _, variant = word.partition("=")
+        found.setdefault(dimension, []).extend([variant] if variant else VARIANTS.get(dimension, ()))
+    return found
+
+
+def load(path: str) -> Any:
+    """The adapter NAME of FILE.py, made by a call without arguments where it is a function or a class."""
+    where = "run"
+    name, colon, attribute = path.rpartition(":")
+    file = Path(name)
+    if not colon or not attribute or file.suffix != ".py":
+        fail(where, "must be given FILE.py:NAME", path)
+    if not file.is_file():
+        fail(where, "FILE.py must be a file", file)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None  # it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))  # as python FILE.py would
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, attribute):
+            names = [n for n in vars(module) if not n.startswith("_")]
+            fail(where, f"{file} must define {attribute}", f"{', '.join(names) or 'nothing'}")
+        adapter = getattr(module, attribute)
+        made = adapter if _is_adapter(adapter) else adapter() if callable(adapter) else adapter
+    except InputError:
+        raise
+    except Exception as error:
+        text = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(f"{where}: {path} must load; got {type(error).__name__}: {text}") from error
+    return made
+
+
+def _is_adapter(thing: Any) -> bool:
+    return not isinstance(thing, type) and any(callable(getattr(thing, name, None)) for name in FUNCTIONS)

@@ -1,0 +1,204 @@
+"""Any torch.nn.Module that maps z to (z_q, codes, loss) as an adapter: `check(TorchModule(layer))`.
+
+z: (N, D) as the module wants it (`layout`) -> what it returns, told apart by names or shapes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from vqnp._check import Array, check_choice, fail
+from vqnp.crosscheck.outputs import sort_outputs
+
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "(N, D)": lambda z: z,
+    "(1, N, D)": lambda z: z[None],
+    "(1, D, N)": lambda z: z.T[None],
+    "(1, D, N, 1)": lambda z: z.T[None, ..., None],
+    "(1, D, 1, N)": lambda z: z.T[None, :, None],
+}
+"""How a module may want N vectors of D dimensions: bare, as a sequence, or channels first."""
+
+
+class TorchModule:
+    """A module, made anew for each question by a deep copy, or by calling a factory.
+
+    Parameters
+    ----------
+    make : torch.nn.Module, or callable (K, D) -> torch.nn.Module
+        A factory lets the checker ask with any K and D, which tells reductions for certain.
+    layout : str
+        A key of LAYOUTS: what the module wants for z, and gives for z_q.
+    codebook : str, optional
+        Dotted name of the parameter or buffer that is E: (K, D), or (1, K, D), or (D, K). Default: the
+        only parameter with two axes longer than 1, or the only such buffer.
+    cluster_size, embedding_sum : str, optional
+        The same of N: (K,) and of m, as E. Default: the only other one of that shape.
+    transposed : bool, optional
+        Whether E is kept as (D, K). Default: what a factory's shapes say; no, for a module.
+    outputs : callable, optional
+        What the module returned -> (z_q, k, L) or a mapping with z_q, k, L, perplexity. Default: told by
+        names and shapes; see outputs.sort_outputs.
+    dtype : float32 or float64
+        The module is converted to it.
+
+    Raises
+    ------
+    InputError
+        Where the codebook cannot be told: the message lists what there is.
+    """
+
+    def __init__(
+        self,
+        make: Any,
+        *,
+        layout: str = "(N, D)",
+        codebook: str | None = None,
+        cluster_size: str | None = None,
+        embedding_sum: str | None = None,
+        transposed: bool | None = None,
+        outputs: Callable[[Any], Any] | None = None,
+        dtype: Any = np.float64,
+        name: str | None = None,
+    ) -> None:
+        self.layout = check_choice("TorchModule", "layout", layout, tuple(LAYOUTS))
+        self.dtype, self.outputs = np.dtype(dtype), outputs
+        self.make, self.fixed = make, isinstance(make, torch.nn.Module)
+        self.names = {"E": codebook, "N": cluster_size, "m": embedding_sum}
+        example = self._module(7, 5)
+        self.names = find_arrays(example, self.names, None if self.fixed else (7, 5))
+        shape = tuple(_get(example, self.names["E"]).shape[-2:])
+        self.transposed = shape == (5, 7) and not self.fixed if transposed is None else transposed
+        if self.fixed:
+            self.num_embeddings, self.embedding_dim = shape[::-1] if self.transposed else shape
+        self.name = name or type(example).__name__
+        self.module = example
+        if self.names["N"] is not None or not _get(example, self.names["E"]).requires_grad:
+            self.reset, self.step = self._reset, self._step  # a codebook that moves in forward
+
+    # What check() calls.
+
+    def forward(self, z: Array, E: Array) -> dict[str, Any]:
+        return self._answer(self._new(E).train(), torch.from_numpy(z).requires_grad_())
+
+    def evaluate(self, z: Array, E: Array) -> dict[str, Any]:
+        return self._answer(self._new(E).eval(), torch.from_numpy(z).requires_grad_())
+
+    def backward(self, z: Array, E: Array, G: Array) -> tuple[Any, Any]:
+        module, leaf = self._new(E).train(), torch.from_numpy(z).requires_grad_()
+        out = self._answer(module, leaf)
+        total = (torch.from_numpy(G) * out["z_q"]).sum()
+        if isinstance(out["L"], torch.Tensor):
+            total = total + out["L"].sum()
+        if total.requires_grad:
+            total.backward()
+        book = _get(module, self.names["E"])
+        dz = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        if not book.requires_grad or (book.grad is None and self.names["N"] is not None):
+            return dz, None
+        return dz, self._rows(torch.zeros_like(book) if book.grad is None else book.grad)
+
+    def fresh(self, K: int, D: int) -> Array | None:
+        self.module = self._module(K, D).train()
+        return self._rows(_get(self.module, self.names["E"])).detach().numpy().copy()
+
+    def _reset(self, E: Array) -> None:
+        self.module = self._new(E).train()
+
+    def _step(self, z: Array) -> tuple[Any, ...]:
+        self._answer(self.module, torch.from_numpy(z).requires_grad_())
+        E, N, m = (_get(self.module, name) for name in self.names.values())
+        rows = [None if a is None else self._rows(a.detach()).clone() for a in (E, m)]
+        return rows[0], None if N is None else N.detach().reshape(-1).clone(), rows[1]
+
+    # How.
+
+    def _module(self, K: int, D: int) -> torch.nn.Module:
+        module = copy.deepcopy(self.make) if self.fixed else self.make(K, D)
+        if not isinstance(module, torch.nn.Module):
+            fail("TorchModule", "make must be, or return, a torch.nn.Module", type(module).__name__)
+        return module.to(torch.from_numpy(np.empty(0, self.dtype)).dtype)
+
+    def _new(self, E: Array) -> torch.nn.Module:
+        """A module whose codebook is E, and whose m is E, too, where it was equal to the codebook."""
+        module = self._module(*E.shape)
+        book, m = (_get(module, self.names[n]) for n in ("E", "m"))
+        with torch.no_grad():
+            start = torch.from_numpy(E.T.copy() if self.transposed else E).reshape(book.shape)
+            if m is not None and torch.equal(m, book):
+                m.copy_(start)
+            book.copy_(start)
+        return module
+
+    def _rows(self, a: torch.Tensor) -> torch.Tensor:
+        """E, its gradient or m as (K, D)."""
+        a = a.reshape(a.shape[-2:])
+        return a.T if self.transposed else a
+
+    def _answer(self, module: torch.nn.Module, z: torch.Tensor) -> dict[str, Any]:
+        """z_q: (N, D), k: (N,), L, perplexity; with gradients."""
+        K = len(self._rows(_get(module, self.names["E"])))
+        result = module(LAYOUTS[self.layout](z))
+        if self.outputs is not None:
+            told = self.outputs(result)
+            out = dict(zip(("z_q", "k", "L"), told, strict=False)) if isinstance(told, tuple) else dict(told)
+            out = {"L": None, "k": None, "perplexity": None, **out}
+        else:
+            out = sort_outputs(result, z.numel(), K)
+        z_q = out["z_q"]
+        if self.layout.startswith("(1, D") and z_q.shape == LAYOUTS[self.layout](z).shape:
+            z_q = z_q.reshape(z.shape[1], z.shape[0]).T
+        out["z_q"] = z_q.reshape(z.shape)
+        if isinstance(out["k"], torch.Tensor):
+            k = out["k"].detach()
+            out["k"] = k.argmax(-1) if k.numel() == len(z) * K and K > 1 else k.reshape(-1)
+        return out
+
+
+def find_arrays(
+    module: torch.nn.Module, given: dict[str, str | None], shape: tuple[int, int] | None
+) -> dict[str, str | None]:
+    """Names of E, N and m in module: those given, else those that their shapes tell."""
+    arrays = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    for name in given.values():
+        if name is not None and name not in arrays:
+            fail("TorchModule", f"must have a parameter or buffer {name}", _listed(arrays))
+    flat = {n: a for n, a in arrays.items() if a.is_floating_point() and n not in given.values()}
+    books = {n: a for n, a in flat.items() if _fits(a, shape)}
+    E = given["E"]
+    if E is None:
+        graded = [n for n in books if books[n].requires_grad]
+        plain = [n for n in books if not any(part in n.lower() for part in ("avg", "ema_w", "sum", "moving"))]
+        choice = next((c for c in (list(books), graded, plain) if len(c) == 1), None)
+        if choice is None:
+            fail("TorchModule", "codebook must name one parameter or buffer", _listed(arrays))
+        E = choice[0]
+    others = [n for n in books if n != E and arrays[n].shape == arrays[E].shape]
+    m = given["m"] or (others[0] if len(others) == 1 else None)
+    sizes = (shape[0],) if shape else tuple(arrays[E].shape[-2:])
+    counts = [n for n, a in flat.items() if a.numel() in sizes and max(a.shape) == a.numel()]
+    N = given["N"] or (counts[0] if len(counts) == 1 else None)
+    return {"E": E, "N": N, "m": m}
+
+
+def _fits(a: Any, shape: tuple[int, int] | None) -> bool:
+    long = tuple(n for n in a.shape if n > 1)
+    return len(long) == 2 and (shape is None or long in (shape, shape[::-1]))
+
+
+def _listed(arrays: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {tuple(a.shape)}" for name, a in arrays.items()) or "none at all"
+
+
+def _get(module: torch.nn.Module, name: str | None) -> Any:
+    if name is None:
+        return None
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
