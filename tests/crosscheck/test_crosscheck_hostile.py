@@ -106,7 +106,7 @@ HOSTILE = {
     "too many": (forward_that(lambda *out: (*out, 1, 2)), "forward: must return at most 4 values; got 6"),
     "codes out of range": (
         forward_that(lambda k, z_q, L, p: (k + 99, z_q, L)),
-        "forward: k must be in [0, 12)",
+        "forward: k must be in [0, 11)",
     ),
 }
 
@@ -138,7 +138,7 @@ class BadSteps(NumpyEMA):
 @pytest.mark.parametrize(
     ("what", "sentence"),
     [
-        (lambda E, N, m: E[:-1], "step: E must have shape (12, 6); got shape (11, 6)"),
+        (lambda E, N, m: E[:-1], "step: E must have shape (11, 6); got shape (10, 6)"),
         (lambda E, N, m: E * np.nan, "step: E must be finite; got nan"),
         (lambda E, N, m: 1 / 0, "step: raised ZeroDivisionError"),
         (lambda E, N, m: (E, N, m.astype(np.float32)), "step: m must be float64"),
