@@ -20,7 +20,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-NUMBER = re.compile(r"(?P<number>\?|[−-]?\d[\d,]*(?:\.\d+)?)(?P<unit> %)?<!--(?P<reference>[^>]*?)-->")
+NUMBER = re.compile(r"(?P<number>\?|[−-]?\d+(?:,\d{3})*(?:\.\d+)?)(?P<unit> %)?<!--(?P<reference>[^>]*?)-->")
 
 
 def value(reference: str, study: str, folder: Path) -> float:
@@ -64,7 +64,7 @@ def unreferenced(text: str, result: dict[str, Any]) -> list[str]:
     known = {result["seeds"]} | _numbers(result["scale"])
     for row in result["rows"]:
         known |= _numbers(row["setting"])
-    found = re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])", text)
+    found = re.findall(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?(?!\w)", text)
     return [n for n in found if float(n.replace(",", "")) not in known]
 
 
