@@ -13,7 +13,9 @@ QUICK = {
     "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
+    "studies/codebook_size.py": ["--quick"],
     "studies/commitment.py": ["--quick"],
+    "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
     "trajectory_parity.py": ["--steps", "20"],
     "weights_travel.py": ["--steps", "5"],

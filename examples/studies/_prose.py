@@ -58,8 +58,10 @@ def wrong(text: str, study: str, folder: Path) -> list[str]:
 
 
 def unreferenced(text: str, result: dict[str, Any]) -> list[str]:
-    """Numbers that neither have a reference nor are settings of the study; code and links are left out."""
-    text = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)|arXiv \d+\.\d+|\(\d{4}\)", " ", text, flags=re.DOTALL)
+    """Numbers that neither have a reference nor are settings of the study; not in code, formulas and links."""
+    text = re.sub(
+        r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)|arXiv \d+\.\d+|\(\d{4}\)", " ", text, flags=re.DOTALL
+    )
     text = re.sub(r"<!--.*?-->", " ", NUMBER.sub(" ", text), flags=re.DOTALL)
     known = {result["seeds"]} | _numbers(result["scale"])
     for row in result["rows"]:
