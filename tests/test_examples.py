@@ -14,6 +14,7 @@ QUICK = {
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "studies/codebook_size.py": ["--quick"],
+    "studies/collapse.py": ["--quick"],
     "studies/commitment.py": ["--quick"],
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],

@@ -58,7 +58,7 @@ def wrong(text: str, study: str, folder: Path) -> list[str]:
 
 
 def unreferenced(text: str, result: dict[str, Any]) -> list[str]:
-    """Numbers that neither have a reference nor are settings of the study; not in code, formulas and links."""
+    """Numbers with no reference that are no settings of the study either; code, formulas, links left out."""
     text = re.sub(
         r"```.*?```|`[^`]*`|\$[^$]*\$|\]\([^)]*\)|arXiv \d+\.\d+|\(\d{4}\)", " ", text, flags=re.DOTALL
     )
