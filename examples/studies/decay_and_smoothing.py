@@ -16,7 +16,7 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import AMBER, BLUE, dress, new_figure, plain_log, spread
+from vqnp.style import BLUE, SKY, dress, new_figure, spread
 from vqnp.trainer import Schedule, Trainer
 
 STARTS = ("consistent", "zero_counts", "independent", "zero")
@@ -33,12 +33,15 @@ def measure(scale, seed: int, init: str, decay: float, smoothing: str, start: st
     schedule = Schedule(scale.epochs, scale.batch_size, restart_dead_codes=0, seed=seed)
     trainer = Trainer(model, train.images[: scale.images], schedule)
     trainer.begin()
-    before = lengths(model)
-    trainer.train_step()
-    unused = trainer.counts == 0
-    grown = float(np.median(lengths(model)[unused] / before[unused])) if unused.any() else float("nan")
+    before, course = lengths(model), []
     while trainer.step < trainer.steps:
         trainer.train_step()
+        if trainer.step == 1:
+            unused = trainer.counts == 0
+            grown = float(np.median(lengths(model)[unused] / before[unused]))
+        if trainer.step in scale.looks:
+            z = model.latents(test.images[:200])
+            course.append(float(np.median(lengths(model)[unused]) / np.linalg.norm(z, axis=-1).mean()))
         if trainer.step % trainer.steps_per_epoch == 0:
             trainer.end_epoch(None)
     result = vqnp.evaluate(model, test.images)
@@ -49,7 +52,8 @@ def measure(scale, seed: int, init: str, decay: float, smoothing: str, start: st
         "dead": int((~alive).sum()),
         "unused": int(unused.sum()),
         "grown": grown,
-        "revived": 100 * float(alive[unused].mean()) if unused.any() else float("nan"),
+        "revived": 100 * float(alive[unused].mean()),
+        "course": course,
     }
 
 
@@ -58,8 +62,8 @@ def lengths(model: vqnp.VQVAE) -> np.ndarray:
     return np.linalg.norm(model.quantizer.embeddings.astype(np.float64), axis=1)
 
 
-def draw(rows: list[Row], decays: list[float], K: int) -> Figure:
-    """Above, figures against γ with and without smoothing; below, the four starts as bars."""
+def draw(rows: list[Row], decays: list[float], looks: list[int], K: int) -> Figure:
+    """Above, figures against γ with and without smoothing; below, the four starts at γ = 0.99."""
     figure = new_figure(9.6, 6.2)
     panels = figure.subplots(2, 3)
     wanted = (
@@ -77,30 +81,36 @@ def draw(rows: list[Row], decays: list[float], K: int) -> Figure:
         axes.set_xticks(list(x), [f"{decay:g}" for decay in decays])
         axes.set_ylim(bottom=0)
     panels[0, 0].legend(fontsize=8, frameon=False)
+    at_99 = {
+        init: [select(rows, init=init, decay=0.99, smoothing="laplace", start=s)[0] for s in STARTS]
+        for init in ("uniform", "data")
+    }
+    for i, (start, row) in enumerate(zip(STARTS, at_99["data"], strict=True)):
+        spread(panels[1, 0], looks, row["course"], start.replace("_", " "), i)
+    title = "Codes that the first batch left unused"
+    dress(panels[1, 0], title, "training steps", "length, relative to latents", integer_x=False)
+    panels[1, 0].set_yscale("symlog", linthresh=0.1)
+    panels[1, 0].set_yticks([0, 1, 100, 10_000, 1_000_000], ["0", "1", "100", "10⁴", "10⁶"])
+    panels[1, 0].minorticks_off()
+    panels[1, 0].set_ylim(bottom=-0.05)
+    panels[1, 0].legend(
+        fontsize=8, frameon=False, loc="upper right", title="start, from data", title_fontsize=8
+    )
     wanted = (
-        ("grown", "Unused codes after the first step", "length, relative to before"),
         ("perplexity", "Codes in effective use at the end", f"test perplexity of {K}"),
         ("mse", "Reconstruction at the end", "test MSE"),
     )
-    for axes, (name, title, unit) in zip(panels[1], wanted, strict=True):
-        for i, (init, colour) in enumerate((("uniform", BLUE), ("data", AMBER))):
-            chosen = [select(rows, init=init, decay=0.99, smoothing="laplace", start=s)[0] for s in STARTS]
-            y = stack(chosen, name)
+    for axes, (name, title, unit) in zip(panels[1, 1:], wanted, strict=True):
+        for i, (init, colour) in enumerate((("uniform", SKY), ("data", BLUE))):
+            y = stack(at_99[init], name)
             place = np.arange(len(STARTS)) + 0.38 * (i - 0.5)
             ends = [y.mean(axis=0) - y.min(axis=0), y.max(axis=0) - y.mean(axis=0)]
-            axes.bar(
-                place, y.mean(axis=0), 0.36, yerr=ends, color=colour, label=f"{init} codebook", capsize=2
-            )
-            if name == "grown":
-                for at, value in zip(place, y.mean(axis=0), strict=True):
-                    if value == 0:
-                        axes.annotate("0", (at, 0.2), ha="center", fontsize=8)
+            label = f"{init} codebook"
+            axes.bar(place, y.mean(axis=0), 0.36, yerr=ends, color=colour, label=label, capsize=2)
         dress(axes, title, "start of the averages", unit, integer_x=False)
         axes.set_xticks(range(len(STARTS)), [s.replace("_", "\n") for s in STARTS], fontsize=8)
-        if name == "grown":
-            plain_log(axes)
-            axes.set_ylim(0.1, 1e12)
-    panels[1, 0].legend(fontsize=8, frameon=False, loc="upper right")
+    panels[1, 2].set_ylim(top=1.25 * panels[1, 2].get_ylim()[1])  # room for the legend
+    panels[1, 2].legend(fontsize=8, frameon=False, loc="upper left")
     figure.tight_layout()
     return figure
 
@@ -109,14 +119,18 @@ def main() -> None:
     """γ × smoothing, then starts × codebooks, × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 300, "epochs": 1, "batch_size": 20, "hidden": 32, "K": 256, "decays": [0.9, 0.99]},
+        quick={
+            "images": 300, "epochs": 1, "batch_size": 20, "hidden": 32, "K": 256, "decays": [0.9, 0.99],
+            "looks": [1, 5, 10],
+        },
         default={
             "images": 3000, "epochs": 6, "batch_size": 20, "hidden": 128, "K": 512,
-            "decays": [0.9, 0.99, 0.999],
+            "decays": [0.9, 0.99, 0.999], "looks": [1, 5, 20, 50, 100, 200, 400, 600, 800, 900],
         },
         full={
             "images": 5000, "epochs": 10, "batch_size": 32, "hidden": 128, "K": 512,
             "decays": [0.9, 0.95, 0.98, 0.99, 0.999],
+            "looks": [1, 5, 20, 50, 100, 200, 400, 600, 800, 1000, 1200, 1400, 1570],
         },
     )  # fmt: skip
     settings = [
@@ -143,7 +157,8 @@ def main() -> None:
         "Above: decays from 0.9 to 0.999 (consistent start, codes from data). "
         "Below: the four starts of the averages at a decay of 0.99."
     )
-    study.write(rows, columns, draw(rows, study.scale["decays"], study.scale["K"]), caption)
+    figure = draw(rows, *(study.scale[name] for name in ("decays", "looks", "K")))
+    study.write(rows, columns, figure, caption)
 
 
 if __name__ == "__main__":
