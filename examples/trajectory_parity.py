@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from weights_travel import TorchVQVAE, loss
 
 import vqnp
-from vqnp.plots import BLUE, GREEN, GREY, ORANGE, save_figure
+from vqnp.style import BLUE, GREEN, GREY, ORANGE, save_figure
 from vqnp.trainer import Schedule, Trainer
 
 BATCH = 32

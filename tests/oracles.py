@@ -308,3 +308,55 @@ def adam(value, gradients, rates, beta1=0.9, beta2=0.999, epsilon=1e-8):
 def cosine(step, steps, lr):
     """Half a period of a cosine, from lr to 0."""
     return lr / 2 + lr / 2 * math.cos(math.pi * step / steps)
+
+
+# Information, in bits, from lists of values; and what detail an image has.
+
+
+def entropy_bits(values):
+    """−Σ p log₂ p over the distinct values."""
+    H = 0.0
+    for value in set(values):
+        p = values.count(value) / len(values)
+        H -= p * math.log2(p)
+    return H
+
+
+def mutual_information_bits(a, b):
+    """Σ p(a, b) log₂ p(a, b)/(p(a) p(b))."""
+    n, pairs, total = len(a), list(zip(a, b, strict=True)), 0.0
+    for pair in set(pairs):
+        p = pairs.count(pair) / n
+        total += p * math.log2(p / (a.count(pair[0]) / n * b.count(pair[1]) / n))
+    return total
+
+
+def radial_spectrum(x):
+    """Mean of |X(u, v)|²/(HW) over images and over u, v with round √(u² + v²) = r; by the defining sums."""
+    n, H, W = x.shape
+    side = min(H, W)
+    sums, members = [0.0] * (side // 2 + 1), [0] * (side // 2 + 1)
+    for u in range(H):
+        for v in range(W):
+            fu, fv = (u if 2 * u < H else u - H) / H, (v if 2 * v < W else v - W) / W
+            r = round(side * math.hypot(fu, fv))
+            if r > side // 2:
+                continue
+            members[r] += n
+            for image in x:
+                re = im = 0.0
+                for i in range(H):
+                    for j in range(W):
+                        angle = 2 * math.pi * (u * i / H + v * j / W)
+                        re += float(image[i, j]) * math.cos(angle)
+                        im -= float(image[i, j]) * math.sin(angle)
+                sums[r] += (re * re + im * im) / (H * W)
+    return [s / m for s, m in zip(sums, members, strict=True)]
+
+
+def gradient_energy(x):
+    """Mean squared difference of neighbours, downwards plus sideways."""
+    n, H, W = x.shape
+    down = [(x[a, i + 1, j] - x[a, i, j]) ** 2 for a in range(n) for i in range(H - 1) for j in range(W)]
+    side = [(x[a, i, j + 1] - x[a, i, j]) ** 2 for a in range(n) for i in range(H) for j in range(W - 1)]
+    return math.fsum(down) / len(down) + math.fsum(side) / len(side)

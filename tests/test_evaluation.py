@@ -9,7 +9,8 @@ from vqnp import VQVAE, InputError, evaluate, fit, load_dataset
 from vqnp.anatomy import code_anatomy
 from vqnp.data import open_stream
 from vqnp.evaluation import batches
-from vqnp.plots import codebook_figure, flat_images, save_figure, save_sheet, tiles, training_figure
+from vqnp.plots import codebook_figure, flat_images, save_sheet, tiles, training_figure
+from vqnp.style import save_figure
 
 TEST = load_dataset("digits", "test").images[:200]
 

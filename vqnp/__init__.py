@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from vqnp.data import load_splits as load_splits
     from vqnp.diagnosis import diagnose as diagnose
     from vqnp.evaluation import evaluate as evaluate
+    from vqnp.influence import interpolate as interpolate
+    from vqnp.influence import position_influence as position_influence
+    from vqnp.influence import step_sizes as step_sizes
+    from vqnp.information import class_information as class_information
+    from vqnp.information import code_changes as code_changes
+    from vqnp.information import code_information as code_information
     from vqnp.kernels.nearest import nearest_code as nearest_code
     from vqnp.kernels.statistics import code_statistics as code_statistics
     from vqnp.metrics import dead_codes as dead_codes
@@ -36,6 +42,12 @@ if TYPE_CHECKING:
     from vqnp.models.vqvae import VQVAE as VQVAE
     from vqnp.nn.ema_quantizer import EMAVectorQuantizer as EMAVectorQuantizer
     from vqnp.nn.quantizer import VectorQuantizer as VectorQuantizer
+    from vqnp.rate import code_length as code_length
+    from vqnp.rate import psnr as psnr
+    from vqnp.rate import rate_distortion as rate_distortion
+    from vqnp.sharpness import gradient_energy as gradient_energy
+    from vqnp.sharpness import radial_spectrum as radial_spectrum
+    from vqnp.sharpness import relative_spectrum as relative_spectrum
     from vqnp.training import fit as fit
     from vqnp.training import resume as resume
 
@@ -54,6 +66,18 @@ _WHERE = {
     "utilization": "vqnp.metrics",
     "dead_codes": "vqnp.metrics",
     "diagnose": "vqnp.diagnosis",
+    "code_information": "vqnp.information",
+    "class_information": "vqnp.information",
+    "code_changes": "vqnp.information",
+    "rate_distortion": "vqnp.rate",
+    "code_length": "vqnp.rate",
+    "psnr": "vqnp.rate",
+    "radial_spectrum": "vqnp.sharpness",
+    "relative_spectrum": "vqnp.sharpness",
+    "gradient_energy": "vqnp.sharpness",
+    "position_influence": "vqnp.influence",
+    "interpolate": "vqnp.influence",
+    "step_sizes": "vqnp.influence",
     "nearest_code": "vqnp.kernels.nearest",
     "code_statistics": "vqnp.kernels.statistics",
     "InputError": "vqnp._check",

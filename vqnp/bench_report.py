@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vqnp.bench import Row
-from vqnp.plots import BLUE, GREY, ORANGE, new_figure
+from vqnp.style import BLUE, GREY, ORANGE, new_figure
 
 SLOW = 0.6
 """Share of the FMA peak below which a matrix product has the wrong kernels: the right ones reach 0.8."""

@@ -25,7 +25,8 @@ from vqnp.data import ArrayStream, load_splits, open_images
 from vqnp.export import FORMATS, save_torch
 from vqnp.metrics import dead_codes
 from vqnp.models.vqvae import VQVAE
-from vqnp.plots import codebook_figure, save_figure, save_sheet, training_figure
+from vqnp.plots import codebook_figure, save_sheet, training_figure
+from vqnp.style import save_figure
 from vqnp.trainer import Schedule
 from vqnp.training import Interrupted, fit, resume
 

@@ -1,29 +1,20 @@
-"""The pictures of a run, in one style: what it did, and what its codes are.
-
-Colours are Okabe and Ito's, which people with any colour vision tell apart.
-"""
+"""The pictures of a run, in the style of vqnp.style: what it did, and what its codes are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.image import imsave
-from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from vqnp._check import Array
 from vqnp._images import to_float
 from vqnp.anatomy import CodeAnatomy
-from vqnp.checkpoint import atomic
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
-DPI = 100
+from vqnp.style import BLUE, GREEN, GREY, ORANGE, PlainNumbers, dress, new_figure, no_ticks
 
 
 def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) -> Array:
@@ -53,12 +44,6 @@ def save_sheet(file: BinaryIO, images: Array, columns: int = 10) -> None:
     """A PNG of images side by side at two screen pixels a pixel: (n, H, W) in [0, 1]."""
     sheet = tiles(flat_images(images), columns).repeat(2, axis=0).repeat(2, axis=1)
     imsave(file, sheet, cmap="gray", vmin=0, vmax=1, format="png")
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """The figure as a PNG, which appears whole or not at all."""
-    with atomic(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
 
 
 def training_figure(
@@ -122,7 +107,7 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
         shown = axes.imshow(effect[j], cmap="RdBu_r", vmin=-span, vmax=span, interpolation="nearest")
         share = anatomy.counts[j] / anatomy.counts.sum()
         axes.set_title(f"{j}: {100 * share:.1f} %" if share else f"{j}: dead", fontsize=6.5, pad=2)
-        _no_ticks(axes)
+        no_ticks(axes)
     figure.suptitle(
         f"All {K} codes, most used first: number, share of use, and effect on the image",
         fontsize=11,
@@ -133,13 +118,6 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
     )
     bar.set_label("change of pixel value when the code is there, not its latent's mean", fontsize=8)
     bar.ax.tick_params(labelsize=7)
-    return figure
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure in inches with its own canvas: no window system and no global state."""
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
     return figure
 
 
@@ -168,16 +146,9 @@ def _loss(axes: Axes, history: Sequence[dict[str, float]]) -> None:
     ):  # all-black images: no error at all
         axes.set_yscale("log")
     for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter(_Plain(minor_thresholds=(2, 0.4)))
-    _style(axes, "Loss", "epoch", "mean squared error")
+        formatter(PlainNumbers(minor_thresholds=(2, 0.4)))
+    dress(axes, "Loss", "epoch", "mean squared error")
     axes.legend(fontsize=8, frameon=False)
-
-
-class _Plain(LogFormatter):
-    """0.02, not 2e−02."""
-
-    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
-        return f"{x:g}"
 
 
 def _perplexity(axes: Axes, history: Sequence[dict[str, float]], K: int) -> None:
@@ -200,7 +171,7 @@ def _perplexity(axes: Axes, history: Sequence[dict[str, float]], K: int) -> None
         color=GREY,
     )
     axes.set_ylim(0, 1.12 * K)
-    _style(axes, "Codebook perplexity", "epoch", "codes in effective use")
+    dress(axes, "Codebook perplexity", "epoch", "codes in effective use")
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 
 
@@ -219,7 +190,7 @@ def _usage(axes: Axes, counts: Array) -> None:
         color=GREY,
     )
     axes.set_xlim(0.5, len(shares) + 0.5)
-    _style(axes, "Codebook usage on the test set", "code, most used first", "share of all codes (%)")
+    dress(axes, "Codebook usage on the test set", "code, most used first", "share of all codes (%)")
 
 
 def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None:
@@ -232,7 +203,7 @@ def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None
         axes = figure.add_subplot(inner[i // 6, i % 6])
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
         axes.set_title(f"code {j}", fontsize=7, pad=2)
-        _no_ticks(axes)
+        no_ticks(axes)
         if i == 0:
             axes.annotate(
                 "Most used codes in context: ink added red, removed blue",
@@ -254,24 +225,7 @@ def _overlay(context: Array, effect: Array) -> Array:
 def _sheet(axes: Axes, images: Array, columns: int, title: str) -> None:
     axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title, fontsize=10)
-    _no_ticks(axes)
-
-
-def _style(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10)
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8, which="both")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
-def _no_ticks(axes: Axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    no_ticks(axes)
 
 
 def _mark(history: Sequence[dict[str, float]]) -> str:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from vqnp.bench import machine
-from vqnp.plots import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from vqnp.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 
 
 def best_peer(timings: Sequence[Timing], own: str = OURS, yardsticks: Sequence[str] = (PEAK,)) -> Timing:

@@ -30,7 +30,7 @@ def hidden(plants, decay, epsilon):
 
 
 def compatible(plants):
-    """Not both: no codebook before the data, and one of some law; no smoothing, and its result written back."""
+    """Not both: no codebook before the data, and one of some law; no smoothing, and that written back."""
     nothing_to_write = plants.get("write_back") == "yes" and plants.get("smoothing") == "none"
     return not {"kmeans_start", "codebook_init"} <= set(plants) and not nothing_to_write
 

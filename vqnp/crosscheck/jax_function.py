@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import jax
@@ -76,11 +77,8 @@ class JaxFunction:
         return out
 
     def _precision(self) -> Any:
-        if hasattr(jax, "enable_x64"):  # since JAX 0.8; an experiment before
-            return jax.enable_x64(self.dtype == np.float64)
-        from jax.experimental import enable_x64
-
-        return enable_x64(self.dtype == np.float64)
+        place = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # before JAX 0.8
+        return getattr(place, "enable_x64")(self.dtype == np.float64)  # noqa: B009 - for both, untyped
 
     def _reset(self, E: Array) -> None:
         with self._precision():

@@ -1,0 +1,208 @@
+"""figures[setting, seed] = measure(seed, **setting): what every study shares.
+
+A study has a docstring whose first line is its question, settings, `measure`, and a figure:
+
+    study = Study(__file__, __doc__)
+    scale = study.pick(quick={...}, default={...}, full={...})
+    rows = study.run([{"K": 32}, {"K": 64}], measure)      # measure(seed, K=32) -> {"mse": 0.01, ...}
+    study.write(rows, [Column("mse", "test MSE", ".4f")], figure, "What the figure shows.")
+
+`write` puts NAME.png, NAME.json and NAME.md in a folder. In the page it replaces what stands between two
+marks, so that what a person wrote around them is kept; see _prose.py for numbers in that text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from _prose import fill
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from vqnp.style import save_figure
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "studies"
+BEGIN, END = "<!-- begin: written by the script -->", "<!-- end: written by the script -->"
+DIGITS = 6
+"""Significant digits that are kept of each figure, in the JSON and in what is drawn."""
+
+
+class Column(NamedTuple):
+    """A measured figure in the table: its name, its heading, and how to write it."""
+
+    name: str
+    heading: str
+    form: str = ".3g"
+
+
+class Row:
+    """What was measured at one setting; row["mse"] is an array with a value, or a curve, for each seed."""
+
+    def __init__(self, setting: dict[str, Any], runs: list[dict[str, Any]]) -> None:
+        self.setting, self.runs = setting, runs
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.array([run[name] for run in self.runs])
+
+    def as_dict(self) -> dict[str, Any]:
+        """What JSON keeps: the setting, and of each figure its values and (of numbers) mean, min, max."""
+        figures: dict[str, Any] = {}
+        for name in self.runs[0]:
+            if name.startswith("_"):
+                continue
+            values = self[name]
+            figures[name] = {"values": values.tolist()}
+            if values.ndim == 1 and values.dtype.kind in "iuf":
+                spread = {"mean": values.mean(), "min": values.min(), "max": values.max()}
+                figures[name] |= {key: _rounded(float(value)) for key, value in spread.items()}
+        return {"setting": self.setting, "figures": figures}
+
+
+class Study:
+    """The arguments of a study, its runs, and its page."""
+
+    def __init__(self, file: str, doc: str) -> None:
+        self.name, self.doc = Path(file).stem, inspect.cleandoc(doc)
+        raw = argparse.RawDescriptionHelpFormatter
+        parser = argparse.ArgumentParser(description=self.doc, formatter_class=raw)
+        size = parser.add_mutually_exclusive_group()
+        size.add_argument("--full", action="store_true", help="the settings of the docs: some minutes")
+        size.add_argument("--quick", action="store_true", help="only to see that it runs: seconds")
+        parser.add_argument("--seeds", type=int, help="how many, from 0 (default: 3; 2 with --quick)")
+        parser.add_argument("--redraw", action="store_true", help="no runs: draw what the JSON in OUT has")
+        parser.add_argument("--out", type=Path, help="folder (default: docs/studies with --full, else runs)")
+        args = parser.parse_args()
+        self.size = "full" if args.full else "quick" if args.quick else "default"
+        self.seeds = args.seeds or (2 if args.quick else 3)
+        self.redraw = args.redraw
+        self.out = args.out or (DOCS if args.full else Path("runs"))
+        self.command = f"python examples/studies/{self.name}.py"
+        self.command += "" if self.size == "default" else f" --{self.size}"
+        self.command += f" --seeds {args.seeds}" if args.seeds else ""
+        self.scale: dict[str, Any] = {}
+
+    def pick(self, quick: dict[str, Any], default: dict[str, Any], full: dict[str, Any]) -> SimpleNamespace:
+        """The values for --quick, for neither, or for --full; the page and the JSON name them."""
+        self.scale = {"quick": quick, "default": default, "full": full}[self.size]
+        return SimpleNamespace(**self.scale)
+
+    def run(self, settings: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]]) -> list[Row]:
+        """measure(seed, **setting) for each setting and seed, with a progress line on standard error.
+
+        measure gives numbers, strings, and curves (sequences of numbers); what is named with a leading
+        underscore may be anything, is for the figure alone, and is not kept.
+        """
+        begun = time.perf_counter()
+        if self.redraw:
+            saved = json.loads((self.out / f"{self.name}.json").read_text(encoding="utf-8"))
+            self.scale, self.seeds, self.command = saved["scale"], saved["seeds"], saved["command"]
+            return [_row(row) for row in saved["rows"]]
+        rows = [Row(setting, []) for setting in settings]
+        with tqdm(total=len(rows) * self.seeds, unit="run", dynamic_ncols=True) as bar:
+            for row in rows:
+                for seed in range(self.seeds):
+                    bar.set_postfix_str(", ".join(f"{k}={v}" for k, v in row.setting.items()) + f", {seed=}")
+                    figures = measure(seed, **row.setting)
+                    row.runs.append({k: v if k.startswith("_") else _rounded(v) for k, v in figures.items()})
+                    bar.update()
+        print(f"{self.name}: {len(rows)} settings, {self.seeds} seeds, {time.perf_counter() - begun:.0f} s")
+        return rows
+
+    def write(self, rows: Sequence[Row], columns: Sequence[Column], figure: Figure, caption: str) -> None:
+        """The figure, the JSON and the page; the table also on standard output."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, self.out / f"{self.name}.png")
+        result = {
+            "study": self.name,
+            "command": self.command,
+            "seeds": self.seeds,
+            "scale": self.scale,
+            "columns": [list(column) for column in columns],
+            "caption": caption,
+            "rows": [row.as_dict() for row in rows],
+        }
+        lines = json.dumps(result["rows"]).replace('{"setting"', '\n{"setting"')  # a row a line, for diffs
+        text = json.dumps(result | {"rows": None}, indent=1).replace('"rows": null', f'"rows": {lines}')
+        (self.out / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
+        page = self.out / f"{self.name}.md"
+        old = page.read_text(encoding="utf-8") if page.exists() else _new_page(self.doc)
+        before, _, rest = old.partition(BEGIN)
+        _, _, after = rest.partition(END)
+        page.write_text(fill(before + block(result) + after, self.name, self.out), encoding="utf-8")
+        print(table(result))
+        print(f"\n{page}")
+
+
+def block(result: dict[str, Any]) -> str:
+    """The part of a page that a script writes: marks, figure, command, table."""
+    scale = ", ".join(f"{key} {_plain(value)}" for key, value in result["scale"].items())
+    about = f"From `{result['command']}`: {result['seeds']} seeds; {scale}. Mean, and least to largest."
+    caption = result["caption"]
+    parts = [BEGIN, f"![{caption}]({result['study']}.png)", f"*{caption}*", about, table(result), END]
+    return "\n\n".join(parts)
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown: a row for each setting; a number with its spread over the seeds, a string with its count."""
+    names = list(result["rows"][0]["setting"])
+    head = names + [heading for _, heading, _ in result["columns"]]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in result["rows"]:
+        cells = [_plain(row["setting"][name]) for name in names]
+        cells += [_cell(row["figures"].get(name), form) for name, _, form in result["columns"]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def select(rows: Iterable[Row], **setting: Any) -> list[Row]:
+    """The rows whose setting has these values."""
+    return [row for row in rows if setting.items() <= row.setting.items()]
+
+
+def stack(rows: Sequence[Row], name: str) -> np.ndarray:
+    """One figure over several settings, as `vqnp.style.spread` takes it: (seeds, settings)."""
+    return np.stack([row[name] for row in rows], axis=1)
+
+
+def _row(saved: dict[str, Any]) -> Row:
+    figures = {name: figure["values"] for name, figure in saved["figures"].items()}
+    seeds = len(next(iter(figures.values())))
+    return Row(saved["setting"], [{name: v[s] for name, v in figures.items()} for s in range(seeds)])
+
+
+def _new_page(doc: str) -> str:
+    title, _, question = doc.partition("\n")
+    text = question.strip().split("\n\npython ")[0]
+    return f"# {title}\n\n{text}\n\n{BEGIN}\n{END}\n"
+
+
+def _rounded(value: Any) -> Any:
+    """A float, or each of a sequence of them, to DIGITS significant digits; anything else as it is."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_rounded(v) for v in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return " to ".join(_plain(v) for v in (value[0], value[-1])) if value else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _cell(figure: dict[str, Any] | None, form: str) -> str:
+    if figure is None:
+        return ""
+    if "mean" in figure:
+        mean, low, high = (format(figure[key], form) for key in ("mean", "min", "max"))
+        return mean if low == high else f"{mean} ({low} to {high})"
+    values = figure["values"]
+    return "; ".join(f"{v} ({values.count(v)} of {len(values)})" for v in dict.fromkeys(values))

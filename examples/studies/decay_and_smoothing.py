@@ -1,0 +1,165 @@
+"""What do the decay γ, Laplace smoothing and the start of the averages do to a codebook?
+
+Said of γ: 0.95 to 0.99, commonly 0.99; of smoothing: it prevents a division by zero. Public code also
+starts the averages in four ways, which differ in what becomes of codes that the first batches do not use.
+Here are γ from 0.9 to 0.999 with and without smoothing, then the four starts, each from two codebooks:
+small random codes ("uniform") and random latents ("data"). Restarts of dead codes are off.
+
+python examples/studies/decay_and_smoothing.py           about a minute
+python examples/studies/decay_and_smoothing.py --full    the figures of docs/studies/decay_and_smoothing.md
+"""
+
+from functools import partial
+
+import numpy as np
+from _study import Column, Row, Study, select, stack
+from matplotlib.figure import Figure
+
+import vqnp
+from vqnp.style import BLUE, SKY, dress, new_figure, spread
+from vqnp.trainer import Schedule, Trainer
+
+STARTS = ("consistent", "zero_counts", "independent", "zero")
+
+
+def measure(scale, seed: int, init: str, decay: float, smoothing: str, start: str) -> dict:
+    """Train once; look at the codes that the first batch leaves unused, after that step and at the end."""
+    train, test = vqnp.load_splits("digits")
+    options = {"start": start, "smoothing": smoothing, "zero_debias": start == "zero"}
+    model = vqnp.VQVAE(
+        num_embeddings=scale.K, hidden=(scale.hidden,), codebook_init=init, decay=decay,
+        quantizer_options=options, rng=seed,
+    )  # fmt: skip
+    schedule = Schedule(scale.epochs, scale.batch_size, restart_dead_codes=0, seed=seed)
+    trainer = Trainer(model, train.images[: scale.images], schedule)
+    trainer.begin()
+    before, course = lengths(model), []
+    while trainer.step < trainer.steps:
+        trainer.train_step()
+        if trainer.step == 1:
+            unused = trainer.counts == 0
+            grown = float(np.median(lengths(model)[unused] / before[unused]))
+        if trainer.step in scale.looks:
+            z = model.latents(test.images[:200])
+            course.append(float(np.median(lengths(model)[unused]) / np.linalg.norm(z, axis=-1).mean()))
+        if trainer.step % trainer.steps_per_epoch == 0:
+            trainer.end_epoch(None)
+    result = vqnp.evaluate(model, test.images)
+    alive = result.counts > 0
+    return {
+        "mse": result.mse,
+        "perplexity": result.perplexity,
+        "dead": int((~alive).sum()),
+        "unused": int(unused.sum()),
+        "grown": grown,
+        "revived": 100 * float(alive[unused].mean()),
+        "course": course,
+    }
+
+
+def lengths(model: vqnp.VQVAE) -> np.ndarray:
+    """‖e_j‖ for each code."""
+    return np.linalg.norm(model.quantizer.embeddings.astype(np.float64), axis=1)
+
+
+def draw(rows: list[Row], decays: list[float], looks: list[int], K: int) -> Figure:
+    """Above, figures against γ with and without smoothing; below, the four starts at γ = 0.99."""
+    figure = new_figure(9.6, 6.2)
+    panels = figure.subplots(2, 3)
+    wanted = (
+        ("perplexity", "Codes in effective use", f"test perplexity of {K}"),
+        ("dead", "Codes that no test image uses", f"dead codes of {K}"),
+        ("mse", "Reconstruction", "test MSE"),
+    )
+    x = range(len(decays))
+    for axes, (name, title, unit) in zip(panels[0], wanted, strict=True):
+        for i, smoothing in enumerate(("laplace", "none")):
+            chosen = select(rows, init="data", start="consistent", smoothing=smoothing)
+            label = "Laplace smoothing" if smoothing == "laplace" else "no smoothing"
+            spread(axes, x, stack(chosen, name), label, i)
+        dress(axes, title, "decay γ", unit, integer_x=False)
+        axes.set_xticks(list(x), [f"{decay:g}" for decay in decays])
+        axes.set_ylim(bottom=0)
+    panels[0, 0].legend(fontsize=8, frameon=False)
+    at_99 = {
+        init: [select(rows, init=init, decay=0.99, smoothing="laplace", start=s)[0] for s in STARTS]
+        for init in ("uniform", "data")
+    }
+    for i, (start, row) in enumerate(zip(STARTS, at_99["data"], strict=True)):
+        spread(panels[1, 0], looks, row["course"], start.replace("_", " "), i)
+    title = "Codes that the first batch left unused"
+    dress(panels[1, 0], title, "training steps", "length, relative to latents", integer_x=False)
+    panels[1, 0].set_yscale("symlog", linthresh=0.1)
+    panels[1, 0].set_yticks([0, 1, 100, 10_000, 1_000_000], ["0", "1", "100", "10⁴", "10⁶"])
+    panels[1, 0].minorticks_off()
+    panels[1, 0].set_ylim(bottom=-0.05)
+    panels[1, 0].legend(
+        fontsize=8, frameon=False, loc="upper right", title="start, from data", title_fontsize=8
+    )
+    wanted = (
+        ("perplexity", "Codes in effective use at the end", f"test perplexity of {K}"),
+        ("mse", "Reconstruction at the end", "test MSE"),
+    )
+    for axes, (name, title, unit) in zip(panels[1, 1:], wanted, strict=True):
+        for i, (init, colour) in enumerate((("uniform", SKY), ("data", BLUE))):
+            y = stack(at_99[init], name)
+            place = np.arange(len(STARTS)) + 0.38 * (i - 0.5)
+            ends = [y.mean(axis=0) - y.min(axis=0), y.max(axis=0) - y.mean(axis=0)]
+            label = f"{init} codebook"
+            axes.bar(place, y.mean(axis=0), 0.36, yerr=ends, color=colour, label=label, capsize=2)
+        dress(axes, title, "start of the averages", unit, integer_x=False)
+        axes.set_xticks(range(len(STARTS)), [s.replace("_", "\n") for s in STARTS], fontsize=8)
+    panels[1, 2].set_ylim(top=1.25 * panels[1, 2].get_ylim()[1])  # room for the legend
+    panels[1, 2].legend(fontsize=8, frameon=False, loc="upper left")
+    figure.tight_layout()
+    return figure
+
+
+def main() -> None:
+    """γ × smoothing, then starts × codebooks, × seeds."""
+    study = Study(__file__, __doc__)
+    scale = study.pick(
+        quick={
+            "images": 300, "epochs": 1, "batch_size": 20, "hidden": 32, "K": 256, "decays": [0.9, 0.99],
+            "looks": [1, 5, 10],
+        },
+        default={
+            "images": 3000, "epochs": 6, "batch_size": 20, "hidden": 128, "K": 512,
+            "decays": [0.9, 0.99, 0.999], "looks": [1, 5, 20, 50, 100, 200, 400, 600, 800, 900],
+        },
+        full={
+            "images": 5000, "epochs": 10, "batch_size": 32, "hidden": 128, "K": 512,
+            "decays": [0.9, 0.95, 0.98, 0.99, 0.999],
+            "looks": [1, 5, 20, 50, 100, 200, 400, 600, 800, 1000, 1200, 1400, 1570],
+        },
+    )  # fmt: skip
+    settings = [
+        {"init": "data", "decay": decay, "smoothing": smoothing, "start": "consistent"}
+        for smoothing in ("laplace", "none")
+        for decay in scale.decays
+    ]
+    settings += [
+        {"init": init, "decay": 0.99, "smoothing": "laplace", "start": start}
+        for init in ("uniform", "data")
+        for start in STARTS
+        if (init, start) != ("data", "consistent")  # it is above
+    ]
+    rows = study.run(settings, partial(measure, scale))
+    columns = [
+        Column("perplexity", "test perplexity", ".0f"),
+        Column("dead", "dead codes", ".0f"),
+        Column("mse", "test MSE", ".4f"),
+        Column("unused", "unused in the first batch", ".0f"),
+        Column("grown", "their length after it", ".3g"),
+        Column("revived", "of them used at the end (%)", ".0f"),
+    ]
+    caption = (
+        "Above: decays from 0.9 to 0.999 (consistent start, codes from data). "
+        "Below: the four starts of the averages at a decay of 0.99."
+    )
+    figure = draw(rows, *(study.scale[name] for name in ("decays", "looks", "K")))
+    study.write(rows, columns, figure, caption)
+
+
+if __name__ == "__main__":
+    main()

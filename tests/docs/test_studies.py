@@ -1,0 +1,115 @@
+"""What docs/studies/ says is what the studies found: tables, and each number in the prose, equal the JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from _prose import fill, unreferenced, value, wrong
+from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
+
+from vqnp.style import new_figure
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = ROOT / "docs" / "studies"
+PAGES = sorted(page for page in STUDIES.glob("*.md") if page.name != "README.md")
+MARKED = [page for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if "<!--" in
+          page.read_text(encoding="utf-8")]  # fmt: skip
+
+
+def result(name):
+    return json.loads((STUDIES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def test_every_study_has_its_page_figure_and_json():
+    scripts = {path.stem for path in (ROOT / "examples" / "studies").glob("[!_]*.py")}
+    for ending in ("md", "png", "json"):
+        assert {path.stem for path in STUDIES.glob(f"*.{ending}")} - {"README"} <= scripts
+    for page in PAGES:
+        assert (STUDIES / f"{page.stem}.png").stat().st_size < 300_000, "a figure for a page should be small"
+        assert f"]({page.name})" in (STUDIES / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_shows_a_full_run_and_what_was_found(page):
+    text, saved = page.read_text(encoding="utf-8"), result(page.stem)
+    assert saved["command"] == f"python examples/studies/{page.stem}.py --full" and saved["seeds"] >= 3
+    assert block(saved) in text, "the page's table is not the JSON's: run the study, or --full --redraw"
+    _, _, found = text.partition(END)
+    assert "## What was found" in found and len(found) > 300
+    assert not unreferenced(found, saved), "these numbers need a reference behind them: see _prose.py"
+
+
+@pytest.mark.parametrize("page", MARKED, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_number_in_prose_is_that_of_its_table(page):
+    assert not wrong(page.read_text(encoding="utf-8"), page.stem, STUDIES)
+
+
+# The harness itself.
+
+
+def publish(folder, monkeypatch, *arguments, bias=0.0):
+    """A study of two settings and three seeds, each run being its own answer."""
+    monkeypatch.setattr(sys, "argv", ["toy.py", *arguments, "--out", str(folder)])
+    study = Study("toy.py", "Is two more than one?\n\nWe look.\n\npython toy.py --full\n")
+    scale = study.pick(quick={"n": 1}, default={"n": 2}, full={"n": 3})
+    runs = []
+
+    def measure(seed, K):
+        runs.append((K, seed))
+        return {"mse": K * 0.1234567 + seed + bias, "level": "low", "curve": [K, seed], "_image": object()}
+
+    rows = study.run([{"K": 2}, {"K": 4}], measure)
+    study.write(rows, [Column("mse", "MSE", ".2f"), Column("level", "level")], new_figure(1, 1), "Toy.")
+    return rows, runs, scale
+
+
+def test_a_study_writes_its_page_and_keeps_what_a_person_wrote(tmp_path, monkeypatch):
+    rows, runs, scale = publish(tmp_path, monkeypatch)
+    assert runs == [(2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2)] and scale.n == 2
+    page = tmp_path / "toy.md"
+    text = page.read_text()
+    assert text.startswith("# Is two more than one?\n\nWe look.\n\n" + BEGIN)
+    assert "| 2 | 1.25 (0.25 to 2.25) | low (3 of 3) |" in text and "n 2." in text
+    assert (tmp_path / "toy.png").stat().st_size
+    page.write_text(
+        text + "\n## What was found\n\nIt is ?<!--mse K=2-->, at most 2.2469<!--mse.max K=2-->.\n"
+    )
+    publish(tmp_path, monkeypatch, bias=1.0)
+    text = page.read_text()
+    assert "It is 2.25<!--mse K=2-->, at most 2.2469<!--" in text and "2.25 (1.25 to 3.25)" in text
+    assert wrong(text, "toy", tmp_path) == ["2.2469<!--mse.max K=2-->: it is 3.24691"]
+    _, runs, _ = publish(tmp_path, monkeypatch, "--redraw")
+    assert not runs and page.read_text() == text
+
+
+def test_rows_by_setting_and_seed(tmp_path, monkeypatch):
+    rows, _, _ = publish(tmp_path, monkeypatch, "--seeds", "2")
+    assert stack(rows, "mse").tolist() == [[0.246913, 0.493827], [1.24691, 1.49383]]
+    assert stack(rows, "curve").shape == (2, 2, 2) and select(rows, K=4) == rows[1:]
+    assert "--seeds 2`" in (tmp_path / "toy.md").read_text()
+
+
+def test_a_table_counts_strings_and_leaves_out_a_spread_of_none():
+    row = Row({"beta": 0.25}, [{"a": 1.0, "b": "x"}, {"a": 1.0, "b": "y"}, {"a": 1.0, "b": "x"}])
+    made = table({"rows": [row.as_dict()], "columns": [("a", "A", ".1f"), ("b", "B", "")]})
+    assert made.splitlines()[2] == "| 0.25 | 1.0 | x (2 of 3); y (1 of 3) |"
+
+
+def test_references(tmp_path):
+    rows = [
+        Row({"K": K, "kind": kind}, [{"mse": m}, {"mse": m + 1}]) for K, kind, m in ((2, "a", 1), (4, "a", 7))
+    ]
+    saved = {"seeds": 2, "scale": {"epochs": 20, "sizes": [2, 4]}, "rows": [row.as_dict() for row in rows]}
+    (tmp_path / "toy.json").write_text(json.dumps(saved))
+    assert value("mse K=4", "toy", tmp_path) == 7.5 and value("toy: mse.min K=2", "x", tmp_path) == 1
+    assert value("mse K=4 kind=a / toy:mse K=2", "toy", tmp_path) == 5
+    assert fill("?<!--mse K=4--> a?", "toy", tmp_path) == "7.50<!--mse K=4--> a?"
+    good = "7.5<!--mse K=4-->, 8 %<!--mse.max K=4-->, 7.50<!--mse K=4-->"
+    assert wrong(good, "toy", tmp_path) == []
+    bad = "7.4<!--mse K=4--> 7<!--mse K=3--> 7<!--mae K=4--> ?<!--mse K=2--> 1<!--no: mse-->"
+    assert len(wrong(bad, "toy", tmp_path)) == 5
+    assert unreferenced("20 epochs, K = 4, `9`, [a](9.md), arXiv 1711.00937, two", saved) == []
+    assert unreferenced("7.5<!--mse K=4--> of 31, 2.5 and 1,000", saved) == ["31", "2.5", "1,000"]
+    assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", tmp_path)[:4]), 3.75)

@@ -1,0 +1,281 @@
+"""Information, rate, sharpness and influence are their equations, and keep their laws."""
+
+import math
+
+import hypothesis.strategies as st
+import numpy as np
+import oracles
+import pytest
+from hypothesis import assume, given
+
+import vqnp
+from vqnp._check import InputError
+from vqnp.sharpness import sharpness
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def labelled_codes(draw):
+    """(k: (n, M), c: (n,), K), drawn so that some codes are rare."""
+    n, M, K, C = (draw(st.integers(1, top)) for top in (40, 4, 9, 5))
+    r = np.random.default_rng(draw(SEEDS))
+    p = r.dirichlet(np.full(K, 0.5))
+    return r.choice(K, (n, M), p=p), r.integers(C, size=n), K
+
+
+# --- information ---
+
+
+@given(labelled_codes())
+def test_code_information_is_its_equation(case):
+    k, _, K = case
+    found = vqnp.code_information(k, K)
+    M = k.shape[1]
+    marginals = [oracles.entropy_bits(k[:, m].tolist()) for m in range(M)]
+    assert found.per_position == pytest.approx(marginals, rel=1e-12, abs=1e-12)
+    assert found.joint == pytest.approx(oracles.entropy_bits([tuple(row) for row in k]), rel=1e-12, abs=1e-12)
+    assert found.upper == pytest.approx(sum(marginals), rel=1e-12, abs=1e-12)
+
+
+@given(labelled_codes())
+def test_the_bounds_of_information(case):
+    k, _, K = case
+    found = vqnp.code_information(k, K)
+    assert found.per_position.max() <= found.joint + 1e-12
+    assert found.joint <= min(found.upper, found.limit) + 1e-12
+    assert found.limit == math.log2(len(k)) and found.upper <= vqnp.rate_distortion(k, K, 1.0).bits + 1e-12
+
+
+def test_known_information():
+    both = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+    found = vqnp.code_information(both, 2)
+    assert (found.per_position.tolist(), found.upper, found.joint, found.limit) == ([1.0, 1.0], 2, 2, 2)
+    copied = vqnp.code_information(both[:, :1].repeat(3, axis=1), 2)
+    assert copied.upper == 3 and copied.joint == 1, "three copies of a bit are one bit"
+    assert vqnp.code_information([[3, 3]], 4).upper == 0
+
+
+@given(labelled_codes())
+def test_class_information_is_its_equation(case):
+    k, c, K = case
+    found = vqnp.class_information(k, c, K)
+    for m in range(k.shape[1]):
+        true = oracles.mutual_information_bits(k[:, m].tolist(), c.tolist())
+        assert found.per_position[m] == pytest.approx(true, rel=1e-9, abs=1e-12)
+        assert 0 <= found.per_position[m] <= found.class_entropy + 1e-12
+    C = c.max() + 1
+    for one in range(C):
+        mine = [int(j) for row in k[c == one] for j in row]
+        assert found.usage[one] == pytest.approx([mine.count(j) / max(len(mine), 1) for j in range(K)])
+        for other in range(C):
+            shared = sum(min(a, b) for a, b in zip(found.usage[one], found.usage[other], strict=True))
+            assert found.overlap[one, other] == pytest.approx(shared, abs=1e-12)
+    assert np.array_equal(found.classes_per_code > 0, np.bincount(k.ravel(), minlength=K) > 0)
+    assert (found.classes_per_code <= C).all()
+
+
+@given(labelled_codes(), SEEDS)
+def test_neither_the_order_nor_the_names_of_codes_and_images_matter(case, seed):
+    k, c, K = case
+    r = np.random.default_rng(seed)
+    names, order = r.permutation(K), r.permutation(len(k))
+    one, other = vqnp.class_information(k, c, K), vqnp.class_information(names[k][order], c[order], K)
+    assert other.per_position == pytest.approx(one.per_position, abs=1e-12)
+    assert other.overlap == pytest.approx(one.overlap, abs=1e-12)
+    assert other.classes_per_code[names] == pytest.approx(one.classes_per_code, abs=1e-12)
+    assert vqnp.code_information(names[k][order], K).joint == pytest.approx(
+        vqnp.code_information(k, K).joint, abs=1e-12
+    )
+
+
+def test_a_code_that_is_the_class_and_one_that_knows_nothing():
+    c = np.arange(4).repeat(25)
+    k = np.stack([c, np.tile(np.arange(5), 20)], axis=1)
+    found = vqnp.class_information(k, c, 5)
+    assert found.per_position.tolist() == pytest.approx([2.0, 0.0], abs=1e-12) and found.class_entropy == 2
+    own = vqnp.class_information(c[:, None].astype(np.uint8), c.astype(np.uint8), 5)
+    assert own.overlap.tolist() == np.eye(4).tolist() and own.classes_per_code.tolist() == [1, 1, 1, 1, 0]
+
+
+def test_labels_of_one_byte_are_as_good():
+    c = np.arange(10, dtype=np.uint8).repeat(3)
+    k = (37 * np.arange(30) % 300)[:, None]
+    one, other = vqnp.class_information(k, c, 300), vqnp.class_information(k, c.astype(int), 300)
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_bias_is_what_chance_shows(rng):
+    n, K, C = 10_000, 64, 10
+    shown = [
+        vqnp.class_information(rng.integers(K, size=(n, 1)), rng.integers(C, size=n), K) for _ in range(50)
+    ]
+    mean = np.mean([one.per_position[0] for one in shown])
+    assert mean == pytest.approx(shown[0].bias[0], rel=0.05) and mean > 0.03
+
+
+# --- rate and distortion ---
+
+
+def test_rate_distortion(rng):
+    k = rng.integers(8, size=(500, 3))
+    found = vqnp.rate_distortion(k, 8, 0.01)
+    assert found.bits == 9 and found.mse == 0.01 and found.psnr == pytest.approx(20)
+    assert found.entropy_bits == vqnp.code_information(k, 8).upper <= 9
+    assert vqnp.psnr(255**2 / 100, peak=255) == pytest.approx(20) and vqnp.psnr(0) == math.inf
+
+
+@given(labelled_codes())
+def test_code_length_is_at_least_the_entropy_and_a_sum_of_logarithms(case):
+    k, c, K = case
+    assume(len(k) > 1)
+    half = len(k) // 2
+    true = 0.0
+    for row in k[half:]:
+        for m, j in enumerate(row):
+            seen = sum(1 for other in k[:half] if other[m] == j)
+            true -= math.log2((seen + 0.5) / (half + K / 2)) / len(k[half:])
+    assert vqnp.code_length(k[half:], k[:half], K) == pytest.approx(true, rel=1e-12, abs=1e-12)
+    assert vqnp.code_length(k, k, K) >= vqnp.code_information(k, K).upper - 1e-9
+
+
+# --- sharpness ---
+
+
+@given(st.integers(2, 9), st.integers(2, 9), SEEDS)
+def test_the_spectrum_is_that_of_the_plain_loops(H, W, seed):
+    x = np.random.default_rng(seed).random((2, H, W))
+    r, P = vqnp.radial_spectrum(x)
+    assert r.tolist() == list(range(min(H, W) // 2 + 1))
+    assert P == pytest.approx(oracles.radial_spectrum(x), rel=1e-9, abs=1e-12)
+    if H == W:  # else frequencies of the longer side, below half a cycle of the shorter, are there too
+        assert P[0] == pytest.approx((x.sum(axis=(1, 2)) ** 2).mean() / (H * W))
+
+
+def test_a_wave_is_at_its_frequency():
+    i, j = np.mgrid[:28, :28]
+    for u, v, radius in ((3, 0, 3), (0, 11, 11), (3, 4, 5)):
+        r, P = vqnp.radial_spectrum(0.5 + 0.5 * np.cos(2 * np.pi * (u * i + v * j) / 28)[None])
+        assert set(np.flatnonzero(P > 1e-9)) == {0, radius}
+
+
+@given(SEEDS)
+def test_sharpness_of_itself_is_one_and_blur_takes_the_high_frequencies(seed):
+    x = np.random.default_rng(seed).random((3, 16, 16))
+    blurred = (x + np.roll(x, 1, 1) + np.roll(x, 1, 2) + np.roll(x, (1, 1), (1, 2))) / 4
+    r, S = vqnp.relative_spectrum(x, x)
+    assert (S == 1).all() and sharpness(x, x) == 1
+    _, S = vqnp.relative_spectrum(blurred, x)
+    assert S[0] == pytest.approx(1) and S[-1] < 0.5 and sharpness(blurred, x) < 0.7
+    assert sharpness(0.5 * x, x) == pytest.approx(0.25) == vqnp.relative_spectrum(0.5 * x, x)[1][3]
+
+
+@given(st.integers(2, 6), st.integers(2, 6), SEEDS)
+def test_gradient_energy_is_its_equation(H, W, seed):
+    x = np.random.default_rng(seed).random((2, H, W))
+    assert vqnp.gradient_energy(x) == pytest.approx(oracles.gradient_energy(x), rel=1e-12)
+    assert vqnp.gradient_energy(1 - x.transpose(0, 2, 1)) == pytest.approx(vqnp.gradient_energy(x))
+    assert vqnp.gradient_energy(np.full((1, H, W), 7, np.uint8)) == 0
+
+
+# --- influence ---
+
+
+@pytest.fixture
+def model():
+    """Three positions of 4 × 5 images; the decoder is linear, and position 1 does not reach it."""
+    made = vqnp.VQVAE((4, 5), num_latents=3, embedding_dim=2, num_embeddings=6, hidden=(7,), rng=1)
+    weights = made.decoder.state()
+    weights["0.W"][2:4] = 0
+    made.decoder.load_state(weights)
+    return made
+
+
+def test_influence_is_the_change_that_a_borrowed_code_makes(model, rng):
+    images = rng.random((40, 4, 5), np.float32)
+    a = vqnp.position_influence(model, images, 3)
+    assert a.shape == (3, 4, 5) and a.dtype == np.float64
+    assert not a[1].any() and a[0].any() and a[2].any()
+    again = vqnp.position_influence(model, images, np.random.default_rng(3))
+    assert np.array_equal(a, again)
+    # two images can only lend to each other
+    k = model.encode(images[:2])
+    for m, map_ in enumerate(vqnp.position_influence(model, images[:2], 0)):
+        swapped = k.copy()
+        swapped[0, m], swapped[1, m] = k[1, m], k[0, m]
+        change = (model.decode(swapped).astype(float) - model.decode(k)) ** 2
+        assert map_ == pytest.approx((change[0] + change[1]) / 2)
+
+
+def test_a_path_ends_where_the_images_are_and_changes_only_with_its_codes(model, rng):
+    a, b = rng.random((2, 4, 5), np.float32)
+    path = vqnp.interpolate(model, a, b, 50)
+    assert path.images[[0, -1]] == pytest.approx(model.reconstruct(np.stack([a, b])), abs=1e-6)
+    assert path.t[[0, -1]].tolist() == [0, 1] and path.codes.shape == (50, 3)
+    changes, steps = vqnp.code_changes(path.codes), vqnp.step_sizes(path.images)
+    assert changes.shape == steps.shape == (49,) and steps[changes == 0].max() < 1e-6
+    # along a line, a cell is convex: once left, a code does not come back
+    for m in range(3):
+        column = path.codes[:, m]
+        assert np.count_nonzero(np.diff(column)) == len(set(column.tolist())) - 1
+    still = vqnp.interpolate(model, a, a, 5)
+    assert not vqnp.code_changes(still.codes).any() and vqnp.step_sizes(still.images).max() < 1e-6
+
+
+def test_steps_and_changes_are_their_equations(rng):
+    x, k = rng.random((6, 3, 2)), rng.integers(3, size=(6, 4))
+    steps = [math.sqrt(sum((x[t + 1] - x[t]).ravel() ** 2) / 6) for t in range(5)]
+    assert vqnp.step_sizes(x) == pytest.approx(steps)
+    true = [sum(int(a != b) for a, b in zip(k[t], k[t + 1], strict=True)) for t in range(5)]
+    assert vqnp.code_changes(k).tolist() == true
+
+
+# --- what is refused ---
+
+X = np.zeros((2, 4, 4))
+
+
+SHAPE = "images must have shape (n, H, W), n at least 1, the others 2"
+REFUSED = {
+    "code_information: codes must have shape (n, M), both at least 1; got shape (2,)": lambda: (
+        vqnp.code_information([1, 2], 4)
+    ),
+    "code_information: codes must be in [0, 4); got 4 at index (0, 0)": lambda: vqnp.code_information(
+        [[4]], 4
+    ),
+    "class_information: labels must be integers of shape (2,); got int64 of shape (3,)": lambda: (
+        vqnp.class_information([[0], [1]], [0, 1, 2], 2)
+    ),
+    "class_information: labels must not be negative; got -1": lambda: vqnp.class_information(
+        [[0], [1]], [0, -1], 2
+    ),
+    "code_changes: codes must be integers of shape (T, M); got int64 of shape (2,)": lambda: (
+        vqnp.code_changes([0, 1])
+    ),
+    "code_length: fitted_to must have 2 positions, as codes; got 1": lambda: vqnp.code_length(
+        [[0, 1]], [[0]], 2
+    ),
+    "psnr: mse must be in [0, inf); got -1.0": lambda: vqnp.psnr(-1),
+    "psnr: peak must be in (0, inf); got 0.0": lambda: vqnp.psnr(1, 0),
+    f"radial_spectrum: {SHAPE}; got shape (4, 4)": lambda: vqnp.radial_spectrum(X[0]),
+    "relative_spectrum: reconstructions must have shape (2, 4, 4), as the images; got shape (1, 4, 4)": (
+        lambda: vqnp.relative_spectrum(X[:1], X)
+    ),
+    "gradient_energy: images must be finite; got inf at index (0, 0, 0)": lambda: vqnp.gradient_energy(
+        X + np.inf
+    ),
+    "sharpness: images must have an edge somewhere; got images that are flat": lambda: sharpness(X, X),
+    "position_influence: images must hold at least 2 images; got 1": lambda: vqnp.position_influence(
+        vqnp.VQVAE((4, 4)), X[:1], 0
+    ),
+    "interpolate: steps must be an integer of at least 2; got 1": lambda: vqnp.interpolate(
+        vqnp.VQVAE((4, 4)), X[0], X[1], 1
+    ),
+}
+
+
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_is_refused_is_said(sentence):
+    with pytest.raises(InputError) as error:
+        REFUSED[sentence]()
+    assert str(error.value) == sentence

@@ -1,0 +1,48 @@
+"""The style draws what it says: a mean within its spread, ticks at the settings, plain numbers."""
+
+import numpy as np
+import pytest
+
+from vqnp.style import COLOURS, MARKS, dress, log_settings, new_figure, no_ticks, plain_log, spread
+
+
+@pytest.fixture
+def axes():
+    return new_figure(4, 3).subplots()
+
+
+def test_spread_is_the_mean_between_least_and_largest(axes):
+    y = np.array([[1.0, 5.0], [2.0, 3.0], [6.0, 4.0]])
+    spread(axes, [10, 20], y, "three seeds", index=1)
+    (line,), (band,) = axes.lines, axes.collections
+    assert line.get_xdata().tolist() == [10, 20] and line.get_ydata().tolist() == [3, 4]
+    assert (line.get_label(), line.get_color(), line.get_marker()) == ("three seeds", COLOURS[1], MARKS[1])
+    corners = {tuple(corner) for corner in band.get_paths()[0].vertices.tolist()}
+    assert corners == {(10, 1), (10, 6), (20, 3), (20, 5)}
+
+
+def test_every_colour_has_a_mark_and_none_comes_twice():
+    assert len(set(COLOURS)) == len(COLOURS) == len(set(MARKS))
+
+
+def test_a_logarithmic_axis_has_the_settings_and_no_other_tick(axes):
+    log_settings(axes, [0.01, 0.25, 4])
+    assert axes.get_xticks().tolist() == [0.01, 0.25, 4] and axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.25", "4"]
+    assert axes.get_xticks(minor=True).size == 0
+
+
+def test_plain_numbers(axes):
+    axes.plot([1, 2], [0.004, 0.05])
+    plain_log(axes)
+    axes.figure.canvas.draw()
+    shown = [t.get_text() for t in axes.get_yticklabels(which="both") if t.get_text()]
+    assert "0.01" in shown and not any("e" in text or "$" in text for text in shown)
+
+
+def test_axes_are_labelled_and_have_no_box(axes):
+    dress(axes, "Error", "steps", "test MSE", integer_x=False)
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Error", "steps", "test MSE")
+    assert not axes.spines["top"].get_visible() and axes.spines["left"].get_visible()
+    no_ticks(axes)
+    assert axes.get_xticks().size == 0 and not axes.spines["left"].get_visible()

@@ -1,0 +1,91 @@
+"""a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩,  z(t) = (1 − t) z_a + t z_b: what codes do to images.
+
+k: (n, M) codes, x_hat: (n, *image_shape)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vqnp._check import Array, check_int, fail
+from vqnp.models.vqvae import VQVAE
+
+
+class Path(NamedTuple):
+    """From one image to another.
+
+    t: (T,) from 0 to 1, codes: (T, M), images: (T, *image_shape)
+    """
+
+    t: Array
+    codes: Array
+    images: Array
+
+
+def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | int) -> Array:
+    """a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩: where in the image position m is seen.
+
+    images: (n, *image_shape), at least 2 -> a: (M, *image_shape), float64
+
+    Parameters
+    ----------
+    model : VQVAE
+    images : ndarray
+        Each lends its code to another one of them, so that the codes put in are as frequent as those
+        that the position has.
+    rng : numpy.random.Generator or int
+        Who lends to whom: a random cycle, in which nobody lends to himself.
+
+    Returns
+    -------
+    ndarray
+        The mean squared change of each pixel. Where a pixel is above 0, position m reaches it;
+        vqnp.perplexity(a[m].ravel()) is over how many pixels its influence is spread.
+
+    Raises
+    ------
+    InputError
+        Fewer than two images, or of another shape than the model's.
+    """
+    k = model.encode(images)
+    if len(k) < 2:
+        fail("position_influence", "images must hold at least 2 images", len(k))
+    order = np.random.default_rng(rng).permutation(len(k))
+    lender = np.empty_like(order)
+    lender[order] = np.roll(order, 1)
+    whole = model.decode(k).astype(np.float64)
+    a = np.empty((model.num_latents, *model.image_shape))
+    for m in range(model.num_latents):
+        swapped = k.copy()
+        swapped[:, m] = k[lender, m]
+        a[m] = ((model.decode(swapped) - whole) ** 2).mean(axis=0)
+    return a
+
+
+def interpolate(model: VQVAE, a: Array, b: Array, steps: int) -> Path:
+    """z(t) = (1 − t) z_a + t z_b,  k(t) = argmin_j ‖z(t) − e_j‖²,  x̂(t) = decoder(e_k(t)).
+
+    a, b: (*image_shape) -> Path of `steps` points, at least 2, a's reconstruction first and b's last
+
+    The latents go in a straight line; the codes change when it crosses into another code's cell, and
+    only then does the image. vqnp.code_changes(path.codes) counts them.
+    """
+    T = check_int("interpolate", "steps", steps, 2)
+    z = model.latents(np.stack([a, b]))
+    t = np.linspace(0, 1, T)
+    weight = t.astype(z.dtype)[:, None, None]
+    codes = model.quantizer.encode((1 - weight) * z[0] + weight * z[1])
+    return Path(t, codes, model.decode(codes))
+
+
+def step_sizes(images: Array) -> Array:
+    """√⟨(x̂(t + 1) − x̂(t))²⟩: how far the image moves at each step of a path.
+
+    images: (T, ...) -> (T − 1,) float64
+
+    On a smooth path all are alike; on one that jumps, most are 0 and few are large.
+    """
+    x = np.asarray(images, np.float64).reshape(len(images), -1)
+    return np.sqrt((np.diff(x, axis=0) ** 2).mean(axis=1))

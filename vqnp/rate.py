@@ -1,0 +1,90 @@
+"""R = M log₂ K bits an image, D = ⟨(x̂ − x)²⟩: rate and distortion, and what an entropy coder saves.
+
+k: (n, M) the codes of n images
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqnp._check import check_float, fail
+from vqnp.information import code_information
+from vqnp.metrics import bits_per_image
+
+
+class RateDistortion(NamedTuple):
+    """Bits an image, and error.
+
+    bits: M log₂ K, without an entropy coder; entropy_bits: Σ_m H(k_m), what an ideal coder needs that
+    knows how often each position has each code; mse: ⟨(x̂ − x)²⟩; psnr: in decibels
+    """
+
+    bits: float
+    entropy_bits: float
+    mse: float
+    psnr: float
+
+
+def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistortion:
+    """R = M log₂ K and Σ_m H(k_m) ≤ R in bits an image, beside D = MSE and PSNR.
+
+    k: (n, M) -> RateDistortion
+
+    Parameters
+    ----------
+    codes : array_like of integers, shape (n, M)
+        Of images that are like those to be coded.
+    num_embeddings : int
+        K.
+    mse : float, at least 0
+        Of the reconstructions from these codes, pixels being in [0, 1].
+
+    Raises
+    ------
+    InputError
+
+    Notes
+    -----
+    Σ_m H(k_m) treats positions one by one: a coder that also knows how they depend on each other, as a
+    learned prior does, needs fewer bits still. It is fitted to the very codes that it measures, so a
+    little too small; `code_length` takes the frequencies from other images.
+
+    References
+    ----------
+    Shannon 1948, A Mathematical Theory of Communication, theorem 9.
+    """
+    information = code_information(codes, num_embeddings)
+    M = len(information.per_position)
+    return RateDistortion(bits_per_image(M, num_embeddings), information.upper, float(mse), psnr(mse))
+
+
+def code_length(codes: Any, fitted_to: Any, num_embeddings: int) -> float:
+    """−⟨Σ_m log₂ p_m(k_m)⟩ bits an image, with p_m(j) = (n_mj + ½)/(n + K/2) counted in other images.
+
+    k: (n, M), fitted_to: (n', M) -> bits that a coder spends in earnest on k
+
+    The ½ leaves every code a length, though no image of fitted_to has it; it is the estimator of
+    Krichevsky and Trofimov 1981, IEEE Trans. Inf. Theory 27(2).
+    """
+    code_information(codes, num_embeddings), code_information(fitted_to, num_embeddings)  # checks both
+    k, other, K = np.asarray(codes), np.asarray(fitted_to), num_embeddings
+    if k.shape[1] != other.shape[1]:
+        fail("code_length", f"fitted_to must have {k.shape[1]} positions, as codes", other.shape[1])
+    bits = 0.0
+    for here, there in zip(k.T, other.T, strict=True):
+        p = (np.bincount(there, minlength=K) + 0.5) / (len(other) + K / 2)
+        bits -= float(np.log2(p[here]).mean())
+    return bits
+
+
+def psnr(mse: float, peak: float = 1.0) -> float:
+    """PSNR = 10 log₁₀(peak²/MSE) decibels, infinite at MSE = 0.
+
+    mse: a number, of images whose largest value is peak -> decibels
+    """
+    error = check_float("psnr", "mse", mse, "[0, inf)")
+    top = check_float("psnr", "peak", peak, "(0, inf)")
+    return 20 * math.log10(top) - 10 * math.log10(error) if error else math.inf

@@ -1,0 +1,95 @@
+"""One look for every picture: colours, sizes, and a mean with its spread, min_s y_s ≤ ⟨y⟩ ≤ max_s y_s.
+
+Colours are Okabe and Ito's, which people with any colour vision tell apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
+
+from vqnp._check import Array
+from vqnp.checkpoint import atomic
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+AMBER, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
+COLOURS = (BLUE, ORANGE, GREEN, AMBER, PURPLE, SKY, GREY)
+"""In this order, so that few lines have the colours that differ most."""
+
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
+"""For each of COLOURS, so that lines are told apart in grey too."""
+
+DPI = 100
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure in inches with its own canvas: no window system and no global state."""
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """The figure as a PNG, which appears whole or not at all."""
+    with atomic(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
+
+
+def dress(axes: Axes, title: str, x: str, y: str, integer_x: bool = True) -> None:
+    """Title, labelled axes, no box; integer_x: ticks at whole numbers only, as epochs have."""
+    axes.set_title(title, fontsize=10)
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8, which="both")
+    if integer_x:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def no_ticks(axes: Axes) -> None:
+    """For pictures: neither ticks nor a box."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+class PlainNumbers(LogFormatter):
+    """Ticks of a logarithmic axis as 0.02, not as 2e−02."""
+
+    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
+        return f"{x:g}"
+
+
+def plain_log(axes: Axes, which: str = "y") -> None:
+    """A logarithmic axis with plain numbers, at 2 and 5 too where it is short; which: "x" or "y"."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    for formatter in (axis.set_major_formatter, axis.set_minor_formatter):
+        formatter(PlainNumbers(minor_thresholds=(2, 0.4)))
+
+
+def log_settings(axes: Axes, values: Any, which: str = "x") -> None:
+    """A logarithmic axis whose ticks are the settings that were tried, and no others."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_ticks(list(values), [f"{value:g}" for value in values])
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_ticks([], minor=True)
+
+
+def spread(axes: Axes, x: Any, y: Array, label: str, index: int = 0, mark: bool = True) -> None:
+    """The mean over seeds as a line, and from the least to the largest as a band.
+
+    x: (n,), y: (seeds, n); index: which of COLOURS and MARKS
+    """
+    colour = COLOURS[index % len(COLOURS)]
+    axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.2, linewidth=0)
+    marker = MARKS[index % len(MARKS)] if mark else ""
+    axes.plot(x, y.mean(axis=0), color=colour, marker=marker, markersize=4, linewidth=1.5, label=label)
