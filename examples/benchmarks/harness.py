@@ -33,8 +33,8 @@ OURS, PEAK = "vqnp", "FMA peak"
 IDLE = 0.25
 """Seconds before each timing on several threads. Those of OpenBLAS go on spinning for a while when their work
 is done, and the next contender would find a core taken: with 0.02 a matrix product took twice as long. Then
-the contender runs untimed, twice as long as it is timed: after a rest the scheduler leaves both threads on one
-core for a while, and 1.4 ms became 0.8 only after some 0.1 s."""
+the contender runs untimed, twice as long as it is timed: after a rest the scheduler leaves both threads on
+one core for a while, and 1.4 ms became 0.8 only after some 0.1 s."""
 
 
 class Timing(NamedTuple):
