@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -78,9 +79,7 @@ class JaxFunction:
     def _precision(self) -> Any:
         if hasattr(jax, "enable_x64"):  # since JAX 0.8; an experiment before
             return jax.enable_x64(self.dtype == np.float64)
-        from jax.experimental import enable_x64
-
-        return enable_x64(self.dtype == np.float64)
+        return importlib.import_module("jax.experimental").enable_x64(self.dtype == np.float64)
 
     def _reset(self, E: Array) -> None:
         with self._precision():
