@@ -131,6 +131,49 @@ def test_moving_averages_in_buffers_and_a_transposed_codebook():
     assert late.fingerprint["start"] == "zero_counts" and not late.ok
 
 
+class Counting(Layer):
+    """The codebook follows by gradient; usage is counted for show, and a vector of D is no N."""
+
+    def __init__(self, K, D):
+        super().__init__(K, D)
+        self.register_buffer("usage", torch.zeros(K))
+        self.scale = torch.nn.Parameter(torch.ones(D))
+
+    def forward(self, z):
+        z_q, k, L = super().forward(z)
+        if self.training:
+            self.usage += torch.bincount(k.reshape(-1), minlength=len(self.usage))
+        return z_q, k, L
+
+
+class Reassigning(EMALayer):
+    """Moved in forward, though it is a Parameter that asks for a gradient."""
+
+    def __init__(self, K, D):
+        super().__init__(K, D)
+        E = self.embed
+        del self.embed
+        self.embed = torch.nn.Parameter(E)
+
+    def forward(self, z):
+        with torch.no_grad():
+            z_q, _, k = super().forward(z)
+        e = z_q - z.detach()
+        e = (z + e).detach()
+        return z + (e - z).detach(), 0.5 * F.mse_loss(z, e), k
+
+
+@pytest.mark.parametrize("make", [Counting, lambda K, D: Counting(K, D), Counting(9, 4)])
+def test_counts_for_show_make_no_moving_average(make):
+    report = check(TorchModule(make))
+    assert report.ok and not report.reference["ema"], report
+
+
+def test_a_parameter_that_moves_in_forward_is_a_moving_average():
+    report = check(TorchModule(Reassigning), beta=0.5)
+    assert report.reference["ema"] and report.fingerprint["start"] == "consistent", report
+
+
 def test_what_cannot_be_told_is_asked_for():
     class Two(Layer):
         def __init__(self, K, D):

@@ -157,6 +157,8 @@ conforming, number = Reference(), 3
 class Wrong(Reference):
     def __init__(self): super().__init__(beta_on="codebook")
 def broken(): return 1 / 0
+def leaves(): raise SystemExit(0)
+print("their file talks")
 """
 
 
@@ -166,7 +168,8 @@ def broken(): return 1 / 0
         ("conforming", 0, "ok: "),
         ("Wrong", 1, "swapped: on the codebook term"),
         ("broken", 2, "must load; got ZeroDivisionError: division by zero"),
-        ("absent", 2, "must define absent; got np, Reference, conforming, number, Wrong, broken"),
+        ("leaves", 2, "must load; got SystemExit: 0"),  # not status 0, which says that it conforms
+        ("absent", 2, "must define absent; got np, Reference, conforming, number, Wrong, broken, leaves"),
         ("number", 2, "the adapter must have one of forward"),
     ],
 )
@@ -176,6 +179,29 @@ def test_run_checks_what_a_file_defines(tmp_path, capsys, what, status, said):
     assert main(["crosscheck", "run", f"{file}:{what}"]) == status
     out, err = capsys.readouterr()
     assert said in (out if status < 2 else err) and "Traceback" not in err
+
+
+def test_a_script_that_exits_is_no_layer_that_conforms(tmp_path, capsys):
+    (tmp_path / "script.py").write_text(f"{RIGHT}\nraise SystemExit(0)\n")
+    assert main(["crosscheck", "run", f"{tmp_path / 'script.py'}:conforming"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("must load; got SystemExit: 0")
+
+
+def test_json_is_all_that_is_on_standard_output(tmp_path, capsys):
+    (tmp_path / "talks.py").write_text(RIGHT)
+    assert main(["crosscheck", "run", f"{tmp_path / 'talks.py'}:conforming", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["ok"] and err == "their file talks\n"
+
+
+def test_allow_may_come_first_and_again(tmp_path):
+    file = tmp_path / "two.py"
+    file.write_text(
+        "from vqnp.crosscheck import Reference\ntwo = Reference(beta_on='codebook', reduction='sum')\n"
+    )
+    allow = ["--allow", "beta_on=codebook", "--allow", "reduction=sum"]
+    assert main(["crosscheck", "run", *allow, f"{file}:two"]) == 0
+    assert main(["crosscheck", "run", *allow[2:], f"{file}:two"]) == 1
 
 
 @pytest.mark.parametrize("path", ["theirs.py", "theirs:x", "nowhere.py:x"])

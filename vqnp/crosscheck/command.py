@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ def run(args: argparse.Namespace) -> int:
     constants = {name: getattr(args, name, None) for name in ("beta", "decay", "epsilon")}
     allow = allowed(args.allow)
     if args.way == "run":
-        report = check(load(args.adapter), allow=allow, **constants)  # type: ignore[arg-type]
+        with contextlib.redirect_stdout(sys.stderr):  # what their file prints is no part of the report
+            report = check(load(args.adapter), allow=allow, **constants)  # type: ignore[arg-type]
     else:
         report = compare(args.vectors, args.theirs, allow=allow, **constants)
     return show(report, args.json)
@@ -72,6 +74,8 @@ def load(path: str) -> Any:
         made = adapter if _is_adapter(adapter) else adapter() if callable(adapter) else adapter
     except InputError:
         raise
+    except SystemExit as stop:  # else its status would be taken for ours: 0, it conforms
+        fail(where, f"{path} must load", f"SystemExit: {stop.code}")
     except Exception as error:
         text = (str(error).strip().splitlines() or [""])[0]
         raise InputError(f"{where}: {path} must load; got {type(error).__name__}: {text}") from error

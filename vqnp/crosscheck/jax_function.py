@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import jax
@@ -77,8 +77,9 @@ class JaxFunction:
         return out
 
     def _precision(self) -> Any:
-        place = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")  # before JAX 0.8
-        return getattr(place, "enable_x64")(self.dtype == np.float64)  # noqa: B009 - for both, untyped
+        if hasattr(jax, "enable_x64"):  # since JAX 0.8; an experiment before
+            return jax.enable_x64(self.dtype == np.float64)
+        return importlib.import_module("jax.experimental").enable_x64(self.dtype == np.float64)
 
     def _reset(self, E: Array) -> None:
         with self._precision():

@@ -38,7 +38,8 @@ class TorchModule:
         Dotted name of the parameter or buffer that is E: (K, D), or (1, K, D), or (D, K). Default: the
         only parameter with two axes longer than 1, or the only such buffer.
     cluster_size, embedding_sum : str, optional
-        The same of N: (K,) and of m, as E. Default: the only other one of that shape.
+        The same of N: (K,) and of m, as E. Default: the only other one of that shape, but none where E has
+        a gradient and one training pass leaves it alone: such counts are for show.
     transposed : bool, optional
         Whether E is kept as (D, K). Default: what a factory's shapes say; no, for a module.
     outputs : callable, optional
@@ -71,13 +72,15 @@ class TorchModule:
         self.make, self.fixed = make, isinstance(make, torch.nn.Module)
         self.names = {"E": codebook, "N": cluster_size, "m": embedding_sum}
         example = self._module(7, 5)
-        self.names = find_arrays(example, self.names, None if self.fixed else (7, 5))
+        self.names = find_arrays(example, self.names, None if self.fixed else (7, 5), bool(transposed))
         shape = tuple(_get(example, self.names["E"]).shape[-2:])
         self.transposed = shape == (5, 7) and not self.fixed if transposed is None else transposed
         if self.fixed:
             self.num_embeddings, self.embedding_dim = shape[::-1] if self.transposed else shape
         self.name = name or type(example).__name__
         self.module = example
+        if cluster_size is None and _get(example, self.names["E"]).requires_grad and not self._moves():
+            self.names["N"] = self.names["m"] = None
         if self.names["N"] is not None or not _get(example, self.names["E"]).requires_grad:
             self.reset, self.step = self._reset, self._step  # a codebook that moves in forward
 
@@ -124,6 +127,17 @@ class TorchModule:
             fail("TorchModule", "make must be, or return, a torch.nn.Module", type(module).__name__)
         return module.to(torch.from_numpy(np.empty(0, self.dtype)).dtype)
 
+    def _moves(self) -> bool:
+        """Whether a training pass changes the codebook; yes, if it raises: then the report will say so."""
+        K, D = (self.num_embeddings, self.embedding_dim) if self.fixed else (7, 5)
+        E, z = np.random.default_rng(0).standard_normal((2, 4 * K, D)).astype(self.dtype)
+        module = self._new(E[:K]).train()
+        try:
+            self._answer(module, torch.from_numpy(z).requires_grad_())
+        except Exception:
+            return True
+        return not np.array_equal(self._rows(_get(module, self.names["E"])).detach().numpy(), E[:K])
+
     def _new(self, E: Array) -> torch.nn.Module:
         """A module whose codebook is E, and whose m is E, too, where it was equal to the codebook."""
         module = self._module(*E.shape)
@@ -161,7 +175,7 @@ class TorchModule:
 
 
 def find_arrays(
-    module: torch.nn.Module, given: dict[str, str | None], shape: tuple[int, int] | None
+    module: torch.nn.Module, given: dict[str, str | None], shape: tuple[int, int] | None, transposed: bool
 ) -> dict[str, str | None]:
     """Names of E, N and m in module: those given, else those that their shapes tell."""
     arrays = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -180,8 +194,8 @@ def find_arrays(
         E = choice[0]
     others = [n for n in books if n != E and arrays[n].shape == arrays[E].shape]
     m = given["m"] or (others[0] if len(others) == 1 else None)
-    sizes = (shape[0],) if shape else tuple(arrays[E].shape[-2:])
-    counts = [n for n, a in flat.items() if a.numel() in sizes and max(a.shape) == a.numel()]
+    K = shape[0] if shape else arrays[E].shape[-1 if transposed else -2]
+    counts = [n for n, a in flat.items() if a.numel() == K and max(a.shape, default=0) == K]
     N = given["N"] or (counts[0] if len(counts) == 1 else None)
     return {"E": E, "N": N, "m": m}
 
