@@ -303,3 +303,28 @@ def test_the_gradient_codebook_layer_is_the_op():
     close(L, their_L)
     close(vq.backward(G, cache, 2.5), dz)
     close(vq.E.grad, dE)
+
+
+# The Gaussian of a VAE; torch.distributions has its own KL and density.
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_of_sums", "sum"])
+@given(seed=seeds, shape=shapes)
+def test_gaussian(reduction, seed, shape):
+    r = np.random.default_rng(seed)
+    mu, logvar, eps = r.standard_normal(shape), r.uniform(-4, 3, shape), r.standard_normal(shape)
+    draw = lambda mu, logvar, eps: mu + torch.exp(logvar / 2) * eps
+    compare(ops.reparameterise_forward, ops.reparameterise_backward, draw, mu, logvar, eps, rng=r)
+    options = {"reduction": reduction}
+    kl = lambda mu, logvar: reduced((logvar.exp() + mu**2 - 1 - logvar) / 2, reduction)
+    pair = ops.gaussian_kl_forward, ops.gaussian_kl_backward
+    compare(*pair, kl, mu, logvar, options=options, rng=r, slope=1.0)  # exp ℓ − 1 cancels in PyTorch
+    prior = torch.distributions.Normal(torch.zeros(shape, dtype=torch.float64), 1.0)
+    posterior = torch.distributions.Normal(t(mu, False), torch.exp(t(logvar, False) / 2))
+    theirs = reduced(torch.distributions.kl_divergence(posterior, prior), reduction)
+    close(ops.gaussian_kl_forward(mu, logvar, reduction)[0], theirs, size=1.0)
+    for s in (0.1, 1.0):
+        density = lambda a, x, s=s: -reduced(torch.distributions.Normal(a, s).log_prob(x), reduction)
+        pair = ops.gaussian_nll_forward, ops.gaussian_nll_backward
+        size = 1 / (s * s)
+        compare(*pair, density, mu, eps, options={**options, "noise_std": s}, rng=r, slope=size)
