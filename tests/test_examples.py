@@ -18,6 +18,7 @@ QUICK = {
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "trajectory_parity.py": ["--steps", "20"],
+    "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
 }
 MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches", "wrong_codes")}
@@ -28,6 +29,7 @@ NEEDS = {
     "benchmarks/nearest.py": BENCH,
     "benchmarks/train_step.py": BENCH,
     "trajectory_parity.py": ("torch",),
+    "vae_parity.py": ("torch",),
     "weights_travel.py": ("torch",),
 }
 """Packages of the extras bench and crosscheck; VQNP_REQUIRE_TORCH says that they are to be there."""

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from vqnp._check import Array
 from vqnp._images import to_float
@@ -81,8 +81,8 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     _sheet(axes, tile, STEPS, "The units that say most, each moved with the others as in the first image")
     H, W = tile.shape[1] + 1, tile.shape[2] + 1
     axes.set_yticks([i * H + H / 2 for i in range(len(order))])
-    unit = "variance" if result.kl_per_unit is None else "nats"
-    axes.set_yticklabels([f"unit {d}: {strength[d]:.2f} {unit}" for d in order], fontsize=8)
+    unit = "variance" if result.kl_per_unit is None else "KL"
+    axes.set_yticklabels([f"unit {d}: {unit} {strength[d]:.2f}" for d in order], fontsize=8)
     axes.set_xticks([i * W + W / 2 for i in range(STEPS)])
     axes.set_xticklabels([f"{p:+.1f}" if p else "0" for p in places], fontsize=8)
     axes.tick_params(length=0)
@@ -111,11 +111,13 @@ def _curve(
             axes.plot(epochs, [row[name] for row in history], color=colour, label=label, marker=marker)
     if log and any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
         axes.set_yscale("log")
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     if not log:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.lines else 0.0)
     _dress(axes, title, "epoch", unit)
     if axes.lines:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper right")
 
 
 def _units(axes: Axes, result: LatentEvaluation) -> None:
