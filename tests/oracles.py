@@ -158,6 +158,42 @@ def softmax_cross_entropy(a, k, reduction):
     return L, da
 
 
+# The Gaussian: z = μ + exp(ℓ/2) ε, KL from N(0, 1), −log density. One number at a time.
+
+
+def reparameterise(mu, logvar, eps, dz):
+    """z and (dμ, dℓ, dε)."""
+    z, gradients = np.zeros(mu.shape), [np.zeros(mu.shape) for _ in range(3)]
+    for at in np.ndindex(mu.shape):
+        sigma = math.sqrt(math.exp(float(logvar[at])))
+        z[at] = float(mu[at]) + sigma * float(eps[at])
+        slopes = 1.0, sigma * float(eps[at]) / 2, sigma
+        for gradient, slope in zip(gradients, slopes, strict=True):
+            gradient[at] = float(dz[at]) * slope
+    return z, gradients
+
+
+def gaussian_kl(mu, logvar, reduction):
+    """(KL, dμ, dℓ): log(1/σ) + (σ² + μ²)/2 − 1/2, summed."""
+    n, total = count(mu.shape, reduction), []
+    dmu, dlogvar = np.zeros(mu.shape), np.zeros(mu.shape)
+    for at in np.ndindex(mu.shape):
+        variance = math.exp(float(logvar[at]))
+        total.append(-float(logvar[at]) / 2 + (variance + float(mu[at]) ** 2) / 2 - 0.5)
+        dmu[at], dlogvar[at] = float(mu[at]) / n, (variance - 1) / 2 / n
+    return math.fsum(total) / n, dmu, dlogvar
+
+
+def gaussian_nll(x_hat, x, s, reduction):
+    """(L, dx̂, dx): −log of exp(−(x − x̂)²/2s²) / √(2πs²), summed."""
+    n, total, dx_hat = count(x.shape, reduction), [], np.zeros(x.shape)
+    for at in np.ndindex(x.shape):
+        r = float(x_hat[at]) - float(x[at])
+        total.append(r * r / (2 * s * s) + math.log(s) + math.log(2 * math.pi) / 2)
+        dx_hat[at] = r / (s * s) / n
+    return math.fsum(total) / n, dx_hat, -dx_hat
+
+
 # Nearest code.
 
 

@@ -82,6 +82,22 @@ def test_a_changed_byte_never_passes_unseen_or_crashes(tmp_path_factory, at, val
         np.testing.assert_array_equal(other.state()[name], array)
 
 
+def test_a_changed_byte_in_the_archives_directory_is_refused_or_harmless(tmp_path):
+    """Every byte of it, lowest bit: also those that move a member outside of the file."""
+    path, model = tmp_path / "m.npz", VQVAE(**TINY, rng=3)
+    save(path, model)
+    whole, outside = path.read_bytes(), 0
+    for at in range(whole.index(b"PK\x01\x02"), len(whole)):
+        data = bytearray(whole)
+        data[at] ^= 1
+        path.write_bytes(data)
+        try:
+            load(path)
+        except InputError as error:
+            outside += "points outside of the file" in str(error)
+    assert outside
+
+
 def sentence(path):
     with pytest.raises(InputError) as caught:
         load(path)

@@ -5,7 +5,7 @@ import oracles
 import pytest
 from strategies import LAYOUTS, lay_out
 
-from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer
+from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp._check import NonFiniteError
 from vqnp.nn import ACTIVATIONS, Activation, Linear, Sequential, mlp
 
@@ -34,6 +34,12 @@ LAYERS = {
         (6,),
     ),
     "VQVAE, ema": (lambda rng, dtype: VQVAE(**TINY, codebook="ema", rng=rng, dtype=dtype), (6,)),
+    "Autoencoder": (lambda rng, dtype: Autoencoder((2, 3), 4, (5,), rng=rng, dtype=dtype), (6,)),
+    "VAE, bernoulli": (lambda rng, dtype: VAE((2, 3), 4, (5,), rng=rng, dtype=dtype), (6,)),
+    "VAE, gaussian": (
+        lambda rng, dtype: VAE((2, 3), 4, (5,), likelihood="gaussian", rng=rng, dtype=dtype),
+        (6,),
+    ),
 }
 
 each_layer = pytest.mark.parametrize("name", LAYERS)

@@ -24,6 +24,7 @@ QUICK = {
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
     "trajectory_parity.py": ["--steps", "20"],
+    "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
 }
 MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches", "wrong_codes")}
@@ -35,6 +36,7 @@ NEEDS = {
     "benchmarks/train_step.py": BENCH,
     "crosscheck_vq_pytorch.py": ("torch", "vector_quantize_pytorch"),
     "trajectory_parity.py": ("torch",),
+    "vae_parity.py": ("torch",),
     "weights_travel.py": ("torch",),
 }
 """Packages of the extras bench and crosscheck; VQNP_REQUIRE_TORCH says that they are to be there."""

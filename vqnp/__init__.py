@@ -39,9 +39,14 @@ if TYPE_CHECKING:
     from vqnp.metrics import dead_codes as dead_codes
     from vqnp.metrics import perplexity as perplexity
     from vqnp.metrics import utilization as utilization
+    from vqnp.models.autoencoder import Autoencoder as Autoencoder
+    from vqnp.models.vae import VAE as VAE
     from vqnp.models.vqvae import VQVAE as VQVAE
     from vqnp.nn.ema_quantizer import EMAVectorQuantizer as EMAVectorQuantizer
     from vqnp.nn.quantizer import VectorQuantizer as VectorQuantizer
+    from vqnp.posterior import active_units as active_units
+    from vqnp.posterior import kl_per_unit as kl_per_unit
+    from vqnp.posterior import mutual_information as mutual_information
     from vqnp.rate import code_length as code_length
     from vqnp.rate import psnr as psnr
     from vqnp.rate import rate_distortion as rate_distortion
@@ -53,6 +58,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "VQVAE": "vqnp.models.vqvae",
+    "VAE": "vqnp.models.vae",
+    "Autoencoder": "vqnp.models.autoencoder",
     "VectorQuantizer": "vqnp.nn.quantizer",
     "EMAVectorQuantizer": "vqnp.nn.ema_quantizer",
     "fit": "vqnp.training",
@@ -65,6 +72,9 @@ _WHERE = {
     "perplexity": "vqnp.metrics",
     "utilization": "vqnp.metrics",
     "dead_codes": "vqnp.metrics",
+    "kl_per_unit": "vqnp.posterior",
+    "active_units": "vqnp.posterior",
+    "mutual_information": "vqnp.posterior",
     "diagnose": "vqnp.diagnosis",
     "code_information": "vqnp.information",
     "class_information": "vqnp.information",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -15,7 +16,7 @@ import numpy as np
 
 from vqnp._check import Array, InputError, fail
 from vqnp._version import __version__
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VAE, VQVAE, Autoencoder, ImageModel, build
 
 FORMAT = "vqnp-checkpoint"
 FORMAT_VERSION = 1
@@ -86,6 +87,8 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     except OSError as error:
         if isinstance(error, FileNotFoundError):
             fail(where, "must exist", "no such file")
+        if error.errno == errno.EINVAL:  # a directory whose bytes changed may send zipfile before the file
+            fail(where, f"must be {needed}", "a zip directory that points outside of the file")
         raise
     except (
         KeyError,
@@ -128,7 +131,7 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
 
 
 def save(
-    path: str | Path, model: VQVAE, meta: Mapping[str, Any] = {}, arrays: Mapping[str, Array] = {}
+    path: str | Path, model: ImageModel, meta: Mapping[str, Any] = {}, arrays: Mapping[str, Array] = {}
 ) -> None:
     """Write model (and whatever a trainer adds) to path, atomically.
 
@@ -141,24 +144,25 @@ def save(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "vqnp_version": __version__,
+        "kind": model.kind,
         "model": model.config,
     }
     state = {f"model.{name}": array for name, array in model.state().items()}
     write_arrays(path, {**head, **meta}, {**state, **arrays})
 
 
-def load_all(path: str | Path) -> tuple[VQVAE, dict[str, Any], dict[str, Array]]:
+def load_all(path: str | Path) -> tuple[VQVAE | VAE | Autoencoder, dict[str, Any], dict[str, Array]]:
     """The model of a checkpoint, its meta, and the arrays that are not the model's."""
     meta, arrays = read_arrays(path)
     try:
-        model = VQVAE(**meta["model"])
+        model = build(meta.get("kind", "vqvae"), meta["model"])  # older ones are all of a VQVAE
         model.load_state({n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")})
     except (InputError, TypeError, KeyError, MemoryError) as error:
         raise InputError(f"checkpoint {path}: must hold a whole model; got {error}") from None
     return model, meta, {name: a for name, a in arrays.items() if not name.startswith("model.")}
 
 
-def load(path: str | Path) -> VQVAE:
+def load(path: str | Path) -> VQVAE | VAE | Autoencoder:
     """The model of a checkpoint, or of a run folder.
 
     Raises

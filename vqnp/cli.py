@@ -16,6 +16,7 @@ from vqnp._version import __version__
 EXAMPLES = """examples:
   vqnp train                                       train on the embedded digits, about a minute
   vqnp train --data mnist --num-latents 49 --embedding-dim 8 --out runs/big
+  vqnp train --model vae                           a VAE of the same size, to compare with
   vqnp evaluate runs/digits-1 --json
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
@@ -58,14 +59,15 @@ def build_parser() -> Parser:
     _train_options(
         command(
             "train",
-            "train a VQ-VAE and write a run folder",
-            "Train an MLP VQ-VAE and write a run folder: checkpoint.npz, config.json, metrics.csv, "
-            "training.png. Ctrl-C saves; --resume goes on, to the same result bit for bit.",
+            "train a VQ-VAE, a VAE or an autoencoder, and write a run folder",
+            "Train an MLP VQ-VAE (or, to compare, a VAE or an autoencoder) and write a run folder: "
+            "checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C saves; --resume goes on, to the "
+            "same result bit for bit.",
         )
     )
     p = command(
         "evaluate",
-        "MSE, perplexity, utilization and diagnosis on a data set",
+        "MSE, perplexity, utilization and diagnosis; a VAE's likelihood and KL",
         "Reconstruct a data set, in constant memory, and print the figures.",
     )
     _run_and_data(p)
@@ -73,9 +75,10 @@ def build_parser() -> Parser:
 
     p = command(
         "encode",
-        "images to codes",
+        "images to codes (a VAE's or an autoencoder's: to latents)",
         "Encode images into an .npz: codes (n, M) in the narrowest unsigned dtype, num_embeddings, and "
-        "the SHA-256 of the model they belong to. Reads, encodes and writes a batch at a time.",
+        "the SHA-256 of the model they belong to; of a VAE latents (n, D), the posterior's means. "
+        "Reads, encodes and writes a batch at a time.",
     )
     _run_and_data(p)
     _output(p, "codes.npz", "the .npz to write")
@@ -83,8 +86,8 @@ def build_parser() -> Parser:
     p = command(
         "decode",
         "codes to images",
-        "Decode codes that vqnp encode wrote (or an .npy of integers) into a float .npy (n, *image shape), "
-        "or the first 100 of them into a .png sheet.",
+        "Decode what vqnp encode wrote (or an .npy of integers, or of latents) into a float .npy "
+        "(n, *image shape), or the first 100 of them into a .png sheet.",
     )
     p.add_argument("model", metavar="RUN", help="a run folder, or a checkpoint")
     p.add_argument("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)")
@@ -92,12 +95,15 @@ def build_parser() -> Parser:
 
     p = command(
         "inspect",
-        "the health of the codebook, and a picture of every code",
+        "the health of the codebook, and a picture of every code (or of a VAE's units)",
         "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with "
-        "advice; and codebook.png: every code decoded in context.",
+        "advice; and codebook.png: every code decoded in context. Of a VAE: KL and use of each unit, what "
+        "they say about the image, and latents.png: the strongest units, each moved through its range.",
     )
     _run_and_data(p)
-    p.add_argument("--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png)")
+    p.add_argument(
+        "--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png or latents.png)"
+    )
 
     p = command(
         "bench",
@@ -221,6 +227,12 @@ MODEL_OPTIONS = {
     "decay": (float, "GAMMA", "share of the old average that an EMA update keeps (default: 0.99)"),
     "epsilon": (float, "EPS", "Laplace smoothing of the EMA cluster sizes (default: 1e-05)"),
 }
+LATENT_OPTIONS = {
+    "latent_dim": (int, "D", "numbers of an image's latent (default: 256)"),
+    "noise_std": (float, "S", "standard deviation of a pixel, gaussian likelihood (default: 0.1)"),
+    "kl_weight": (float, "W", "weight of the KL (default: 1.0)"),
+    "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0 (default: 0)"),
+}
 SCHEDULE_OPTIONS = {
     "epochs": (int, "N", "passes over the training images (default: 60)"),
     "batch_size": (int, "B", "images a step (default: 32)"),
@@ -245,6 +257,9 @@ def _train_options(p: Parser) -> None:
         help="go on with the run in DIR, or start it if there is none",
     )
     p.add_argument("--quiet", action="store_true", default=False, help="no progress bar")
+    p.add_argument(
+        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder"), help="what to train (default: vqvae)"
+    )
     model = p.add_argument_group("the model")
     for name, (kind, metavar, help) in MODEL_OPTIONS.items():
         model.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=help)
@@ -263,6 +278,12 @@ def _train_options(p: Parser) -> None:
         "--codebook-init",
         choices=("uniform", "normal", "scaled_uniform", "data", "kmeans"),
         help="how the codes start: drawn, or random latents of the images, or their k-means (default: data)",
+    )
+    latent = p.add_argument_group("a VAE, and an autoencoder's latent")
+    for name, (kind, metavar, help) in LATENT_OPTIONS.items():
+        latent.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=metavar, help=help)
+    latent.add_argument(
+        "--likelihood", choices=("bernoulli", "gaussian"), help="of a pixel (default: bernoulli)"
     )
     schedule = p.add_argument_group("the training")
     for name, (kind, metavar, help) in SCHEDULE_OPTIONS.items():

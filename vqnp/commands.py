@@ -13,22 +13,34 @@ import numpy as np
 from tqdm import tqdm
 
 from vqnp import bench as measuring
-from vqnp import evaluation, runs
+from vqnp import evaluation, latent_commands, runs
 from vqnp._check import Array, check_int, fail
 from vqnp._version import __version__
 from vqnp.anatomy import code_anatomy
 from vqnp.bench_report import bench_figure, table
 from vqnp.checkpoint import atomic
-from vqnp.cli import MODEL_OPTIONS, SCHEDULE_OPTIONS, say
-from vqnp.codes import decode_file, encode_file, open_codes
+from vqnp.cli import LATENT_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, say
+from vqnp.codes import decode_file, encode_file, encoded_as, open_codes
 from vqnp.data import ArrayStream, load_splits, open_images
 from vqnp.export import FORMATS, save_torch
+from vqnp.latent_evaluation import LatentEvaluation
+from vqnp.latent_plots import latent_training_figure, latents_figure
 from vqnp.metrics import dead_codes
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VAE, VQVAE, Autoencoder, build
 from vqnp.plots import codebook_figure, save_sheet, training_figure
 from vqnp.style import save_figure
 from vqnp.trainer import Schedule
 from vqnp.training import Interrupted, fit, resume
+
+Model = VQVAE | VAE | Autoencoder
+
+BOTH = ("hidden", "activation")
+OPTIONS = {
+    "vqvae": (*MODEL_OPTIONS, *BOTH, "codebook", "codebook_init"),
+    "vae": (*LATENT_OPTIONS, *BOTH, "likelihood"),
+    "autoencoder": ("latent_dim", *BOTH),
+}
+"""The options that make each model, by the name of --model."""
 
 SHEET = 100
 """Images on a PNG sheet: ten by ten, what fits a screen."""
@@ -38,11 +50,7 @@ def train(args: argparse.Namespace) -> None:
     """Train, or go on training; evaluate; draw; print the table and what was written."""
     given = vars(args)
     settings = {
-        "model": {
-            n: given[n]
-            for n in (*MODEL_OPTIONS, "hidden", "activation", "codebook", "codebook_init")
-            if n in given
-        },
+        "model": {n: given[n] for n in dict.fromkeys(sum(OPTIONS.values(), ())) if n in given},
         "schedule": {n: given[n] for n in (*SCHEDULE_OPTIONS, "lr_schedule") if n in given},
     }
     if args.resume and args.force:
@@ -52,19 +60,21 @@ def train(args: argparse.Namespace) -> None:
     begun = args.resume and runs.Run(Path(args.out)).config.exists()
     if begun:
         config = runs.Run(Path(args.out)).read_config()
+        _fitting_options(config["kind"], settings)
         _same_settings(config, settings, given)
     else:
-        source = _absolute(given.get("data", "digits"))
+        source, kind = _absolute(given.get("data", "digits")), given.get("kind", "vqvae")
+        _fitting_options(kind, settings)
         config = {
             "data": source,
+            "kind": kind,
             "model": settings["model"],
             "schedule": asdict(Schedule(**settings["schedule"])),
         }
     training, test = load_splits(config["data"])
     shape = training.images.shape[1:]
-    model = VQVAE(
-        **{"image_shape": shape, **config["model"]}, rng=np.random.default_rng(config["schedule"]["seed"])
-    )
+    rng = np.random.default_rng(config["schedule"]["seed"])
+    model = build(config["kind"], {"image_shape": shape, **config["model"]}, rng=rng)
     if begun:
         run = runs.Run(Path(args.out))
     else:
@@ -89,14 +99,28 @@ def _same_settings(
     config: dict[str, Any], settings: dict[str, dict[str, Any]], given: dict[str, Any]
 ) -> None:
     """A resumed run goes on as it began: an option that says otherwise is an error, not ignored."""
-    if "data" in given:
-        settings = {**settings, "": {"data": _absolute(given["data"])}}
+    whole: dict[str, Any] = {name: given[name] for name in ("kind", "data") if name in given}
+    if "data" in whole:
+        whole["data"] = _absolute(given["data"])
+    settings = {"": whole, **settings}
     for part, options in settings.items():
         for name, value in options.items():
             began = config[part][name] if part else config[name]
             if value != began:
-                option = f"--{name.replace('_', '-')}"
+                option = "--model" if name == "kind" else f"--{name.replace('_', '-')}"
                 fail("--resume", f"{option} must be what the run began with, {began}", value)
+
+
+def _fitting_options(kind: str, settings: dict[str, dict[str, Any]]) -> None:
+    """An option of another model is an error, not ignored."""
+    given = [*settings["model"], *settings["schedule"]]
+    fitting = {*OPTIONS[kind], *SCHEDULE_OPTIONS, "lr_schedule"}
+    fitting -= set() if kind == "vqvae" else {"restart_dead_codes"}
+    for name in given:
+        if name not in fitting:
+            owners = [other for other in OPTIONS if name in OPTIONS[other]] or ["vqvae"]
+            option = f"--{name.replace('_', '-')}"
+            fail(option, f"must be given with --model {' or '.join(owners)} only", f"--model {kind}")
 
 
 def _absolute(source: str) -> str:
@@ -108,12 +132,17 @@ def _absolute(source: str) -> str:
     )
 
 
-def _report(run: runs.Run, model: VQVAE, history: list[dict[str, float]], images: Array) -> str:
+def _report(run: runs.Run, model: Model, history: list[dict[str, float]], images: Array) -> str:
     """Evaluate, draw the figure; the table and the paths."""
-    result = evaluation.evaluate(model, images, history)
-    figure = training_figure(
-        history, images[:10], model.reconstruct(images[:10]), result.counts, code_anatomy(model, images)
-    )
+    result: evaluation.Evaluation | LatentEvaluation
+    if isinstance(model, VQVAE):
+        result = evaluation.evaluate(model, images, history)
+        figure = training_figure(
+            history, images[:10], model.reconstruct(images[:10]), result.counts, code_anatomy(model, images)
+        )
+    else:
+        result = evaluation.evaluate(model, images, history)
+        figure = latent_training_figure(model, history, images, result)
     save_figure(figure, run.figure)
     wrote = "\n".join(f"{'wrote':<21}{path}" for path in run.files())
     return f"{result}\n{wrote}"
@@ -125,7 +154,9 @@ def evaluate(args: argparse.Namespace) -> None:
     print(json.dumps(result.as_dict()) if args.json else result)
 
 
-def _evaluated(args: argparse.Namespace) -> tuple[VQVAE, Array | ArrayStream, evaluation.Evaluation]:
+def _evaluated(
+    args: argparse.Namespace,
+) -> tuple[Model, Array | ArrayStream, evaluation.Evaluation | LatentEvaluation]:
     """The model, the images, and what it does to them.
 
     Without --data they are those that training used, or held out, and its history is part of the diagnosis.
@@ -146,7 +177,8 @@ def encode(args: argparse.Namespace) -> None:
     model, trained_on, _ = runs.open_run(args.model)
     images = open_images(getattr(args, "data", trained_on), args.split)
     encode_file(model, images, out, _bar)
-    print(f"{len(images)} images, {model.bits_per_image:g} bits each, in {out}")
+    size = f"{model.bits_per_image:g} bits" if isinstance(model, VQVAE) else f"{model.latent_dim} numbers"
+    print(f"{len(images)} images, {size} each, in {out}")
 
 
 def decode(args: argparse.Namespace) -> None:
@@ -160,21 +192,30 @@ def decode(args: argparse.Namespace) -> None:
         return
     first = next(codes.batches(SHEET), None)
     if first is None:
-        fail("--out", "a PNG sheet needs at least one image's codes", "none")
+        fail("--out", f"a PNG sheet needs at least one image's {encoded_as(model).name}", "none")
     with atomic(out) as file:
         save_sheet(file, model.decode(first))
     print(f"{len(first)} of {len(codes)} images in {out}")
 
 
 def inspect(args: argparse.Namespace) -> None:
-    """The codebook's health, in words, figures and a picture."""
+    """The codebook's health, or what a latent's units say, in words, figures and a picture."""
     model, images, result = _evaluated(args)
-    dead = dead_codes(result.counts)
     print(result)
+    run = runs.Run(Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent)
+    if isinstance(result, LatentEvaluation):
+        assert isinstance(model, Autoencoder)
+        some = next(evaluation.batches(images, latent_commands.SOME))
+        print("\n".join(latent_commands.report(model, some, result)))
+        figure = Path(getattr(args, "out", run.latents))
+        save_figure(latents_figure(model, some, result), figure)
+        print(f"{'wrote':<21}{figure}")
+        return
+    assert isinstance(model, VQVAE)
+    dead = dead_codes(result.counts)
     print(f"{'dead codes':<21}{', '.join(map(str, dead)) if len(dead) else 'none'}")
     print("\n".join(_histogram(result.counts)))
-    folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
-    figure = Path(getattr(args, "out", runs.Run(folder).codebook))
+    figure = Path(getattr(args, "out", run.codebook))
     save_figure(codebook_figure(code_anatomy(model, next(evaluation.batches(images, 5000)))), figure)
     print(f"{'wrote':<21}{figure}")
 

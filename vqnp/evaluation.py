@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import Array, check_int, fail
+from vqnp._check import Array, fail
 from vqnp._images import to_float
+from vqnp.batches import BATCH as BATCH
+from vqnp.batches import batches as batches
 from vqnp.data import ArrayStream
 from vqnp.diagnosis import Diagnosis, diagnose
+from vqnp.latent_evaluation import LatentEvaluation, evaluate_latents
 from vqnp.metrics import dead_codes, perplexity
-from vqnp.models.vqvae import VQVAE
-
-BATCH = 1024
-"""Images in memory at a time: big enough that reading them costs nothing beside the products."""
+from vqnp.models import VAE, VQVAE, Autoencoder
 
 FEW = 10
 """Codes for each of the K from which on a perplexity is judged beside the training's: over n codes it
@@ -50,6 +49,10 @@ class Evaluation:
         """#{j : n_j > 0}."""
         return self.num_embeddings - len(dead_codes(self.counts))
 
+    def row(self) -> dict[str, float]:
+        """What an epoch's row of the history says of the test images."""
+        return {"test_mse": self.mse, "test_perplexity": self.perplexity}
+
     def as_dict(self) -> dict[str, Any]:
         """Every figure, as JSON has it."""
         return {
@@ -79,26 +82,29 @@ class Evaluation:
         return "\n".join(f"{name:<21}{value}" for name, value in rows)
 
 
-def batches(images: Array | ArrayStream, size: int = BATCH) -> Iterator[Array]:
-    """The images, `size` at a time: (n, ...) -> (size, ...), the last one perhaps smaller."""
-    size = check_int("batches", "size", size)
-    if isinstance(images, ArrayStream):
-        yield from images.batches(size)
-    else:
-        for start in range(0, len(images), size):
-            yield images[start : start + size]
+@overload
+def evaluate(
+    model: VQVAE, images: Array | ArrayStream, history: Any = None, progress: bool = False
+) -> Evaluation: ...
+
+
+@overload
+def evaluate(
+    model: Autoencoder, images: Array | ArrayStream, history: Any = None, progress: bool = False
+) -> LatentEvaluation: ...
 
 
 def evaluate(
-    model: VQVAE, images: Array | ArrayStream, history: Any = None, progress: bool = False
-) -> Evaluation:
+    model: VQVAE | VAE | Autoencoder, images: Array | ArrayStream, history: Any = None, progress: bool = False
+) -> Evaluation | LatentEvaluation:
     """MSE = ⟨(x̂ − x)²⟩ of x̂ = decode(encode(x)), and exp(−Σ p log p) of the codes, over all images.
 
     images: (n, *image_shape), uint8 or float in [0, 1], in memory or streamed -> Evaluation
 
     Parameters
     ----------
-    model : VQVAE
+    model : VQVAE, VAE or Autoencoder
+        Of the last two: see latent_evaluation.evaluate_latents, whose LatentEvaluation is returned.
     images : ndarray or ArrayStream
     history : optional
         Of the training, for the diagnosis: see diagnosis.diagnose.
@@ -110,6 +116,8 @@ def evaluate(
     InputError
         No images, or images of another shape than the model's.
     """
+    if isinstance(model, Autoencoder):
+        return evaluate_latents(model, images, progress)
     counts = np.zeros(model.num_embeddings, np.int64)
     total, entries, n = 0.0, 0, 0
     for batch in tqdm(

@@ -1,4 +1,4 @@
-"""A run folder: config.json, checkpoint.npz, metrics.csv, training.png, and later codebook.png."""
+"""A run folder: config.json, checkpoint.npz, metrics.csv, training.png, and later what inspect draws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from vqnp._check import InputError, fail
 from vqnp.checkpoint import atomic, load_all
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VAE, VQVAE, Autoencoder
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,14 @@ class Run:
         """Every code in context."""
         return self.folder / "codebook.png"
 
+    @property
+    def latents(self) -> Path:
+        """The strongest units of a continuous latent, each moved through its range."""
+        return self.folder / "latents.png"
+
     def files(self) -> list[Path]:
         """Those of its files that exist."""
-        places = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook)
+        places = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook, self.latents)
         return [path for path in places if path.exists()]
 
     def read_config(self) -> dict[str, Any]:
@@ -59,6 +64,7 @@ class Run:
             config = json.loads(self.config.read_text(encoding="utf-8"))
             return {
                 "data": config["data"],
+                "kind": config.get("kind", "vqvae"),  # which the first runs did not say
                 "model": dict(config["model"]),
                 "schedule": dict(config["schedule"]),
             }
@@ -126,7 +132,7 @@ def next_folder(parent: str | Path, name: str) -> Path:
     return Path(parent) / f"{name}-{n}"
 
 
-def open_run(path: str | Path) -> tuple[VQVAE, str, list[dict[str, float]]]:
+def open_run(path: str | Path) -> tuple[VQVAE | VAE | Autoencoder, str, list[dict[str, float]]]:
     """The model of a run folder or a checkpoint, what it was trained on ("digits" if unknown), its history.
 
     Raises

@@ -13,7 +13,7 @@ from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_f
 from vqnp.checkpoint import load_all, save
 from vqnp.evaluation import evaluate
 from vqnp.metrics import perplexity
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VAE, VQVAE, Autoencoder
 from vqnp.optim import Adam, cosine
 
 START_IMAGES = 2048
@@ -58,11 +58,11 @@ class Trainer:
     """Everything that a training run is made of: the next step depends on nothing else.
 
     model, optimizer, rng, step (done so far), order: (n,) this epoch's permutation, counts: (K,) and
-    sums: (3,) of L, its reconstruction and its quantization part over this epoch, history: a row for
-    each epoch that is over.
+    sums: of L and its parts (model.columns) over this epoch, history: a row for each epoch that is
+    over. A model without a codebook has K = 0, and no counts.
     """
 
-    def __init__(self, model: VQVAE, images: Array, schedule: Schedule) -> None:
+    def __init__(self, model: VQVAE | VAE | Autoencoder, images: Array, schedule: Schedule) -> None:
         self.model, self.schedule = model, schedule
         self.x = model.pixels(images, "fit")
         if len(self.x) == 0:
@@ -79,13 +79,13 @@ class Trainer:
     def _begin_epoch(self) -> None:
         self.order = self.rng.permutation(len(self.x))
         self.counts = np.zeros(self.model.num_embeddings, np.int64)
-        self.sums = np.zeros(3)
+        self.sums = np.zeros(len(self.model.columns))
         self.restarted = 0
 
     def begin(self) -> None:
-        """Start the codebook from the latents of random images, where codebook_init says so."""
+        """What the model does first with random images: the codebook starts where codebook_init says."""
         with np.errstate(over="ignore", invalid="ignore"):
-            self.model.start_codebook(self.x[self.order[:START_IMAGES]], self.rng)
+            self.model.train_start(self.x[self.order[:START_IMAGES]], self.rng)
 
     def train_step(self) -> None:
         """One minibatch: L forward, its gradients backward, Adam, then the codebook's own update.
@@ -101,10 +101,9 @@ class Trainer:
         x = np.take(
             self.x, rows, axis=0, out=self.batch[: len(rows)], mode="clip"
         )  # "raise" would copy twice
-        lookahead = getattr(model.quantizer, "codes", "before") == "after"
         with np.errstate(over="ignore", invalid="ignore"):
             try:
-                losses, z, k, cache = model.loss_forward(x, lookahead)
+                losses, z, k, cache = model.train_forward(x, self.rng, self.step)
             except NonFiniteError as error:
                 raise self._diverged(str(error)) from None
             if not np.isfinite(losses.total):
@@ -112,7 +111,7 @@ class Trainer:
             model.zero_grad()
             model.loss_backward_params(1.0, cache)
             self.optimizer.step(self.lr(self.step))
-            restarted = model.quantizer.update(z, k, self.rng, self.schedule.restart_dead_codes)
+            restarted = model.train_update(z, k, self.rng, self.schedule.restart_dead_codes)
         if "quantizer.E" in self.optimizer.params:
             self.optimizer.forget("quantizer.E", restarted)
         self.restarted += len(restarted)
@@ -133,24 +132,25 @@ class Trainer:
 
     def end_epoch(self, test_images: Array | None) -> dict[str, float]:
         """Close the epoch: its row of the history (means over its images), and a new permutation."""
-        total, reconstruction, quantization = self.sums / len(self.x)
-        row = {
+        row: dict[str, float] = {
             "epoch": len(self.history) + 1,
             "step": self.step,
             "lr": self.lr(self.step - 1),
-            "loss": float(total),
-            "mse": float(reconstruction),
-            "quantization_loss": float(quantization),
-            "perplexity": perplexity(self.counts),
-            "codes_used": int(np.count_nonzero(self.counts)),
-            "restarted_codes": self.restarted,
         }
+        row |= dict(zip(self.model.columns, (self.sums / len(self.x)).tolist(), strict=True))
+        row |= self.model.train_row(self.step - 1)
+        if len(self.counts):
+            row |= {
+                "perplexity": perplexity(self.counts),
+                "codes_used": int(np.count_nonzero(self.counts)),
+                "restarted_codes": self.restarted,
+            }
         if test_images is not None:
             try:
                 result = evaluate(self.model, test_images)
             except NonFiniteError as error:
                 raise self._diverged(str(error)) from None
-            row |= {"test_mse": result.mse, "test_perplexity": result.perplexity}
+            row |= result.row()
         self.history.append(row)
         self._begin_epoch()
         return row

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from vqnp._check import Array
 from vqnp.metrics import perplexity
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VAE, VQVAE, Autoencoder
 from vqnp.trainer import Schedule, Trainer, TrainingDiverged
 
 
@@ -30,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    model: VQVAE,
+    model: VQVAE | VAE | Autoencoder,
     images: Array,
     test_images: Array | None = None,
     *,
@@ -44,13 +44,13 @@ def fit(
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train the model on images: θ by Adam on L = ⟨(x̂ − x)²⟩ + L_vq, the codebook by its own rule.
+    """Train the model on images: θ by Adam on the model's L, a codebook by its own rule.
 
     images: (n, *image_shape), uint8 or float in [0, 1] -> history: one row for each epoch
 
     Parameters
     ----------
-    model : VQVAE
+    model : VQVAE, VAE or Autoencoder
         Changed in place.
     images, test_images : ndarray
         The second are evaluated after each epoch, if given.
@@ -67,8 +67,10 @@ def fit(
     Returns
     -------
     history : list of dict
-        epoch, step, lr, loss, mse, quantization_loss, perplexity (over the epoch), codes_used,
-        restarted_codes, and test_mse and test_perplexity if there are test images.
+        epoch, step, lr, then of a VQVAE: loss, mse, quantization_loss, perplexity (over the epoch),
+        codes_used, restarted_codes, and test_mse and test_perplexity if there are test images; of a
+        VAE: loss, reconstruction_loss, kl (nats per image), kl_weight, and test_mse,
+        test_reconstruction_loss, test_kl, test_active_units; of an Autoencoder: loss, mse, test_mse.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def resume(
     *,
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
-) -> tuple[VQVAE, list[dict[str, float]]]:
+) -> tuple[VQVAE | VAE | Autoencoder, list[dict[str, float]]]:
     """Go on with a run that `fit` saved, to the same end, bit for bit, as if it had never stopped.
 
     That holds on the same machine with the same NumPy, whose matrix products must also run on as
@@ -123,10 +125,9 @@ def run(
             trainer.train_step()
             bar.update()
             if trainer.step % 25 == 0:  # often enough for the eye, rare enough to cost nothing
-                shown = {
-                    "loss": f"{trainer.mean_loss():.4f}",
-                    "perplexity": f"{perplexity(trainer.counts):.1f}",
-                }
+                shown = {"loss": f"{trainer.mean_loss():.4f}"}
+                if len(trainer.counts):
+                    shown["perplexity"] = f"{perplexity(trainer.counts):.1f}"
                 bar.set_postfix(shown, refresh=False)
             if trainer.step % trainer.steps_per_epoch == 0:
                 trainer.end_epoch(test_images)

@@ -166,6 +166,16 @@ def test_perplexity():
     assert perplexity(counts) == pytest.approx(np.exp(-(p * np.log(p)).sum()), rel=1e-12)
 
 
+def test_moments():
+    """Draws have the posterior's variance, and the KL is the mean of log q − log p over them."""
+    n, eps = 40_000, R.standard_normal(40_000)
+    mu, logvar = np.full(n, 1.5), np.full(n, np.log(0.25))
+    z, _ = ops.reparameterise_forward(mu, logvar, eps)
+    assert abs(z.mean() - 1.5) < 5 * 0.5 / np.sqrt(n) and abs(z.var() - 0.25) < 5 * 0.25 * np.sqrt(2 / n)
+    ratio = -(eps**2 + np.log(0.25)) / 2 + (1.5 + 0.5 * eps) ** 2 / 2
+    assert abs(ops.gaussian_kl_forward(mu, logvar, "mean")[0] - ratio.mean()) < 5 * ratio.std() / np.sqrt(n)
+
+
 def test_state_is_complete():
     vq, other = (EMAVectorQuantizer(4, 2, codebook_init="normal", rng=0, dtype=np.float64) for _ in range(2))
     z = R.standard_normal((9, 2))

@@ -197,6 +197,20 @@ MUSEUM = [
         '        return {"E": E, "t": np.asarray(t, np.int64)}',
         "test_state_is_complete",
     ),
+    Bug(
+        "exp(logvar) taken for the standard deviation",
+        "ops/gaussian.py",
+        "    sigma = np.exp(logvar / 2)",
+        "    sigma = np.exp(logvar)",
+        "test_moments",
+    ),
+    Bug(
+        "the KL without its mean",
+        "ops/gaussian.py",
+        "    return (mu * mu + np.maximum(np.expm1(logvar) - logvar, 0)) / 2",
+        "    return (np.maximum(np.expm1(logvar) - logvar, 0)) / 2",
+        "test_moments",
+    ),
 ]  # fmt: skip
 
 CROSSCHECKED = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vqnp import VQVAE, EMAVectorQuantizer, VectorQuantizer, nearest_code, ops
+from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, nearest_code, ops
 from vqnp.nn import Linear
 from vqnp.optim import Adam
 
@@ -303,3 +303,67 @@ def test_the_gradient_codebook_layer_is_the_op():
     close(L, their_L)
     close(vq.backward(G, cache, 2.5), dz)
     close(vq.E.grad, dE)
+
+
+# The Gaussian of a VAE; torch.distributions has its own KL and density.
+
+
+@pytest.mark.parametrize("reduction", ["mean", "mean_of_sums", "sum"])
+@given(seed=seeds, shape=shapes)
+def test_gaussian(reduction, seed, shape):
+    r = np.random.default_rng(seed)
+    mu, logvar, eps = r.standard_normal(shape), r.uniform(-4, 3, shape), r.standard_normal(shape)
+    draw = lambda mu, logvar, eps: mu + torch.exp(logvar / 2) * eps
+    compare(ops.reparameterise_forward, ops.reparameterise_backward, draw, mu, logvar, eps, rng=r)
+    options = {"reduction": reduction}
+    kl = lambda mu, logvar: reduced((logvar.exp() + mu**2 - 1 - logvar) / 2, reduction)
+    pair = ops.gaussian_kl_forward, ops.gaussian_kl_backward
+    compare(*pair, kl, mu, logvar, options=options, rng=r, slope=1.0)  # exp ℓ − 1 cancels in PyTorch
+    prior = torch.distributions.Normal(torch.zeros(shape, dtype=torch.float64), 1.0)
+    posterior = torch.distributions.Normal(t(mu, False), torch.exp(t(logvar, False) / 2))
+    theirs = reduced(torch.distributions.kl_divergence(posterior, prior), reduction)
+    close(ops.gaussian_kl_forward(mu, logvar, reduction)[0], theirs, size=1.0)
+    for s in (0.1, 1.0):
+        density = lambda a, x, s=s: -reduced(torch.distributions.Normal(a, s).log_prob(x), reduction)
+        pair = ops.gaussian_nll_forward, ops.gaussian_nll_backward
+        size = 1 / (s * s)
+        compare(*pair, density, mu, eps, options={**options, "noise_std": s}, rng=r, slope=size)
+
+
+@pytest.mark.parametrize("likelihood", ["none", "bernoulli", "gaussian"])
+@given(seed=seeds, B=st.integers(1, 5), D=st.integers(1, 4), w=st.floats(0, 3))
+@settings(max_examples=20)
+def test_autoencoder_and_vae(likelihood, seed, B, D, w):
+    """The losses, and every parameter's gradient, under PyTorch's names and in its layouts."""
+    r = np.random.default_rng(seed)
+    options = {"image_shape": (6,), "latent_dim": D, "hidden": (7,), "activation": "tanh", "rng": seed}
+    options["dtype"] = "float64"
+    x, eps = r.random((B, 6)), r.standard_normal((B, D))
+    if likelihood == "none":
+        model = Autoencoder(**options)
+        losses, _, cache = model.loss_forward(x)
+    else:
+        model = VAE(**options, likelihood=likelihood, noise_std=0.5, kl_weight=w)
+        losses, *_, cache = model.loss_forward(x, eps)
+    model.loss_backward_params(1.0, cache)
+    p = {name: t(p.value) for name, p in model.named_params()}
+    net = lambda v, part: torch.tanh(v @ p[f"{part}.0.W"] + p[f"{part}.0.b"]) @ p[f"{part}.2.W"] + p[f"{part}.2.b"]  # noqa: E501
+    tx = t(x, False)
+    h = net(tx, "encoder")
+    if likelihood == "none":
+        L = [F.mse_loss(net(h, "decoder"), tx)]
+    else:
+        mu, logvar = h[:, :D], h[:, D:]
+        a = net(mu + torch.exp(logvar / 2) * t(eps, False), "decoder")
+        if likelihood == "bernoulli":
+            nll = F.binary_cross_entropy_with_logits(a, tx, reduction="sum") / B
+        else:
+            nll = -torch.distributions.Normal(a, 0.5).log_prob(tx).sum() / B
+        kl = (logvar.exp() + mu**2 - 1 - logvar).sum() / 2 / B
+        L = [nll + w * kl, nll, kl]
+    size = 1 + abs(float(L[0].detach()))
+    for ours, theirs in zip(losses, L, strict=False):
+        close(ours, theirs, size=size)
+    gradients = torch.autograd.grad(L[0], list(p.values()))
+    for (_, ours), theirs in zip(model.named_params(), gradients, strict=True):
+        close(ours.grad, theirs, size=1.0)

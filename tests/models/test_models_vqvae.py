@@ -11,8 +11,8 @@ from strategies import seeds
 
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, gradcheck_module, ops
 from vqnp.evaluation import BATCH
-from vqnp.models import vqvae
-from vqnp.models.vqvae import CHUNK
+from vqnp.models import base
+from vqnp.models.base import CHUNK
 
 TINY = {"image_shape": (2, 3), "num_latents": 3, "embedding_dim": 2, "num_embeddings": 5, "hidden": (7,)}
 each_codebook = pytest.mark.parametrize("codebook", ["ema", "gradient"])
@@ -149,7 +149,7 @@ def test_decode_of_encode_is_reconstruct_bit_for_bit(codebook, seed, n, dtype):
 
 def test_encode_has_one_part_of_a_memory_mapped_array_in_memory(tmp_path, monkeypatch):
     """Whatever the number of images; and the codes are those of all at once."""
-    monkeypatch.setattr(vqvae, "PART", 2 * CHUNK)
+    monkeypatch.setattr(base, "PART", 2 * CHUNK)
     model = VQVAE((64,), 1, 2, 8, hidden=(4,))
     x = np.random.default_rng(0).random((8 * CHUNK + 5, 64), dtype=np.float32)
     np.save(tmp_path / "x.npy", x)
@@ -166,7 +166,7 @@ def test_encode_has_one_part_of_a_memory_mapped_array_in_memory(tmp_path, monkey
 
 
 def test_encode_names_a_bad_image_by_its_place_among_all(monkeypatch):
-    monkeypatch.setattr(vqvae, "PART", CHUNK)
+    monkeypatch.setattr(base, "PART", CHUNK)
     model = VQVAE((2,), 1, 2, 8, hidden=(4,))
     x = np.zeros((3 * CHUNK, 2))
     x[2 * CHUNK + 1, 1] = 2

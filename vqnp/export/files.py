@@ -16,7 +16,7 @@ from vqnp._check import Array, InputError, check_choice, fail
 from vqnp._version import __version__
 from vqnp.checkpoint import META, atomic, read_member, write_arrays
 from vqnp.export.names import from_torch, to_torch
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VAE, VQVAE, Autoencoder
 
 FORMATS = {"torch-npz": ".npz", "safetensors": ".safetensors"}
 """Formats by name, each with its file's suffix."""
@@ -25,14 +25,16 @@ FORMAT = "vqnp-torch"
 FORMAT_VERSION = 1
 
 
-def save_torch(path: str | Path, model: VQVAE, format: str = "torch-npz") -> dict[str, Array]:
+def save_torch(
+    path: str | Path, model: VQVAE | VAE | Autoencoder, format: str = "torch-npz"
+) -> dict[str, Array]:
     """Write to_torch(model) and model.config to a file, atomically; the same model gives the same bytes.
 
     Parameters
     ----------
     path : str or Path
         Any name; load_torch wants it to end in .npz or .safetensors.
-    model : VQVAE
+    model : VQVAE, VAE or Autoencoder
     format : {"torch-npz", "safetensors"}
         "torch-npz" is an .npz: its members are the arrays, and "meta", a JSON text whose "model" is the
         configuration. "safetensors" needs the package of that name; the JSON text is the entry "vqnp"
@@ -56,6 +58,7 @@ def save_torch(path: str | Path, model: VQVAE, format: str = "torch-npz") -> dic
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "vqnp_version": __version__,
+        "kind": model.kind,
         "model": model.config,
     }
     if format == "torch-npz":
@@ -67,19 +70,23 @@ def save_torch(path: str | Path, model: VQVAE, format: str = "torch-npz") -> dic
     return arrays
 
 
-def load_torch(path: str | Path, config: Mapping[str, Any] | None = None) -> VQVAE:
-    """The VQVAE of a file that save_torch wrote, or somebody's PyTorch code with the same names.
+def load_torch(
+    path: str | Path, config: Mapping[str, Any] | None = None, kind: str | None = None
+) -> VQVAE | VAE | Autoencoder:
+    """The model of a file that save_torch wrote, or somebody's PyTorch code with the same names.
 
     Parameters
     ----------
     path : str or Path
         An .npz (as numpy.savez writes it, uncompressed) or a .safetensors.
     config : mapping, optional
-        The arguments of VQVAE; default: what the file says. A file that vqnp did not write says nothing.
+        The arguments of the model; default: what the file says. A file that vqnp did not write says nothing.
+    kind : {"vqvae", "vae", "autoencoder"}, optional
+        Of a given config; default: "vqvae".
 
     Returns
     -------
-    model : VQVAE
+    model : VQVAE, VAE or Autoencoder
 
     Raises
     ------
@@ -94,16 +101,16 @@ def load_torch(path: str | Path, config: Mapping[str, Any] | None = None) -> VQV
     try:
         arrays, text = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
         if config is None:
-            config = _config(text)
-        return from_torch(arrays, config)
+            kind, config = _config(text)
+        return from_torch(arrays, config, "vqvae" if kind is None else kind)
     except FileNotFoundError:
         fail(where, "must exist", "no such file")
     except (InputError, MemoryError) as error:
         raise InputError(f"{where}: {error or 'out of memory'}") from None
 
 
-def _config(text: str | None) -> dict[str, Any]:
-    """The model's configuration in the JSON text that save_torch wrote."""
+def _config(text: str | None) -> tuple[str, dict[str, Any]]:
+    """The model's kind and its configuration in the JSON text that save_torch wrote."""
     if text is None:
         fail("config", "must be given for a file that vqnp did not write", "none")
     try:
@@ -115,7 +122,7 @@ def _config(text: str | None) -> dict[str, Any]:
         fail("format", f"must be {FORMAT!r}", repr(format))
     if version != FORMAT_VERSION:
         fail("format_version", f"must be {FORMAT_VERSION}, which this vqnp reads", version)
-    return config
+    return meta.get("kind", "vqvae"), config  # which the first files did not say
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_finite, fail
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import MODELS, VAE, VQVAE, Autoencoder, build
 from vqnp.nn.ema_quantizer import EMAVectorQuantizer
 from vqnp.nn.layers import Linear
 from vqnp.nn.quantizer import VectorQuantizer
@@ -30,7 +30,7 @@ class TorchName(NamedTuple):
     statistic: bool = False
 
 
-def torch_names(model: VQVAE) -> dict[str, TorchName]:
+def torch_names(model: VQVAE | VAE | Autoencoder) -> dict[str, TorchName]:
     """PyTorch's name of every array in model.state(), by ours.
 
     Raises
@@ -53,14 +53,14 @@ def torch_names(model: VQVAE) -> dict[str, TorchName]:
     return names
 
 
-def to_torch(model: VQVAE) -> dict[str, Array]:
+def to_torch(model: VQVAE | VAE | Autoencoder) -> dict[str, Array]:
     """Every parameter and buffer under PyTorch's names and in its layouts: copies, bit for bit.
 
     weight: (O, I) = Wᵀ, bias: (O,) = b, embedding.weight: (K, D) = E
 
     Parameters
     ----------
-    model : VQVAE
+    model : VQVAE, VAE or Autoencoder
 
     Returns
     -------
@@ -82,8 +82,10 @@ def to_torch(model: VQVAE) -> dict[str, Array]:
     }
 
 
-def from_torch(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> VQVAE:
-    """The VQVAE with these parameters: what to_torch gave, or what was trained in PyTorch.
+def from_torch(
+    arrays: Mapping[str, Any], config: Mapping[str, Any], kind: str = "vqvae"
+) -> VQVAE | VAE | Autoencoder:
+    """The model with these parameters: what to_torch gave, or what was trained in PyTorch.
 
     weight: (O, I) = Wᵀ, bias: (O,) = b, embedding.weight: (K, D) = E
 
@@ -94,24 +96,26 @@ def from_torch(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> VQVAE:
         of the quantizer (``cluster_size``, ``embedding_sum``, ``num_updates``) may all be absent: they
         are then those with which training would begin at these codes. Codes do not depend on them.
     config : mapping
-        The arguments of VQVAE, such as ``model.config``.
+        The arguments of the model, such as ``model.config``.
+    kind : {"vqvae", "vae", "autoencoder"}
+        Which model: ``model.kind``.
 
     Returns
     -------
-    model : VQVAE
+    model : VQVAE, VAE or Autoencoder
         With copies of the arrays, bit for bit.
 
     Raises
     ------
     InputError
-        config is of no VQVAE; a name is missing or unknown; an array has another shape or dtype than
+        config is of no such model; a name is missing or unknown; an array has another shape or dtype than
         config says, is NaN or infinite, or cannot become a NumPy array (it is on a GPU, say).
     """
     where = "from_torch"
     try:
-        model = VQVAE(**config)
+        model = build(kind, config)
     except TypeError as error:
-        fail(where, "config must be a mapping of VQVAE's arguments", error)
+        fail(where, f"config must be a mapping of {MODELS[kind].__name__}'s arguments", error)
     names, state = torch_names(model), model.state()
     statistics = {theirs.name for theirs in names.values() if theirs.statistic}
     _check_names(where, arrays, {theirs.name for theirs in names.values()}, statistics)
@@ -121,7 +125,8 @@ def from_torch(arrays: Mapping[str, Any], config: Mapping[str, Any]) -> VQVAE:
             form = state[ours].T if transposed else state[ours]
             array = _checked(where, theirs, arrays[theirs], form)
             new[ours] = array.T if transposed else array
-    model.load_state({**state, **_fresh(model, new), **new})
+    fresh = _fresh(model, new) if isinstance(model, VQVAE) else {}
+    model.load_state({**state, **fresh, **new})
     return model
 
 

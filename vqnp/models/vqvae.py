@@ -5,29 +5,18 @@ x: (B, P) an image of P pixels -> z: (B, M, D), k: (B, M) M codes -> x_hat: (B, 
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, fail
-from vqnp._images import to_float
+from vqnp._check import Array, check_array, check_choice, check_codes, check_float, check_int, fail
 from vqnp.metrics import bits_per_image
+from vqnp.models.base import ImageModel, in_parts
 from vqnp.nn.ema_quantizer import EMAVectorQuantizer
-from vqnp.nn.layers import ACTIVATIONS, mlp
 from vqnp.nn.module import Cache, Module
 from vqnp.nn.quantizer import VectorQuantizer
 from vqnp.ops.loss import mse_backward, mse_forward
-
-CHUNK = 128
-"""Rows in each pass of encode and decode. A matrix product may round differently at another size, and
-(OpenBLAS in float32) a row at another place: so passes have one size, the last one padded, and batches
-that begin at multiples of it give the same bits as all images at once."""
-
-PART = 16 * CHUNK
-"""Images that encode has in memory as numbers at a time."""
 
 
 class Losses(NamedTuple):
@@ -38,7 +27,7 @@ class Losses(NamedTuple):
     quantization: Array
 
 
-class VQVAE(Module):
+class VQVAE(ImageModel):
     """z = encoder(x),  z_q = e_k,  x̂ = decoder(z_q),  with MLPs: one image becomes M codes of log₂ K bits.
 
     x: (B, P) -> z, z_q: (B, M, D), k: (B, M), x_hat: (B, P)
@@ -69,6 +58,10 @@ class VQVAE(Module):
     van den Oord et al. 2017, arXiv 1711.00937.
     """
 
+    kind = "vqvae"
+    columns = ("loss", "mse", "quantization_loss")
+    meaning = ("image_shape", "num_latents", "hidden", "activation", "dtype")
+
     def __init__(
         self,
         image_shape: tuple[int, ...] = (28, 28),
@@ -87,19 +80,11 @@ class VQVAE(Module):
         dtype: str = "float32",
     ) -> None:
         where = "VQVAE"
-        self.image_shape = _lengths(where, "image_shape's lengths", image_shape)
+        hidden = self._check_shape(image_shape, hidden, activation, dtype)
         self.num_latents = check_int(where, "num_latents", num_latents)
         self.embedding_dim = check_int(where, "embedding_dim", embedding_dim)
         self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
-        hidden = _lengths(where, "hidden's widths", hidden)
-        check_choice(where, "activation", activation, tuple(ACTIVATIONS))
         check_choice(where, "codebook", codebook, ("ema", "gradient"))
-        try:
-            self.dtype = np.dtype(dtype)
-        except TypeError:
-            self.dtype = np.dtype(object)
-        if self.dtype not in FLOATS:
-            fail(where, "dtype must be 'float32' or 'float64'", repr(dtype))
         if quantizer_options is not None and not isinstance(quantizer_options, Mapping):
             fail(where, "quantizer_options must be a mapping", type(quantizer_options).__name__)
         further: dict[str, Any] = {
@@ -107,10 +92,8 @@ class VQVAE(Module):
             for name, value in (quantizer_options or {}).items()
         }
         rng = np.random.default_rng(rng)
-        P = int(np.prod(self.image_shape))
-        sizes = (P, *hidden, self.num_latents * self.embedding_dim)
-        self.encoder = mlp(sizes, activation, rng, self.dtype)
-        self.decoder = mlp(sizes[::-1], activation, rng, self.dtype)
+        H = self.num_latents * self.embedding_dim
+        self._make_networks(hidden, activation, rng, H, H)
         options: dict[str, Any] = {"decay": decay, "codebook_init": codebook_init}
         options |= {"rng": rng, "dtype": self.dtype} | ({"epsilon": epsilon} if codebook == "ema" else {})
         repeated = sorted(options.keys() & further.keys())
@@ -153,7 +136,7 @@ class VQVAE(Module):
 
         x_hat: (B, P) is the decoder's own output, not clipped; lookahead: see EMAVectorQuantizer.forward.
         """
-        check_array("VQVAE.forward", "x", x, ndim=2, last=int(np.prod(self.image_shape)), dtype=self.dtype)
+        check_array("VQVAE.forward", "x", x, ndim=2, last=self.num_pixels, dtype=self.dtype)
         h, encoder_cache = self.encoder.forward(x)
         z = h.reshape(len(x), self.num_latents, self.embedding_dim)
         z_q, L_vq, k, quantizer_cache = self.quantizer.forward(z, lookahead)
@@ -194,25 +177,28 @@ class VQVAE(Module):
         dx_hat, _ = mse_backward(dL, mse_cache)
         self.encoder.backward_params(self._backward_to_z(dx_hat, forward_cache, dL), forward_cache[0])
 
+    # What a trainer asks.
+
+    def train_start(self, images: Array, rng: np.random.Generator) -> None:
+        """start_codebook."""
+        self.start_codebook(images, rng)
+
+    def train_forward(
+        self, x: Array, rng: np.random.Generator, step: int
+    ) -> tuple[Losses, Array, Array, Cache]:
+        """loss_forward, ahead of the codes' update where the quantizer wants that; draws nothing."""
+        return self.loss_forward(x, getattr(self.quantizer, "codes", "before") == "after")
+
+    def train_update(self, z: Array, k: Array, rng: np.random.Generator, restart_below: float) -> Array:
+        """The codebook's own rule."""
+        return self.quantizer.update(z, k, rng, restart_below)
+
     # What a person does with it.
-
-    def pixels(self, images: Array, where: str = "VQVAE.pixels", first: int = 0) -> Array:
-        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P).
-
-        first is the number of images[0] in a larger set, for errors.
-        """
-        x = to_float(images, self.dtype, first=first, where=where)
-        P = int(np.prod(self.image_shape))
-        if x.ndim == 0 or x.shape[1:] not in (self.image_shape, (P,)):
-            shape = ", ".join(map(str, self.image_shape))
-            fail(where, f"images must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
-        return x.reshape(len(x), P)
 
     def latents(self, images: Array, first: int = 0) -> Array:
         """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, M, D)."""
-        x = self.pixels(images, "VQVAE.encode", first)
-        z = _in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
-        return z.reshape(len(x), self.num_latents, self.embedding_dim)
+        z = self.encoded(images, first)
+        return z.reshape(len(z), self.num_latents, self.embedding_dim)
 
     def encode(self, images: Array, progress: bool = False) -> Array:
         """k = argmin_j ‖encoder(x) − e_j‖²; images: (n, *image_shape) -> k: (n, M) int64.
@@ -220,15 +206,8 @@ class VQVAE(Module):
         Works through a part of the images at a time, so that beside the codes it needs the same memory
         for ten million, memory-mapped, as for a thousand; progress draws a bar on standard error.
         """
-        n = len(images) if np.ndim(images) else 0
-        parts = range(0, max(n, 1), PART)  # one at least: an empty array is checked too
-        k = np.empty((n, self.num_latents), np.int64)
-        with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
-            for start in parts:
-                part = images[start : start + PART] if n else images
-                k[start : start + PART] = self.quantizer.encode(self.latents(part, start))
-                bar.update(len(part))
-        return k
+        k = np.empty((len(images) if np.ndim(images) else 0, self.num_latents), np.int64)
+        return in_parts(lambda x, start: self.quantizer.encode(self.latents(x, start)), images, k, progress)
 
     def decode(self, codes: Array) -> Array:
         """x̂ = decoder(e_k), clipped to [0, 1]; codes: (n, M) integers in [0, K) -> (n, *image_shape).
@@ -245,40 +224,12 @@ class VQVAE(Module):
         shape = (len(z_q), self.num_latents, self.embedding_dim)
         check_array("VQVAE.decode_latents", "z_q", z_q, shape=shape, dtype=self.dtype)
         rows = z_q.reshape(len(z_q), shape[1] * shape[2])
-        x_hat = _in_chunks(lambda rows: self.decoder.forward(rows)[0], rows)
-        return np.clip(x_hat, 0, 1).reshape(len(z_q), *self.image_shape)
-
-    def reconstruct(self, images: Array) -> Array:
-        """decode(encode(x)); images: (n, *image_shape) -> (n, *image_shape) in [0, 1]."""
-        return self.decode(self.encode(images))
+        return np.clip(self.decoded(rows), 0, 1).reshape(len(z_q), *self.image_shape)
 
     def start_codebook(self, images: Array, rng: np.random.Generator | int) -> None:
         """Start the codes from the latents of images, if codebook_init is "data" or "kmeans"."""
         self.quantizer.start_from(self.latents(images), rng)
 
-    def fingerprint(self) -> str:
-        """SHA-256 of what gives codes their meaning: the codebook and the decoder; 64 hexadecimal digits."""
-        names = ("image_shape", "num_latents", "hidden", "activation", "dtype")
-        digest = hashlib.sha256(repr([self.config[name] for name in names]).encode())
-        digest.update(np.ascontiguousarray(self.quantizer.embeddings).tobytes())
-        for name, param in self.decoder.named_params():
-            digest.update(name.encode() + param.value.tobytes())
-        return digest.hexdigest()
-
-
-def _lengths(where: str, name: str, lengths: Any) -> tuple[int, ...]:
-    """lengths as a tuple of integers of at least 1, else raise InputError."""
-    if isinstance(lengths, str) or not isinstance(lengths, Iterable):
-        fail(where, f"{name} must be a sequence of integers", repr(lengths))
-    return tuple(check_int(where, name, n) for n in lengths)
-
-
-def _in_chunks(f: Callable[[Array], Array], rows: Array) -> Array:
-    """f over CHUNK rows at a time, the last chunk padded with zeros: (n, I) -> (n, O)."""
-    outputs = []
-    for start in range(0, max(len(rows), 1), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        padded = np.zeros((CHUNK, rows.shape[1]), rows.dtype)
-        padded[: len(chunk)] = chunk
-        outputs.append(f(padded)[: len(chunk)])
-    return np.concatenate(outputs)
+    def meaning_arrays(self) -> list[Array]:
+        """The codebook."""
+        return [self.quantizer.embeddings]

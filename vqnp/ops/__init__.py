@@ -12,6 +12,15 @@ from vqnp.ops.activation import (
     tanh_forward,
 )
 from vqnp.ops.ema import EMAState, ema_restart, ema_start, ema_update, laplace_smoothing
+from vqnp.ops.gaussian import (
+    gaussian_kl_backward,
+    gaussian_kl_forward,
+    gaussian_kl_terms,
+    gaussian_nll_backward,
+    gaussian_nll_forward,
+    reparameterise_backward,
+    reparameterise_forward,
+)
 from vqnp.ops.kmeans import kmeans
 from vqnp.ops.linear import linear_backward, linear_forward
 from vqnp.ops.loss import (
@@ -31,6 +40,11 @@ __all__ = [
     "ema_restart",
     "ema_start",
     "ema_update",
+    "gaussian_kl_backward",
+    "gaussian_kl_forward",
+    "gaussian_kl_terms",
+    "gaussian_nll_backward",
+    "gaussian_nll_forward",
     "gelu_backward",
     "gelu_forward",
     "kmeans",
@@ -43,6 +57,8 @@ __all__ = [
     "quantize_forward",
     "relu_backward",
     "relu_forward",
+    "reparameterise_backward",
+    "reparameterise_forward",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_forward",

@@ -1,0 +1,102 @@
+"""What a latent says: against plain loops, and where the answer is known."""
+
+import math
+
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import dtypes, seeds
+
+from vqnp import InputError, active_units, kl_per_unit, mutual_information, posterior
+
+
+def posteriors(r, n, D, dtype=np.float64):
+    return r.standard_normal((n, D)).astype(dtype), r.uniform(-3, 1, (n, D)).astype(dtype)
+
+
+@given(seed=seeds, n=st.integers(1, 9), D=st.integers(1, 5), dtype=dtypes)
+@settings(max_examples=30)
+def test_kl_per_unit_is_the_oracles_a_unit_at_a_time(seed, n, D, dtype):
+    mu, logvar = posteriors(np.random.default_rng(seed), n, D, dtype)
+    theirs = [oracles.gaussian_kl(mu[:, d : d + 1], logvar[:, d : d + 1], "mean")[0] for d in range(D)]
+    oracles.close(kl_per_unit(mu, logvar), np.array(theirs), 1.0)
+
+
+def test_active_units_by_the_variance_of_their_means():
+    """Just above and just below the threshold; a constant is not active, however far from 0."""
+    sign = np.array([1.0, -1.0] * 10)[:, None]
+    mu = sign * np.sqrt([[0.0101, 0.0099, 0.0, 4.0]]) + [[0, 7, 7, 7]]
+    assert active_units(mu).tolist() == [True, False, False, True]
+    assert active_units(mu, 0.0).tolist() == [True, True, False, True]
+
+
+@given(seed=seeds, n=st.integers(1, 7), D=st.integers(1, 4), rows=st.integers(1, 8))
+@settings(max_examples=30)
+def test_mutual_information_against_plain_loops(seed, n, D, rows):
+    """Whatever the number of draws in memory."""
+    r = np.random.default_rng(seed)
+    (mu, logvar), eps = posteriors(r, n, D), r.standard_normal((n, D))
+    gained = []
+    for i in range(n):
+        z = [mu[i, d] + math.exp(logvar[i, d] / 2) * eps[i, d] for d in range(D)]
+        q = [
+            math.prod(oracles.normal_pdf((z[d] - mu[j, d]) / math.exp(logvar[j, d] / 2)) / math.exp(logvar[j, d] / 2)  # noqa: E501
+                      for d in range(D))
+            for j in range(n)
+        ]  # fmt: skip
+        gained.append(math.log(q[i] / (math.fsum(q) / n)))
+    before, posterior.ROWS = posterior.ROWS, rows
+    try:
+        found = mutual_information(mu, logvar, eps)
+    finally:
+        posterior.ROWS = before
+    assert found.information == pytest.approx(math.fsum(gained) / n, rel=1e-9, abs=1e-11)
+    assert found.kl == pytest.approx(oracles.gaussian_kl(mu, logvar, "mean_of_sums")[0], rel=1e-12)
+    assert found.kl == pytest.approx(found.information + found.marginal_kl, rel=1e-12)
+    assert found.limit == math.log(n) and found.information <= found.limit
+
+
+def test_a_collapsed_latent_says_nothing(rng):
+    found = mutual_information(np.zeros((300, 4)), np.zeros((300, 4)), rng.standard_normal((300, 4)))
+    assert found.information == pytest.approx(0, abs=1e-12) and found.kl == 0
+
+
+def test_posteriors_far_apart_say_which_image_it_is(rng):
+    """log n, and no more, though the KL is far above."""
+    mu = 1e3 * rng.standard_normal((300, 2))
+    found = mutual_information(mu, np.full((300, 2), -8.0), rng.standard_normal((300, 2)))
+    assert found.information == pytest.approx(math.log(300), abs=1e-9) and found.kl > 1e5
+
+
+def test_a_gaussian_channel_has_its_known_information(rng):
+    """μ ~ N(0, 1 − v), variance v: z ~ N(0, 1), the prior, and I = −½ log v for each unit.
+
+    So kl has the mean I too, marginal_kl about 0; the estimate from n images is a lower bound.
+    """
+    n, v = 3000, np.array([0.1, 0.5, 1.0])
+    mu = rng.standard_normal((n, 3)) * np.sqrt(1 - v)
+    found = mutual_information(mu, np.tile(np.log(v), (n, 1)), rng.standard_normal((n, 3)))
+    true = -np.log(v).sum() / 2
+    assert abs(found.information - true) < 4 * found.error and found.error < 0.03
+    assert found.kl == pytest.approx(true, rel=0.05) and abs(found.marginal_kl) < 0.1
+
+
+A = np.zeros((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: kl_per_unit(A[:0], A[:0]), "kl_per_unit: mu must have at least one row, an image's; got shape (0, 3)"),  # noqa: E501
+        (lambda: kl_per_unit(A, A[:, :2]), "kl_per_unit: logvar must have shape (2, 3); got shape (2, 2)"),
+        (lambda: active_units(A[0]), "active_units: mu must have 2 axes; got shape (3,)"),
+        (lambda: active_units(A, -1), "active_units: threshold must be in [0, inf); got -1.0"),
+        (lambda: mutual_information(A, A, A[:1]), "mutual_information: eps must have shape (2, 3); got shape (1, 3)"),  # noqa: E501
+    ],
+)  # fmt: skip
+def test_mistakes(call, sentence):
+    with pytest.raises(InputError) as error:
+        call()
+    assert str(error.value) == sentence
