@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from crosscheck_laws import named_and_no_other, plants_of, sizes
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from planted_numpy import PLANTS, RIGHT, NumpyEMA
 
@@ -41,6 +41,7 @@ def distinct(plants, decay):
 
 
 @settings(max_examples=60)
+@example({"start": "zero_counts", "zero_debias": "yes"}, (3, 2), 1.0, 0.9989999999999999, 1e-3, 0)
 @given(
     plants=plants_of(PLANTS).filter(compatible),
     size=sizes,

@@ -35,11 +35,13 @@ class Fits:
         """A mask: residuals as rounding leaves them over T steps, and not three times those of the best.
 
         Many residuals that are all rounding have the same size under the right hypothesis; 16 ε is what
-        a chain of operations may leave, below which sizes do not compare.
+        a chain of operations may leave, below which sizes do not compare. A debiased average is divided
+        by 1 − γᵗ, where the rounding of γᵗ is felt 1/(1 − γ) times.
         """
         if not self.hypotheses:
             return np.zeros(0, bool)
-        small = self.worst <= 16 * eps * np.sqrt(T)
+        debias = np.array([h.zero_debias == "yes" for h in self.hypotheses])
+        small = self.worst <= 16 * eps * np.sqrt(T) + debias * eps / (1 - self.theta[:, 0])
         best = self.rms[small].min() if small.any() else np.inf
         return small & (self.rms <= 3 * best + 16 * eps)
 
