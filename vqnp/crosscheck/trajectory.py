@@ -145,7 +145,7 @@ def codebook(m: Array, used: Array, scale: Array, before: Array) -> Array:
 
 
 def first_averages(start: str, E: Array) -> tuple[Array, Array]:
-    """N₀: (K,) and m₀: (K, D); a start with an m of its own has e here, to be replaced."""
+    """N₀: (K,) and m₀: (K, D); a start with an m of its own has e here, until its first e shows it."""
     one = start in ("consistent", "one_count_independent")
     m: Array = E * float(start != "zero")
     return np.full(len(E), float(one)), m
@@ -157,15 +157,16 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
     rules = Rules.of(hypotheses, decay, epsilon)
     starts = [first_averages(h.start, seen.E0) for h in hypotheses]
     N, m = np.array([N for N, _ in starts]).reshape(H, K), np.array([m for _, m in starts]).reshape(H, K, D)
-    free = np.array([h.start in FREE_STARTS for h in hypotheses])[:, None, None]
+    free: Array = np.array([h.start in FREE_STARTS for h in hypotheses])[:, None, None]
     outputs = [np.empty((H, T, K, D)), np.empty((H, T, K)), np.empty((H, T, K, D))]
     before: Array = np.broadcast_to(seen.E0, (H, K, D))
     with np.errstate(all="ignore"):
         for t in range(T):
             N, m = rules.averaged(N, m, seen.n[t], seen.s[t])
             used, scale = rules.divisor(N, t + 1)
-            if t == 0:  # an m of the layer's own: whatever gives the codebook of the first step
-                m = np.where(free, np.nan_to_num(seen.E[0]) * (used * scale)[..., None], m)
+            shows = free & (used > 0)[..., None]  # an m of the layer's own: whatever gives the first e = m / N
+            m = np.where(shows, np.nan_to_num(seen.E[t]) * (used * scale)[..., None], m)
+            free = free & ~shows
             before = codebook(m, used, scale, before)
             N = np.where(rules.back, used, N)
             for array, value in zip(outputs, (before, N, m), strict=True):
