@@ -50,7 +50,8 @@ def find_dead_codes(record: Any) -> Finding:
     if len(seen.n) < LONG:
         return Finding("dead_codes", None, f"the long trajectory ends at step {len(seen.n) + 1}: {seen.why}")
     if (seen.n.sum(axis=0) > 0).all():
-        why = "needs two codes at least" if seen.n.shape[1] < 2 else "every code is used in the long trajectory"
+        alone = seen.n.shape[1] < 2
+        why = "needs two codes at least" if alone else "every code is used in the long trajectory"
         return Finding("dead_codes", None, why)
     return Finding("dead_codes", "never", f"codes stay unused for {LONG} steps and no one restarts them")
 

@@ -164,7 +164,7 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
         for t in range(T):
             N, m = rules.averaged(N, m, seen.n[t], seen.s[t])
             used, scale = rules.divisor(N, t + 1)
-            shows = free & (used > 0)[..., None]  # an m of the layer's own: whatever gives the first e = m / N
+            shows = free & (used > 0)[..., None]  # an m of its own: whatever gives the first e = m / N
             m = np.where(shows, np.nan_to_num(seen.E[t]) * (used * scale)[..., None], m)
             free = free & ~shows
             before = codebook(m, used, scale, before)
