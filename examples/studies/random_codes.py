@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import GREY, dress, log_settings, new_figure, spread
+from vqnp.style import PURPLE, dress, log_settings, new_figure, spread
 
 SOURCES = ("real", "Markov", "frequencies", "uniform")
 SHOWN = ((16, 128), (4, 512))
@@ -47,7 +47,7 @@ def measure(scale, seed: int, model: str, M: int, K: int, source: str) -> dict:
 
 @cache
 def fitted(images: int, epochs: int, hidden: int, lr: float, seed: int, kind: str, M: int, K: int) -> tuple:
-    """A model, and how far its reconstructions are from their nearest training image, all but 5 % of them."""
+    """A model, and how far 95 % of its reconstructions are, at most, from a training image."""
     train, test = vqnp.load_splits("digits")
     options = {"hidden": (hidden,), "rng": seed}
     if kind == "VAE":
@@ -77,9 +77,9 @@ def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) ->
 
 def draw(rows: list[Row]) -> Figure:
     """Samples in rows; below, the measures against the number of positions."""
-    figure = new_figure(9.6, 7.4)
-    top = figure.add_gridspec(1, 2, left=0.085, right=0.99, top=0.955, bottom=0.475, wspace=0.24)
-    low = figure.add_gridspec(1, 3, left=0.065, right=0.985, top=0.385, bottom=0.075, wspace=0.3)
+    figure = new_figure(9.6, 6.1)
+    top = figure.add_gridspec(1, 2, left=0.08, right=0.995, top=0.95, bottom=0.545, wspace=0.23)
+    low = figure.add_gridspec(1, 3, left=0.06, right=0.985, top=0.455, bottom=0.085, wspace=0.28)
     for place, (M, K) in enumerate(SHOWN):
         strips = [unpack(row["drawn"][0]) for row in select(rows, model="VQ-VAE", M=M, K=K)]
         if place == 0:
@@ -93,7 +93,7 @@ def draw(rows: list[Row]) -> Figure:
     for place, (name, title, unit) in enumerate(
         (
             ("energy", "Energy distance from real images", "% of its largest value"),
-            ("sharp", "Sharpness", "gradient energy, % of real images'"),
+            ("sharp", "Sharpness", "gradient energy, % of real"),
             ("strange", "Strange samples", "% far from all training images"),
         )
     ):
@@ -103,7 +103,7 @@ def draw(rows: list[Row]) -> Figure:
         log_settings(axes, [row.setting["M"] for row in select(rows, model="VQ-VAE", source="real")])
         axes.set_ylim(bottom=0)
         if place == 1:
-            axes.legend(fontsize=8, frameon=False, loc="center left", title="codes", title_fontsize=8)
+            axes.legend(fontsize=8, frameon=False, loc="lower left")
     return figure
 
 
@@ -113,7 +113,7 @@ def against_positions(axes: Axes, rows: list[Row], name: str) -> None:
         mine = select(rows, model="VQ-VAE", source=source)
         spread(axes, [row.setting["M"] for row in mine], stack(mine, name), source, i)
     level = select(rows, source="N(0, I)")[0][name].mean()
-    axes.axhline(level, color=GREY, linewidth=1, linestyle="--", label="VAE, N(0, I)")
+    axes.axhline(level, color=PURPLE, linewidth=1.5, linestyle="--", label="VAE, N(0, I)")
 
 
 def main() -> None:
@@ -123,7 +123,7 @@ def main() -> None:
         quick={"images": 300, "epochs": 2, "hidden": 32, "lr": 2e-3, "rates": [[4, 512], [16, 128]]},
         default={"images": 4000, "epochs": 8, "hidden": 256, "lr": 2e-3, "rates": [[4, 512], [16, 128]]},
         full={
-            "images": 10000, "epochs": 14, "hidden": 384, "lr": 2e-3,
+            "images": 10000, "epochs": 12, "hidden": 384, "lr": 2e-3,
             "rates": [[4, 512], [8, 128], [16, 128], [49, 128]],
         },
     )  # fmt: skip

@@ -12,6 +12,7 @@ python examples/studies/rate_distortion.py --full    the figures of docs/studies
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -27,6 +28,7 @@ from vqnp.style import COLOURS, GREY, MARKS, dress, log_settings, new_figure, pl
 METHODS = ("VQ-VAE", "PQ", "PCA + PQ")
 SHOWN = {"M": 16, "K": 128}
 """The rate at which reconstructions are drawn."""
+TICKS = (7, 14, 28, 56, 112, 196, 343)
 
 
 def measure(scale, seed: int, method: str, M: int, K: int, epochs: int) -> dict:
@@ -63,49 +65,55 @@ def error(x_hat: np.ndarray, images: np.ndarray) -> float:
 
 
 def draw(rows: list[Row], epochs: int) -> Figure:
-    """Error against bits, the same relative to PQ, the gap from training to test, and what it looks like."""
-    figure = new_figure(9.6, 7.6)
-    grid = figure.add_gridspec(2, 2, hspace=0.36, wspace=0.24, left=0.08, right=0.985, top=0.955, bottom=0.07)
+    """Error against bits, relative to PQ's, against entropy-coded bits; the gap; and what it looks like."""
+    figure = new_figure(9.6, 8.2)
+    grid = figure.add_gridspec(2, 2, left=0.08, right=0.985, top=0.96, bottom=0.27, hspace=0.33, wspace=0.22)
     pq = {(row.setting["M"], row.setting["K"]): row["mse"].mean() for row in select(rows, method="PQ")}
+    bits = "bits per image"
     wanted = (
-        ("Error", "test MSE", lambda row: row["mse"]),
-        ("Error relative to product quantization's", "test MSE / PQ's test MSE",
+        ("Error", bits, "test MSE", lambda row: row["mse"]),
+        ("Error relative to product quantization's", bits, "test MSE / PQ's test MSE",
          lambda row: row["mse"] / pq[row.setting["M"], row.setting["K"]]),
-        ("How much worse on new images", "test MSE above training MSE (%)", lambda row: row["gap"]),
+        ("Error, and bits after entropy coding", "entropy-coded " + bits, "test MSE", lambda row: row["mse"]),
+        ("How much worse on new images", bits, "test MSE above training MSE (%)", lambda row: row["gap"]),
     )  # fmt: skip
-    for place, (title, unit, of) in zip(((0, 0), (0, 1), (1, 0)), wanted, strict=True):
-        axes = figure.add_subplot(grid[place])
+    for place, (title, x, y, of) in enumerate(wanted):
+        axes = figure.add_subplot(grid[divmod(place, 2)])
         for i, method in enumerate(METHODS):
             for K in (128, 16):
                 mine = [r for r in select(rows, method=method, K=K) if r.setting["epochs"] in (0, epochs)]
-                points(axes, mine, of, i, MARKS[i], K, f"{method}, K = {K}")
+                points(axes, mine, "bits" if x == bits else "coded", of, i, MARKS[i], f"{method}, K = {K}")
         for row in rows:
             if row.setting["epochs"] > epochs:
-                points(axes, [row], of, 0, "*", 128, f"VQ-VAE, K = 128, {row.setting['epochs']} epochs")
-        dress(axes, title, "bits per image", unit, integer_x=False)
-        log_settings(axes, sorted({row["bits"][0] for row in rows}))
-        if place == (0, 0):
+                label = f"VQ-VAE, K = 128, {row.setting['epochs']} epochs"
+                points(axes, [row], "bits" if x == bits else "coded", of, 0, "*", label)
+        dress(axes, title, x, y, integer_x=False)
+        log_settings(axes, TICKS)
+        if place in (0, 2):
             plain_log(axes)
-            axes.legend(fontsize=8, frameon=False, loc="lower left")
         else:
-            axes.axhline(1 if place == (0, 1) else 0, color=GREY, linewidth=1, linestyle="--", zorder=0)
-    axes = figure.add_subplot(grid[1, 1])
-    shown = [select(rows, method=m, epochs=epochs if m == "VQ-VAE" else 0, **SHOWN)[0] for m in METHODS]
-    strips = [unpack(row["drawn"][0]) for row in shown]
-    gallery(axes, [vqnp.load_splits("digits")[1].images[:10], *strips], ["test", *METHODS])
-    axes.set_title(f"{shown[0]['bits'][0]:g} bits an image (first seed)", fontsize=10)
+            axes.axhline(1 if place == 1 else 0, color=GREY, linewidth=1, linestyle="--", zorder=0)
+        if place == 0:
+            axes.legend(fontsize=8, frameon=False, loc="lower left")
+    shown = {m: select(rows, method=m, epochs=epochs * (m == "VQ-VAE"), **SHOWN)[0] for m in METHODS}
+    test = vqnp.load_splits("digits")[1].images[:10]
+    low = figure.add_gridspec(1, 2, left=0.08, right=0.985, top=0.185, bottom=0.01, wspace=0.2)
+    for place, names in enumerate((METHODS[:2], METHODS[::2])):
+        axes = figure.add_subplot(low[place])
+        gallery(axes, [test, *(unpack(shown[name]["drawn"][0]) for name in names)], ["test", *names])
+        axes.set_title(f"{names[1]} beside the VQ-VAE at {shown['PQ']['bits'][0]:g} bits", fontsize=10)
     return figure
 
 
-def points(axes: Axes, rows: list[Row], of, i: int, mark: str, K: int, label: str) -> None:
+def points(axes: Axes, rows: list[Row], x: str, of: Callable, i: int, mark: str, label: str) -> None:
     """The mean over seeds with its range; joined where K = 128, hollow where not."""
     if rows:
         rows = sorted(rows, key=lambda row: row["bits"][0])
-        y = np.stack([of(row) for row in rows], axis=1)
+        y, filled = np.stack([of(row) for row in rows], axis=1), rows[0].setting["K"] == 128
         mean = y.mean(axis=0)
-        axes.errorbar([row["bits"][0] for row in rows], mean, [mean - y.min(axis=0), y.max(axis=0) - mean],
+        axes.errorbar([row[x].mean() for row in rows], mean, [mean - y.min(axis=0), y.max(axis=0) - mean],
                       color=COLOURS[i], marker=mark, markersize=10 if mark == "*" else 5, linewidth=1.5,
-                      linestyle="-" if K == 128 else "", markerfacecolor=COLOURS[i] if K == 128 else "white",
+                      linestyle="-" if filled else "", markerfacecolor=COLOURS[i] if filled else "white",
                       label=label)  # fmt: skip
 
 
@@ -120,17 +128,18 @@ def main() -> None:
             "rates": [[1, 128], [16, 128], [49, 128]],
         },
         default={
-            "images": 4000, "epochs": 8, "longer": 20, "hidden": 256, "batch_size": 50, "lr": 2e-3,
-            "rates": [[4, 128], [16, 128], [49, 128]],
+            "images": 10000, "epochs": 12, "longer": 0, "hidden": 384, "batch_size": 50, "lr": 2e-3,
+            "rates": [[4, 128], [16, 128]],
         },
         full={
-            "images": 10000, "epochs": 14, "longer": 36, "hidden": 384, "batch_size": 50, "lr": 2e-3,
-            "rates": [[1, 128], [4, 128], [8, 128], [16, 128], [49, 128], [16, 16], [49, 16]],
+            "images": 10000, "epochs": 12, "longer": 30, "hidden": 384, "batch_size": 50, "lr": 2e-3,
+            "rates": [[1, 128], [4, 128], [16, 128], [49, 128], [16, 16], [49, 16]],
         },
     )  # fmt: skip
     rates = [{"M": M, "K": K} for M, K in scale.rates]
     settings = [{"method": "VQ-VAE", **rate, "epochs": scale.epochs} for rate in rates]
-    settings.append({"method": "VQ-VAE", "M": 49, "K": 128, "epochs": scale.longer})
+    if scale.longer:
+        settings.append({"method": "VQ-VAE", "M": 49, "K": 128, "epochs": scale.longer})
     settings += [{"method": "PQ", **rate, "epochs": 0} for rate in rates]
     settings += [{"method": "PCA + PQ", **rate, "epochs": 0} for rate in rates if rate["M"] > 1]
     rows = study.run(settings, partial(measure, scale))
