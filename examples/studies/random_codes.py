@@ -61,7 +61,7 @@ def fitted(images: int, epochs: int, hidden: int, lr: float, seed: int, kind: st
 
 
 def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) -> tuple[np.ndarray, dict]:
-    """1000 images from a source of codes, and the bits that this source needs for the codes of test images."""
+    """1000 images from a source of codes, and the bits that it needs for those of test images."""
     if source == "real":
         return model.reconstruct(test[:1000]), {}
     if source == "N(0, I)":
