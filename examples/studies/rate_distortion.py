@@ -2,8 +2,8 @@
 
 M codes of K cost M log2 K bits an image. Here a VQ-VAE is trained at several M and K, and beside it stand
 two coders without a network: product quantization (PQ: the pixels in M contiguous runs, k-means in each) and
-PCA + PQ (the same on principal components, dealt out so that the runs share the variance, and the result
-clipped to [0, 1]). At M = 1 PQ is plain k-means of whole images. Also measured: the error on the training
+PCA+PQ (the same on principal components, dealt out so that the runs share the variance, and the result
+clipped to [0, 1], as the VQ-VAE's is). At M = 1 PQ is plain k-means of whole images. Also measured: the error on the training
 images, and the bits an entropy coder needs that has counted the codes of the training images.
 
 python examples/studies/rate_distortion.py           about a minute
@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 import vqnp
 from vqnp.style import COLOURS, GREY, MARKS, dress, log_settings, new_figure, plain_log
 
-METHODS = ("VQ-VAE", "PQ", "PCA + PQ")
+METHODS = ("VQ-VAE", "PQ", "PCA+PQ")
 SHOWN = {"M": 16, "K": 128}
 """The rate at which reconstructions are drawn."""
 TICKS = (7, 14, 28, 56, 112, 196, 343)
@@ -42,7 +42,7 @@ def measure(scale, seed: int, method: str, M: int, K: int, epochs: int) -> dict:
                  progress=False)  # fmt: skip
         numbers = K * D + sum(param.value.size for _, param in model.decoder.named_params())
     else:
-        model = ProductQuantizer(images, M, K, seed, method == "PCA + PQ")
+        model = ProductQuantizer(images, M, K, seed, method == "PCA+PQ")
         numbers = model.numbers
     k, other = model.encode(test.images), model.encode(images)
     rate = vqnp.rate_distortion(k, K, error(model.decode(k), test.images))
@@ -141,7 +141,7 @@ def main() -> None:
     if scale.longer:
         settings.append({"method": "VQ-VAE", "M": 49, "K": 128, "epochs": scale.longer})
     settings += [{"method": "PQ", **rate, "epochs": 0} for rate in rates]
-    settings += [{"method": "PCA + PQ", **rate, "epochs": 0} for rate in rates if rate["M"] > 1]
+    settings += [{"method": "PCA+PQ", **rate, "epochs": 0} for rate in rates if rate["M"] > 1]
     rows = study.run(settings, partial(measure, scale))
     columns = [
         Column("bits", "bits per image", ".0f"),
