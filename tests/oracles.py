@@ -367,6 +367,29 @@ def mutual_information_bits(a, b):
     return total
 
 
+def chain_bits(seen, k, K, order, w):
+    """−⟨Σ_m log₂ p_m(k_m | k_{m−1})⟩, p(j | i) = (n_ij + w p(j))/(n_i + w), p(j) = (n_j + ½)/(n + K/2)."""
+    bits, n = 0.0, len(seen)
+    for row in k:
+        for m, j in enumerate(row):
+            p = (sum(1 for other in seen if other[m] == j) + 0.5) / (n + K / 2)
+            if m and order:
+                alike = [other[m] for other in seen if other[m - 1] == row[m - 1]]
+                p = (sum(1 for one in alike if one == j) + w * p) / (len(alike) + w)
+            bits -= math.log2(p)
+    return bits / len(k)
+
+
+def energy_distance(x, y):
+    """2⟨‖x − y‖⟩ − ⟨‖x − x'‖⟩ − ⟨‖y − y'‖⟩ over pairs of different places."""
+
+    def mean(a, b, same):
+        pairs = [(i, j) for i in range(len(a)) for j in range(len(b)) if not (same and i == j)]
+        return math.fsum(math.sqrt(float(((a[i] - b[j]) ** 2).sum())) for i, j in pairs) / len(pairs)
+
+    return 2 * mean(x, y, False) - mean(x, x, True) - mean(y, y, True)
+
+
 def radial_spectrum(x):
     """Mean of |X(u, v)|²/(HW) over images and over u, v with round √(u² + v²) = r; by the defining sums."""
     n, H, W = x.shape

@@ -139,6 +139,93 @@ def test_code_length_is_at_least_the_entropy_and_a_sum_of_logarithms(case):
     assert vqnp.code_length(k, k, K) >= vqnp.code_information(k, K).upper - 1e-9
 
 
+# --- codes as a chain ---
+
+
+@given(labelled_codes(), st.sampled_from([0, 1]), st.sampled_from([None, 0.5, 30]))
+def test_the_chain_is_its_equation(case, order, weight):
+    k, _, K = case
+    assume(len(k) > 1)
+    seen, new = k[: len(k) // 2], k[len(k) // 2 :]
+    chain = vqnp.CodeChain(seen, K, order, weight)
+    true = oracles.chain_bits(seen.tolist(), new.tolist(), K, order, K / 2 if weight is None else weight)
+    assert chain.code_length(new) == pytest.approx(true, rel=1e-12, abs=1e-12)
+
+
+@given(labelled_codes(), SEEDS)
+def test_a_chain_of_order_0_is_code_length_and_that_of_a_heavy_prior(case, seed):
+    k, _, K = case
+    new = np.random.default_rng(seed).integers(K, size=(5, k.shape[1]))
+    length = vqnp.code_length(new, k, K)
+    assert vqnp.CodeChain(k, K, order=0).code_length(new) == pytest.approx(length, rel=1e-12, abs=1e-12)
+    assert vqnp.CodeChain(k, K, weight=1e12).code_length(new) == pytest.approx(length, rel=1e-9, abs=1e-9)
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([0, 1]), SEEDS)
+def test_the_chains_probabilities_sum_to_one(K, M, order, seed):
+    chain = vqnp.CodeChain(np.random.default_rng(seed).integers(K, size=(7, M)), K, order)
+    every = np.stack(np.meshgrid(*[range(K)] * M, indexing="ij"), axis=-1).reshape(-1, M)
+    assert sum(2 ** -chain.code_length(row[None]) for row in every) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_draws_from_a_chain_have_its_probabilities(order, rng):
+    chain = vqnp.CodeChain(rng.choice(3, (9, 3), p=[0.6, 0.4, 0]), 3, order)
+    k = chain.sample(60_000, 5)
+    rows, counts = np.unique(k, axis=0, return_counts=True)
+    assert len(rows) == 27, "also a code that was never seen comes"
+    p = np.array([2 ** -chain.code_length(row[None]) for row in rows])
+    assert (np.abs(counts / len(k) - p) < 5 * np.sqrt(p / len(k))).all()
+    assert np.array_equal(chain.sample(60_000, np.random.default_rng(5)), k)
+    assert chain.sample(0, 0).shape == (0, 3)
+
+
+def test_a_chain_knows_a_copy(rng):
+    first = rng.integers(4, size=(4000, 1))
+    k = np.concatenate([first, first], axis=1)
+    chain = vqnp.CodeChain(k, 4, weight=1e-3)
+    assert chain.code_length(k) == pytest.approx(2, abs=0.01) and vqnp.code_length(k, k, 4) > 3.99
+    assert (chain.sample(1000, 0)[:, 0] == chain.sample(1000, 0)[:, 1]).all()
+
+
+# --- made-up images ---
+
+
+@given(st.integers(2, 6), st.integers(2, 6), st.integers(1, 3), SEEDS)
+def test_energy_distance_is_its_equation(n, other, P, seed):
+    r = np.random.default_rng(seed)
+    x, y = r.random((n, P, 2)), r.random((other, P, 2)) ** 2
+    found, back = vqnp.energy_distance(x, y), vqnp.energy_distance(y, x)
+    assert found.distance == pytest.approx(oracles.energy_distance(x, y), rel=1e-6, abs=1e-7)
+    assert back == pytest.approx(found, rel=1e-9, abs=1e-9) and found.coefficient <= 1
+    turned = vqnp.energy_distance(1 - x[:, :, ::-1], 1 - y[:, :, ::-1])
+    assert turned == pytest.approx(found, rel=1e-9, abs=1e-7)
+
+
+def test_energy_distance_of_halves_is_zero_on_average_and_of_far_points_nearly_one(rng):
+    halves = [vqnp.energy_distance(*np.split(rng.random((80, 1, 3)), 2)).distance for _ in range(200)]
+    assert abs(np.mean(halves)) < 5 * np.std(halves) / math.sqrt(200) and min(halves) < 0 < max(halves)
+    black, white = np.zeros((3, 2, 2), np.uint8), np.full((4, 2, 2), 255, np.uint8)
+    assert vqnp.energy_distance(black, white) == pytest.approx((4.0, 1.0))
+    assert vqnp.energy_distance(black, black) == (0, 0)
+
+
+def test_energy_distance_in_parts(rng, monkeypatch):
+    x, y = rng.random((20, 4)), rng.random((9, 4))
+    whole = vqnp.energy_distance(x, y)
+    monkeypatch.setattr("vqnp.samples.ROWS", 7)
+    assert vqnp.energy_distance(x, y) == pytest.approx(whole, rel=1e-9)
+
+
+@given(st.integers(1, 6), st.integers(1, 6), SEEDS)
+def test_nearest_distance_is_its_equation(n, other, seed):
+    r = np.random.default_rng(seed)
+    x, y = r.random((n, 2, 3), np.float32), r.random((other, 2, 3), np.float32)
+    true = [min(math.sqrt(float(((a - b).astype(float) ** 2).mean())) for b in y) for a in x]
+    assert vqnp.nearest_distance(x, y) == pytest.approx(true, rel=1e-5)
+    assert not vqnp.nearest_distance(y[::-1], y).any()
+
+
 # --- sharpness ---
 
 
@@ -235,6 +322,7 @@ def test_steps_and_changes_are_their_equations(rng):
 X = np.zeros((2, 4, 4))
 
 
+ALIKE = "samples and images must have shape (n, ...), n at least {}, the rest alike"
 SHAPE = "images must have shape (n, H, W), n at least 1, the others 2"
 REFUSED = {
     "code_information: codes must have shape (n, M), both at least 1; got shape (2,)": lambda: (
@@ -254,6 +342,26 @@ REFUSED = {
     ),
     "code_length: fitted_to must have 2 positions, as codes; got 1": lambda: vqnp.code_length(
         [[0, 1]], [[0]], 2
+    ),
+    "CodeChain: codes must have shape (n, M), both at least 1; got shape (2,)": lambda: vqnp.CodeChain(
+        [0, 1], 2
+    ),
+    "CodeChain: order must be an integer in [0, 1]; got 2": lambda: vqnp.CodeChain([[0]], 2, 2),
+    "CodeChain: weight must be in (0, inf); got 0.0": lambda: vqnp.CodeChain([[0]], 2, weight=0),
+    "CodeChain.code_length: codes must have 1 positions; got 2": lambda: vqnp.CodeChain([[0]], 2).code_length(
+        [[0, 1]]
+    ),
+    "CodeChain.code_length: codes must be in [0, 2); got 2 at index (0, 0)": lambda: vqnp.CodeChain(
+        [[0]], 2
+    ).code_length([[2]]),
+    f"energy_distance: {ALIKE.format(2)}; got shapes (2, 4, 4) and (1, 4, 4)": lambda: vqnp.energy_distance(
+        X, X[:1]
+    ),
+    f"nearest_distance: {ALIKE.format(1)}; got shapes (2, 4, 4) and (2, 4)": lambda: vqnp.nearest_distance(
+        X, X[0, :2]
+    ),
+    "nearest_distance: images must be finite; got inf at index (0, 0, 0)": lambda: vqnp.nearest_distance(
+        X, X + np.inf
     ),
     "psnr: mse must be in [0, inf); got -1.0": lambda: vqnp.psnr(-1),
     "psnr: peak must be in (0, inf); got 0.0": lambda: vqnp.psnr(1, 0),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vqnp import nn as nn
     from vqnp import ops as ops
     from vqnp._check import InputError as InputError
+    from vqnp.chain import CodeChain as CodeChain
     from vqnp.checkpoint import load as load
     from vqnp.checkpoint import save as save
     from vqnp.data import load_dataset as load_dataset
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
     from vqnp.rate import code_length as code_length
     from vqnp.rate import psnr as psnr
     from vqnp.rate import rate_distortion as rate_distortion
+    from vqnp.samples import energy_distance as energy_distance
+    from vqnp.samples import nearest_distance as nearest_distance
     from vqnp.sharpness import gradient_energy as gradient_energy
     from vqnp.sharpness import radial_spectrum as radial_spectrum
     from vqnp.sharpness import relative_spectrum as relative_spectrum
@@ -82,6 +85,9 @@ _WHERE = {
     "rate_distortion": "vqnp.rate",
     "code_length": "vqnp.rate",
     "psnr": "vqnp.rate",
+    "CodeChain": "vqnp.chain",
+    "energy_distance": "vqnp.samples",
+    "nearest_distance": "vqnp.samples",
     "radial_spectrum": "vqnp.sharpness",
     "relative_spectrum": "vqnp.sharpness",
     "gradient_energy": "vqnp.sharpness",

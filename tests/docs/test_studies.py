@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _pictures import gallery, pack, unpack
+from _product import ProductQuantizer, pixels
 from _prose import fill, unreferenced, value, wrong
 from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
 
@@ -150,3 +152,41 @@ def test_references(tmp_path):
     assert unreferenced("20 epochs, K = 4, `9`, [a](9.md), arXiv 1711.00937, two", saved) == []
     assert unreferenced("7.5<!--mse K=4--> of 31, 2.5 and 1,000", saved) == ["31", "2.5", "1,000"]
     assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", tmp_path)[:4]), 3.75)
+
+
+def test_pictures_survive_the_json(rng):
+    images = rng.integers(256, size=(3, 28, 28), dtype=np.uint8)
+    assert np.array_equal(unpack(pack(images / 255)), images) and pack(images / 255).isascii()
+    axes = new_figure(2, 1).subplots()
+    gallery(axes, [images, images], ["a", "b"], gap=2)
+    assert axes.images[0].get_array().shape == (2 * 28 + 2, 3 * 28)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("M", "K"), [(16, 128), (49, 16), (4, 8)])
+def test_product_quantization_is_faiss_s(M, K, rng):
+    faiss = pytest.importorskip("faiss", reason="faiss is not installed: the extra bench")
+    images = rng.integers(256, size=(300, 28, 28), dtype=np.uint8)
+    coder = ProductQuantizer(images, M, K, 0, turned=False)
+    k = coder.encode(images)
+    assert k.shape == (300, M) and 0 <= k.min() and k.max() == K - 1
+    theirs = coder.pq.decode(coder.pq.compute_codes(pixels(images)))
+    assert np.array_equal(coder.decode(k).reshape(300, -1), theirs)
+    runs = pixels(images).reshape(300, M, -1)
+    nearest = ((runs[:, :, None] - coder.centres) ** 2).sum(axis=3).argmin(axis=2)
+    assert (nearest == k).mean() > 0.999  # rounding may decide between two as near
+    again = ProductQuantizer(images, M, K, 0, turned=False)
+    assert np.array_equal(again.centres, coder.centres) and faiss.omp_get_max_threads() == 1
+    assert not np.array_equal(ProductQuantizer(images, M, K, 1, turned=False).centres, coder.centres)
+
+
+def test_pca_deals_every_component_out_and_its_codes_reconstruct(rng):
+    pytest.importorskip("faiss", reason="faiss is not installed: the extra bench")
+    base = rng.random((5, 28, 28))
+    images = np.rint(255 * np.tensordot(rng.dirichlet(np.ones(5), 400), base, 1)).astype(np.uint8)
+    coder = ProductQuantizer(images, 4, 16, 0, turned=True)
+    assert np.allclose(coder.W @ coder.W.T, np.eye(784), atol=1e-4)
+    shares = ((pixels(images) - coder.mean) @ coder.W.T).var(axis=0).reshape(4, -1)
+    assert (shares.max(axis=1) > 1e-2 * shares.max()).all()  # 4 large components: one in each run
+    error = ((coder.decode(coder.encode(images)) - images / 255) ** 2).mean()
+    assert error < 0.1 * images.var(axis=0).mean() / 255**2
