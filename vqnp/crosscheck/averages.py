@@ -168,13 +168,12 @@ def _by_implied_start(fits: Fits, seen: Seen, tol: float) -> Fits:
 
 def _by_stored(fits: Fits, seen: Seen, tol: float) -> Fits:
     """N and m, where they can be reached, decide between what E leaves open."""
-    _, N, m = simulate(seen, fits.hypotheses, fits.theta[:, 0], np.exp(fits.theta[:, 1]))
-    for theirs, ours in ((seen.N, N), (seen.m, m)):
+    for output, theirs in ((1, seen.N), (2, seen.m)):
         if theirs is not None and len(fits.hypotheses) > 1:
+            ours = simulate(seen, fits.hypotheses, fits.theta[:, 0], np.exp(fits.theta[:, 1]))[output]
             off = np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1)
             agree = off <= 8 * tol * np.abs(theirs).max(initial=1.0)
-            if agree.any() and not agree.all():
-                fits, N, m = fits.keep(agree), N[agree], m[agree]
+            fits = fits.keep(agree) if agree.any() else fits
     return fits
 
 
