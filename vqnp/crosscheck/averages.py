@@ -36,12 +36,14 @@ class Fits:
 
         Many residuals that are all rounding have the same size under the right hypothesis; 16 ε is what
         a chain of operations may leave, below which sizes do not compare. A debiased average is divided
-        by 1 − γᵗ, where the rounding of γᵗ is felt 1/(1 − γ) times.
+        by 1 − γᵗ, where the rounding of γᵗ is felt 1/(1 − γ) times; but at most √ε is put down to that,
+        or a fit that has gone astray to γ = 1 would excuse itself.
         """
         if not self.hypotheses:
             return np.zeros(0, bool)
         debias = np.array([h.zero_debias == "yes" for h in self.hypotheses])
-        small = self.worst <= 16 * eps * np.sqrt(T) + debias * eps / (1 - self.theta[:, 0])
+        cancelled = debias * np.minimum(eps / (1 - self.theta[:, 0]), np.sqrt(eps))
+        small = self.worst <= 16 * eps * np.sqrt(T) + cancelled
         best = self.rms[small].min() if small.any() else np.inf
         return small & (self.rms <= 3 * best + 16 * eps)
 
