@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,16 @@ def test_the_same_bytes_at_every_run_and_few_of_them(tmp_path, dtype):
         trees.append(tree(tmp_path / name))
     assert trees[0] == trees[1]
     assert sum(map(len, trees[0].values())) < 5_000_000
+
+
+def test_the_same_bytes_whatever_the_number_of_threads(vectors, tmp_path):
+    """A BLAS that shares a product out adds it up otherwise, and an expanded distance shows it."""
+    for threads in ("1", "2"):
+        command = [sys.executable, "-m", "vqnp", "crosscheck", "vectors", "--out", str(tmp_path / threads)]
+        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        env = os.environ | dict.fromkeys(names, threads)
+        subprocess.run(command, check=True, capture_output=True, env=env)
+        assert tree(tmp_path / threads) == tree(vectors)
 
 
 def test_the_manifest_tells_of_every_file(vectors):
