@@ -158,9 +158,10 @@ def test_bad_folders_are_refused(vectors, tmp_path):
         compare(tmp_path, tmp_path)
     with pytest.raises(InputError, match="THEIRS must have files such as"):
         compare(vectors, tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(InputError, match="must be a manifest of"):
-        compare(tmp_path, vectors)
+    for dtype in ("", ',"dtype":"int8"', ',"dtype":5', ',"dtype":[]'):
+        (tmp_path / "manifest.json").write_text(f'{{"format":"vqnp-crosscheck-vectors-1"{dtype}}}')
+        with pytest.raises(InputError, match="must be a manifest of"):
+            compare(tmp_path, vectors)
 
 
 RIGHT = """

@@ -142,6 +142,8 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
         if manifest["format"] != FORMAT:
             raise ValueError(f"format {manifest['format']!r}")
         dtype = manifest["dtype"]
+        if dtype not in ("float64", "float32"):
+            raise ValueError(f"dtype {dtype!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{where}: {path} must be a manifest of {FORMAT}; got {error}") from None
     answers = Path(theirs)
