@@ -90,7 +90,7 @@ def _one(
     if value is None:
         return None, []
     try:
-        array = to_array(value)
+        array = np.array(to_array(value))  # a copy: the layer may write its next answer into the same memory
     except TypeError as error:
         return None, [f"{where}: {name} {error}"]
     if shape == () and array.size == 1:
