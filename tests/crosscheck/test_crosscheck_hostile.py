@@ -49,11 +49,21 @@ def chance():
     return Adapter(forward=forward)
 
 
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+def unspeakable(z, E):
+    raise Unspeakable
+
+
 HOSTILE = {
     "raises": (
         Adapter(forward=lambda z, E: 1 / 0, backward=RIGHT.backward),
         "forward: raised ZeroDivisionError: division by zero",
     ),
+    "raises what cannot be printed": (Adapter(forward=unspeakable), "forward: raised Unspeakable (given"),
     "leaves": (Adapter(forward=leave), "forward: raised SystemExit: 3"),
     "shape": (
         forward_that(lambda k, z_q, L, p: (k, z_q.T, L)),

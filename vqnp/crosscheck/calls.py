@@ -63,8 +63,7 @@ def call(
             warnings.simplefilter("ignore")
             result = function(*copies.values())
     except (Exception, SystemExit) as error:
-        text = (str(error).strip().splitlines() or [""])[0]
-        return {}, [f"{where}: raised {type(error).__name__}: {text} (given {given})"]
+        return {}, [f"{where}: raised {_described(error)} (given {given})"]
     for name, a in arguments.items():
         if copies[name].shape != a.shape or copies[name].tobytes() != a.tobytes():
             faults.append(f"{where}: must leave its arguments alone; it changed {name}")
@@ -75,6 +74,15 @@ def call(
     if isinstance(result, (tuple, list)) and len(result) > len(names):
         faults.append(f"{where}: must return at most {len(names)} values; got {len(result)}")
     return outputs, faults
+
+
+def _described(error: BaseException) -> str:
+    """Its type and the first line of what it says, where it says something."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # its own __str__ raises
+        lines = []
+    return ": ".join([type(error).__name__, *lines[:1]])
 
 
 def _as_tuple(result: Any, names: Sequence[str]) -> Sequence[Any]:
