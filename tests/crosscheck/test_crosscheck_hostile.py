@@ -150,6 +150,14 @@ def test_a_layer_that_answers_into_the_same_memory_is_judged_by_what_it_answered
     assert report.fingerprint == check(Adapter(forward=RIGHT.forward, backward=RIGHT.backward)).fingerprint
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e160, 1e300])
+def test_numbers_near_the_end_of_their_range_are_findings_not_warnings(size):
+    forward = forward_that(lambda k, z_q, L, p: (k, z_q * size, L * size))
+    for adapter in (forward, BadSteps(lambda E, N, m: (E * size, N * size, m * size))):
+        report = check(adapter)
+        assert not report.ok and json.loads(report.to_json())["ok"] is False
+
+
 class BadSteps(NumpyEMA):
     """A codebook that goes wrong at its second step."""
 

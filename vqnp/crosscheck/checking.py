@@ -88,6 +88,7 @@ def allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
     return found
 
 
+@np.errstate(all="ignore")  # of a layer's 1e300 the squares are infinite: a finding, not a warning of ours
 def examine(
     record: Any,
     *,
