@@ -114,6 +114,10 @@ HOSTILE = {
     "text": (forward_that(lambda k, z_q, L, p: "ok"), "forward: k must"),
     "objects": (forward_that(lambda k, z_q, L, p: (k, {"z_q": z_q}, L)), "forward: z_q must"),
     "too many": (forward_that(lambda *out: (*out, 1, 2)), "forward: must return at most 4 values; got 6"),
+    "names of its own": (
+        forward_that(lambda k, z_q, L, p: {"codes": k, "quantized": z_q, "loss": L}),
+        "forward: must name what it returns k, z_q, L, perplexity; got codes, quantized, loss",
+    ),
     "codes out of range": (
         forward_that(lambda k, z_q, L, p: (k + 99, z_q, L)),
         "forward: k must be in [0, 11)",

@@ -71,6 +71,9 @@ def call(
     for name, value in zip(names, _as_tuple(result, names), strict=False):
         outputs[name], wrong = _one(where, name, value, shapes[name], dtype)
         faults += wrong
+    if isinstance(result, Mapping) and result and not set(names) & set(result):
+        came = ", ".join(map(str, result))
+        faults.append(f"{where}: must name what it returns {', '.join(names)}; got {came}")
     if isinstance(result, (tuple, list)) and len(result) > len(names):
         faults.append(f"{where}: must return at most {len(names)} values; got {len(result)}")
     return outputs, faults
