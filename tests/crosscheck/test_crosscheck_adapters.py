@@ -195,6 +195,14 @@ def test_what_cannot_be_told_is_asked_for():
     assert check(chosen).ok
 
 
+def test_the_dtype_may_be_named_as_pytorch_does():
+    assert check(TorchModule(Layer, dtype=torch.float32)).dtype == "float32"
+    assert check(TorchModule(Layer, dtype=torch.double)).dtype == "float64"
+    for dtype in (torch.bfloat16, torch.float16, "half a float", 5):
+        with pytest.raises(InputError, match="TorchModule: the adapter's dtype must be float32 or"):
+            TorchModule(Layer, dtype=dtype)
+
+
 def test_a_module_that_leaves_stops_nothing():
     class Leaves(Layer):
         def forward(self, z):
