@@ -116,6 +116,15 @@ def test_a_bug_in_files_is_named(vectors, tmp_path):
     assert compare(vectors, tmp_path / "theirs", allow={"beta_on": "codebook"}).ok
 
 
+def test_a_program_that_has_no_gradient_of_the_codebook_raises_no_alarm(vectors, tmp_path):
+    program(vectors, tmp_path / "theirs")
+    for file in (tmp_path / "theirs").rglob("dE.npy"):
+        file.unlink()
+    report = compare(vectors, tmp_path / "theirs")
+    assert report.fingerprint["beta_on"] == "commitment" and report.fingerprint["leak"] is None
+    assert report.ok and not report.advice()
+
+
 @pytest.mark.parametrize(
     ("bug", "sentence"),
     [

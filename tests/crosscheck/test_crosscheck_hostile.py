@@ -211,6 +211,20 @@ def test_what_is_missing_is_not_checked_and_never_passed(name):
     assert "cannot tell from what the adapter gives" in str(report)
 
 
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda dz, dE: dz,
+        lambda dz, dE: {"dz": dz},
+        lambda dz, dE: (dz, dE.T),  # a fault, and no gradient to go by
+    ],
+)
+def test_a_gradient_that_is_not_given_is_no_gradient_of_zero(backward):
+    report = check(Adapter(forward=RIGHT.forward, backward=lambda *given: backward(*RIGHT.backward(*given))))
+    assert report.fingerprint["beta_on"] == "commitment" and report.fingerprint["leak"] is None
+    assert report.constants["beta"] == pytest.approx(0.25) and not report.advice()
+
+
 def test_an_adapter_of_nothing_is_refused():
     with pytest.raises(InputError, match="the adapter must have one of forward, backward"):
         check(Adapter())
