@@ -225,6 +225,13 @@ def test_a_gradient_that_is_not_given_is_no_gradient_of_zero(backward):
     assert report.constants["beta"] == pytest.approx(0.25) and not report.advice()
 
 
+def test_beta_is_not_told_by_a_gradient_that_does_not_hang_on_it():
+    report = check(Adapter(backward=lambda *given: {"dE": RIGHT.backward(*given)[1]}))
+    told = next(f for f in report.findings if f.dimension == "beta_on")
+    assert report.constants["beta"] is None and told.variant is None and "commitment" in told.also
+    assert report.ok and not report.advice()
+
+
 def test_an_adapter_of_nothing_is_refused():
     with pytest.raises(InputError, match="the adapter must have one of forward, backward"):
         check(Adapter())
