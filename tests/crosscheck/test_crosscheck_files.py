@@ -233,6 +233,13 @@ def test_run_needs_a_file_and_a_name(path, capsys):
     assert "FILE.py" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("constant", [("--beta", "-1"), ("--decay", "2"), ("--epsilon", "nan")])
+def test_a_constant_that_none_can_have_is_refused(vectors, tmp_path, capsys, constant):
+    program(vectors, tmp_path / "theirs")
+    assert main(["crosscheck", "compare", str(vectors), str(tmp_path / "theirs"), *constant]) == 2
+    assert f"{constant[0][2:]} must be in" in capsys.readouterr().err
+
+
 def test_an_unknown_allowance_is_refused(vectors, tmp_path, capsys):
     program(vectors, tmp_path / "theirs")
     assert main(["crosscheck", "compare", str(vectors), str(tmp_path / "theirs"), "--allow", "beta=x"]) == 2
