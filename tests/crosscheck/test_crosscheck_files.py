@@ -147,6 +147,13 @@ def test_a_file_that_is_no_array_and_a_folder_that_is_no_case_are_said(vectors, 
     assert "theirs/base: raised" in faults and "must have the name of a case; got bases" in faults
 
 
+def test_a_file_that_is_no_output_is_said(vectors, tmp_path):
+    program(vectors, tmp_path / "theirs")
+    (tmp_path / "theirs" / "base" / "L.npy").rename(tmp_path / "theirs" / "base" / "loss.npy")
+    report = compare(vectors, tmp_path / "theirs")
+    assert report.faults == ["files: base must have k.npy, z_q.npy, L.npy, perplexity.npy; got loss.npy"]
+
+
 def test_on_the_command_line(vectors, tmp_path, capsys):
     assert main(["crosscheck", "vectors", "--out", str(tmp_path / "v")]) == 0
     assert tree(tmp_path / "v") == tree(vectors)

@@ -152,6 +152,10 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
         fail(where, f"THEIRS must have files such as {answers / 'base' / 'k.npy'}", "none of them")
     for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
         record.note([f"files: a folder must have the name of a case; got {other}"])
+    for name, case in record.cases.items():
+        known = OUTPUTS[case.function]
+        for other in sorted(p.name for p in (answers / name).glob("*.npy") if p.stem not in known):
+            record.note([f"files: {name} must have {', '.join(f'{o}.npy' for o in known)}; got {other}"])
     return record
 
 
