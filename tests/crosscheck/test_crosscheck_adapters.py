@@ -195,6 +195,23 @@ def test_what_cannot_be_told_is_asked_for():
     assert check(chosen).ok
 
 
+def test_the_dtype_may_be_named_as_pytorch_does():
+    assert check(TorchModule(Layer, dtype=torch.float32)).dtype == "float32"
+    assert check(TorchModule(Layer, dtype=torch.double)).dtype == "float64"
+    for dtype in (torch.bfloat16, torch.float16, "half a float", 5):
+        with pytest.raises(InputError, match="TorchModule: the adapter's dtype must be float32 or"):
+            TorchModule(Layer, dtype=dtype)
+
+
+def test_a_module_that_leaves_stops_nothing():
+    class Leaves(Layer):
+        def forward(self, z):
+            raise SystemExit(0)  # the status of a layer that conforms
+
+    report = check(TorchModule(Leaves))
+    assert not report.ok and report.faults[0].startswith("forward: raised SystemExit: 0")
+
+
 @given(st.permutations(["z_q", "k", "L", "perplexity"]), st.integers(2, 5), st.integers(2, 6))
 def test_a_loss_and_a_perplexity_are_told_apart_by_the_gradient(order, N, K):
     z = torch.ones(N, 3, requires_grad=True)

@@ -84,6 +84,33 @@ def test_no_alarm_on_a_right_layer(size, decay, epsilon, seed, dtype):
     named_and_no_other(report, right_for({}), {})
 
 
+@settings(max_examples=20)
+@example({"start": "independent", "write_back": "yes"}, (11, 6), 0.99, 1e-5, 0)
+@example({"start": "zero", "zero_debias": "yes"}, (11, 6), 0.99, 1e-5, 1)
+@given(
+    plants=plants_of({d: PLANTS[d] for d in sorted(AVERAGES)}).filter(compatible),
+    size=sizes,
+    decay=st.floats(0.9, 0.999),
+    epsilon=epsilons,
+    seed=st.integers(0, 999),
+)
+def test_in_float32_no_average_is_taken_for_another(plants, size, decay, epsilon, seed):
+    K, D = size
+    layer = NumpyEMA(0.25, decay, epsilon, np.float32, seed=seed, **plants)
+    report = check(layer, seed=seed, num_embeddings=K, embedding_dim=D)
+    named_and_no_other(report, right_for(plants), plants, unsure=AVERAGES)
+    assert report.constants["decay"] is None or np.isclose(report.constants["decay"], decay, atol=1e-3)
+
+
+def test_the_famous_averages_are_named_in_float32():
+    """As zalandoresearch/pytorch-vq-vae has them, and Sonnet: of the latter's N and m both are looked at."""
+    zalando = NumpyEMA(dtype=np.float32, start="independent", write_back="yes")
+    told = check(zalando).fingerprint
+    assert (told["start"], told["write_back"], told["zero_debias"]) == ("independent", "yes", "no")
+    sonnet = NumpyEMA(dtype=np.float32, start="zero", zero_debias="yes")
+    assert check(sonnet, seed=1).fingerprint["start"] == "zero"
+
+
 @pytest.mark.parametrize(
     "dimension", ["reduction", "codes", "evaluation_loss", "start", "write_back", "smoothing"]
 )

@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +36,16 @@ def test_the_same_bytes_at_every_run_and_few_of_them(tmp_path, dtype):
         trees.append(tree(tmp_path / name))
     assert trees[0] == trees[1]
     assert sum(map(len, trees[0].values())) < 5_000_000
+
+
+def test_the_same_bytes_whatever_the_number_of_threads(vectors, tmp_path):
+    """A BLAS that shares a product out adds it up otherwise, and an expanded distance shows it."""
+    for threads in ("1", "2"):
+        command = [sys.executable, "-m", "vqnp", "crosscheck", "vectors", "--out", str(tmp_path / threads)]
+        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        env = os.environ | dict.fromkeys(names, threads)
+        subprocess.run(command, check=True, capture_output=True, env=env)
+        assert tree(tmp_path / threads) == tree(vectors)
 
 
 def test_the_manifest_tells_of_every_file(vectors):
@@ -103,6 +116,15 @@ def test_a_bug_in_files_is_named(vectors, tmp_path):
     assert compare(vectors, tmp_path / "theirs", allow={"beta_on": "codebook"}).ok
 
 
+def test_a_program_that_has_no_gradient_of_the_codebook_raises_no_alarm(vectors, tmp_path):
+    program(vectors, tmp_path / "theirs")
+    for file in (tmp_path / "theirs").rglob("dE.npy"):
+        file.unlink()
+    report = compare(vectors, tmp_path / "theirs")
+    assert report.fingerprint["beta_on"] == "commitment" and report.fingerprint["leak"] is None
+    assert report.ok and not report.advice()
+
+
 @pytest.mark.parametrize(
     ("bug", "sentence"),
     [
@@ -125,6 +147,13 @@ def test_a_file_that_is_no_array_and_a_folder_that_is_no_case_are_said(vectors, 
     assert "theirs/base: raised" in faults and "must have the name of a case; got bases" in faults
 
 
+def test_a_file_that_is_no_output_is_said(vectors, tmp_path):
+    program(vectors, tmp_path / "theirs")
+    (tmp_path / "theirs" / "base" / "L.npy").rename(tmp_path / "theirs" / "base" / "loss.npy")
+    report = compare(vectors, tmp_path / "theirs")
+    assert report.faults == ["files: base must have k.npy, z_q.npy, L.npy, perplexity.npy; got loss.npy"]
+
+
 def test_on_the_command_line(vectors, tmp_path, capsys):
     assert main(["crosscheck", "vectors", "--out", str(tmp_path / "v")]) == 0
     assert tree(tmp_path / "v") == tree(vectors)
@@ -145,9 +174,10 @@ def test_bad_folders_are_refused(vectors, tmp_path):
         compare(tmp_path, tmp_path)
     with pytest.raises(InputError, match="THEIRS must have files such as"):
         compare(vectors, tmp_path)
-    (tmp_path / "manifest.json").write_text("{}")
-    with pytest.raises(InputError, match="must be a manifest of"):
-        compare(tmp_path, vectors)
+    for dtype in ("", ',"dtype":"int8"', ',"dtype":5', ',"dtype":[]'):
+        (tmp_path / "manifest.json").write_text(f'{{"format":"vqnp-crosscheck-vectors-1"{dtype}}}')
+        with pytest.raises(InputError, match="must be a manifest of"):
+            compare(tmp_path, vectors)
 
 
 RIGHT = """
@@ -208,6 +238,13 @@ def test_allow_may_come_first_and_again(tmp_path):
 def test_run_needs_a_file_and_a_name(path, capsys):
     assert main(["crosscheck", "run", path]) == 2
     assert "FILE.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("constant", [("--beta", "-1"), ("--decay", "2"), ("--epsilon", "nan")])
+def test_a_constant_that_none_can_have_is_refused(vectors, tmp_path, capsys, constant):
+    program(vectors, tmp_path / "theirs")
+    assert main(["crosscheck", "compare", str(vectors), str(tmp_path / "theirs"), *constant]) == 2
+    assert f"{constant[0][2:]} must be in" in capsys.readouterr().err
 
 
 def test_an_unknown_allowance_is_refused(vectors, tmp_path, capsys):

@@ -49,11 +49,21 @@ def chance():
     return Adapter(forward=forward)
 
 
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+def unspeakable(z, E):
+    raise Unspeakable
+
+
 HOSTILE = {
     "raises": (
         Adapter(forward=lambda z, E: 1 / 0, backward=RIGHT.backward),
         "forward: raised ZeroDivisionError: division by zero",
     ),
+    "raises what cannot be printed": (Adapter(forward=unspeakable), "forward: raised Unspeakable (given"),
     "leaves": (Adapter(forward=leave), "forward: raised SystemExit: 3"),
     "shape": (
         forward_that(lambda k, z_q, L, p: (k, z_q.T, L)),
@@ -104,6 +114,10 @@ HOSTILE = {
     "text": (forward_that(lambda k, z_q, L, p: "ok"), "forward: k must"),
     "objects": (forward_that(lambda k, z_q, L, p: (k, {"z_q": z_q}, L)), "forward: z_q must"),
     "too many": (forward_that(lambda *out: (*out, 1, 2)), "forward: must return at most 4 values; got 6"),
+    "names of its own": (
+        forward_that(lambda k, z_q, L, p: {"codes": k, "quantized": z_q, "loss": L}),
+        "forward: must name what it returns k, z_q, L, perplexity; got codes, quantized, loss",
+    ),
     "codes out of range": (
         forward_that(lambda k, z_q, L, p: (k + 99, z_q, L)),
         "forward: k must be in [0, 11)",
@@ -121,6 +135,31 @@ def test_the_report_says_so_in_a_sentence(kind):
     assert json.loads(report.to_json())["faults"] == report.faults
     with pytest.raises(AssertionError, match="faults"):
         assert_conforms(adapter)
+
+
+def test_a_layer_that_answers_into_the_same_memory_is_judged_by_what_it_answered():
+    memory = {}
+
+    def kept(function):
+        def call(*arguments):
+            out = []
+            for i, a in enumerate(map(np.asarray, function(*arguments))):
+                out.append(memory.setdefault((function, i, a.shape), np.empty_like(a)))
+                out[-1][...] = a
+            return tuple(out)
+
+        return call
+
+    report = check(Adapter(forward=kept(RIGHT.forward), backward=kept(RIGHT.backward)))
+    assert report.fingerprint == check(Adapter(forward=RIGHT.forward, backward=RIGHT.backward)).fingerprint
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e160, 1e300])
+def test_numbers_near_the_end_of_their_range_are_findings_not_warnings(size):
+    forward = forward_that(lambda k, z_q, L, p: (k, z_q * size, L * size))
+    for adapter in (forward, BadSteps(lambda E, N, m: (E * size, N * size, m * size))):
+        report = check(adapter)
+        assert not report.ok and json.loads(report.to_json())["ok"] is False
 
 
 class BadSteps(NumpyEMA):
@@ -170,6 +209,27 @@ def test_what_is_missing_is_not_checked_and_never_passed(name):
     assert next(row for row in report.rows if row.quantity == absent).result == "not checked"
     assert report.fingerprint["start"] is None
     assert "cannot tell from what the adapter gives" in str(report)
+
+
+@pytest.mark.parametrize(
+    "backward",
+    [
+        lambda dz, dE: dz,
+        lambda dz, dE: {"dz": dz},
+        lambda dz, dE: (dz, dE.T),  # a fault, and no gradient to go by
+    ],
+)
+def test_a_gradient_that_is_not_given_is_no_gradient_of_zero(backward):
+    report = check(Adapter(forward=RIGHT.forward, backward=lambda *given: backward(*RIGHT.backward(*given))))
+    assert report.fingerprint["beta_on"] == "commitment" and report.fingerprint["leak"] is None
+    assert report.constants["beta"] == pytest.approx(0.25) and not report.advice()
+
+
+def test_beta_is_not_told_by_a_gradient_that_does_not_hang_on_it():
+    report = check(Adapter(backward=lambda *given: {"dE": RIGHT.backward(*given)[1]}))
+    told = next(f for f in report.findings if f.dimension == "beta_on")
+    assert report.constants["beta"] is None and told.variant is None and "commitment" in told.also
+    assert report.ok and not report.advice()
 
 
 def test_an_adapter_of_nothing_is_refused():

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from vqnp._check import FLOATS, fail
+
 FORWARD = ("k", "z_q", "L", "perplexity")
 BACKWARD = ("dz", "dE")
 STEP = ("E", "N", "m")
@@ -61,3 +65,14 @@ class Adapter:
     embedding_dim: int | None = None
     dtype: Any = "float64"
     name: str = "the layer"
+
+
+def float_dtype(where: str, dtype: Any) -> np.dtype[Any]:
+    """NumPy's float32 or float64; torch.float32 is taken for what it says."""
+    try:
+        found = np.dtype(str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype)
+    except TypeError:
+        fail(where, "the adapter's dtype must be float32 or float64", dtype)
+    if found not in FLOATS:
+        fail(where, "the adapter's dtype must be float32 or float64", found)
+    return found

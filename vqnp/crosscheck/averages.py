@@ -36,12 +36,14 @@ class Fits:
 
         Many residuals that are all rounding have the same size under the right hypothesis; 16 ε is what
         a chain of operations may leave, below which sizes do not compare. A debiased average is divided
-        by 1 − γᵗ, where the rounding of γᵗ is felt 1/(1 − γ) times.
+        by 1 − γᵗ, where the rounding of γᵗ is felt 1/(1 − γ) times; but at most √ε is put down to that,
+        or a fit that has gone astray to γ = 1 would excuse itself.
         """
         if not self.hypotheses:
             return np.zeros(0, bool)
         debias = np.array([h.zero_debias == "yes" for h in self.hypotheses])
-        small = self.worst <= 16 * eps * np.sqrt(T) + debias * eps / (1 - self.theta[:, 0])
+        cancelled = debias * np.minimum(eps / (1 - self.theta[:, 0]), np.sqrt(eps))
+        small = self.worst <= 16 * eps * np.sqrt(T) + cancelled
         best = self.rms[small].min() if small.any() else np.inf
         return small & (self.rms <= 3 * best + 16 * eps)
 
@@ -168,13 +170,12 @@ def _by_implied_start(fits: Fits, seen: Seen, tol: float) -> Fits:
 
 def _by_stored(fits: Fits, seen: Seen, tol: float) -> Fits:
     """N and m, where they can be reached, decide between what E leaves open."""
-    _, N, m = simulate(seen, fits.hypotheses, fits.theta[:, 0], np.exp(fits.theta[:, 1]))
-    for theirs, ours in ((seen.N, N), (seen.m, m)):
+    for output, theirs in ((1, seen.N), (2, seen.m)):
         if theirs is not None and len(fits.hypotheses) > 1:
+            ours = simulate(seen, fits.hypotheses, fits.theta[:, 0], np.exp(fits.theta[:, 1]))[output]
             off = np.abs(ours - theirs).reshape(len(ours), -1).max(axis=1)
             agree = off <= 8 * tol * np.abs(theirs).max(initial=1.0)
-            if agree.any() and not agree.all():
-                fits, N, m = fits.keep(agree), N[agree], m[agree]
+            fits = fits.keep(agree) if agree.any() else fits
     return fits
 
 

@@ -42,7 +42,7 @@ def call(
     shapes: Mapping[str, tuple[int, ...]],
     dtype: np.dtype[Any],
 ) -> tuple[Outputs, list[str]]:
-    """Call function(*arguments); outputs by name, None where there is none to use; sentences on faults.
+    """Call function(*arguments); outputs by name, without those of no use, None for a None; and the faults.
 
     Parameters
     ----------
@@ -63,25 +63,38 @@ def call(
             warnings.simplefilter("ignore")
             result = function(*copies.values())
     except (Exception, SystemExit) as error:
-        text = (str(error).strip().splitlines() or [""])[0]
-        return {}, [f"{where}: raised {type(error).__name__}: {text} (given {given})"]
+        return {}, [f"{where}: raised {_described(error)} (given {given})"]
     for name, a in arguments.items():
         if copies[name].shape != a.shape or copies[name].tobytes() != a.tobytes():
             faults.append(f"{where}: must leave its arguments alone; it changed {name}")
     outputs: Outputs = {}
-    for name, value in zip(names, _as_tuple(result, names), strict=False):
-        outputs[name], wrong = _one(where, name, value, shapes[name], dtype)
+    for name, value in _by_name(result, names):
+        array, wrong = _one(where, name, value, shapes[name], dtype)
         faults += wrong
+        if array is not None or value is None:
+            outputs[name] = array
+    if isinstance(result, Mapping) and result and not set(names) & set(result):
+        came = ", ".join(map(str, result))
+        faults.append(f"{where}: must name what it returns {', '.join(names)}; got {came}")
     if isinstance(result, (tuple, list)) and len(result) > len(names):
         faults.append(f"{where}: must return at most {len(names)} values; got {len(result)}")
     return outputs, faults
 
 
-def _as_tuple(result: Any, names: Sequence[str]) -> Sequence[Any]:
-    """The returned values in order, whether they came as a tuple, a mapping by name, or one alone."""
+def _described(error: BaseException) -> str:
+    """Its type and the first line of what it says, where it says something."""
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # its own __str__ raises
+        lines = []
+    return ": ".join([type(error).__name__, *lines[:1]])
+
+
+def _by_name(result: Any, names: Sequence[str]) -> list[tuple[str, Any]]:
+    """What was returned, by name: from a mapping, a tuple in order, or one value alone."""
     if isinstance(result, Mapping):
-        return [result.get(name) for name in names]
-    return result if isinstance(result, (tuple, list)) else [result]
+        return [(name, result[name]) for name in names if name in result]
+    return list(zip(names, result if isinstance(result, (tuple, list)) else [result], strict=False))
 
 
 def _one(
@@ -90,7 +103,7 @@ def _one(
     if value is None:
         return None, []
     try:
-        array = to_array(value)
+        array = np.array(to_array(value))  # a copy: the layer may write its next answer into the same memory
     except TypeError as error:
         return None, [f"{where}: {name} {error}"]
     if shape == () and array.size == 1:

@@ -60,13 +60,6 @@ def check(
     InputError
         For the arguments only: whatever the layer does goes into the report.
     """
-    for name, value, interval in (
-        ("beta", beta, "[0, inf)"),
-        ("decay", decay, "[0, 1)"),
-        ("epsilon", epsilon, "[0, inf)"),
-    ):
-        if value is not None:
-            check_float("check", name, value, interval)
     allowed = allowances(allow)
     record = Record(adapter, seed, num_embeddings, embedding_dim)
     return examine(record, beta=beta, decay=decay, epsilon=epsilon, allowed=allowed)
@@ -88,6 +81,7 @@ def allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
     return found
 
 
+@np.errstate(all="ignore")  # of a layer's 1e300 the squares are infinite: a finding, not a warning of ours
 def examine(
     record: Any,
     *,
@@ -97,6 +91,13 @@ def examine(
     allowed: Mapping[str, tuple[str, ...]],
 ) -> Report:
     """The report on a record of answers, from a live layer or from files."""
+    for name, value, interval in (
+        ("beta", beta, "[0, inf)"),
+        ("decay", decay, "[0, 1)"),
+        ("epsilon", epsilon, "[0, inf)"),
+    ):
+        if value is not None:
+            check_float("check", name, value, interval)
     for name in ("base", "gradient", "evaluation"):
         record.get(name)  # first, so that their faults come first and the precision is known
     gradients, found_beta, likely_beta = find_gradients(record, beta)

@@ -15,6 +15,7 @@ from vqnp.crosscheck.weights import (
     Weights,
     after_step,
     codes_used,
+    has_none,
     measure,
     passing,
     tolerance,
@@ -34,6 +35,7 @@ def find_gradients(record: Any, beta: float | None) -> tuple[list[Finding], floa
     quantized = _side_of_z_q(record)
     e = record.output("base", "z_q") if quantized == "after" else _vectors(record, "", "before")
     through = passing(record, None if e is None else e.astype(np.float64))
+    none = has_none(record, record.get("gradient"))
     sides = [side for side in (_side(record, name, through) for name in ("before", "after")) if side]
     explained = [side for side in sides if side.models and all(w.clean for w in side.sizes)]
     side = next(iter(explained or sides), None)
@@ -42,7 +44,7 @@ def find_gradients(record: Any, beta: float | None) -> tuple[list[Finding], floa
     found, estimate = find_loss(models, measured)
     loss_side = side.name if side is not None and len(explained) == 1 and measured else None
     return (
-        [_codes(record, quantized, loss_side, measured), *found, *_through(through)],
+        [_codes(record, quantized, loss_side, measured), *found, *_through(through, none)],
         estimate,
         usual_beta(models),
     )
@@ -99,7 +101,7 @@ def _codes(record: Any, quantized: str | None, loss: str | None, measured: list[
     return Finding("codes", quantized, said)
 
 
-def _through(through: Passing) -> list[Finding]:
+def _through(through: Passing, none: bool) -> list[Finding]:
     said = f"dz = {through.share:.4g} of the decoder's gradient"
     kinds: dict[str, tuple[str, str]] = {
         "none": ("none", "the decoder's gradient does not reach z"),
@@ -112,7 +114,7 @@ def _through(through: Passing) -> list[Finding]:
     else:
         straight = Finding("straight_through", *kinds[through.kind])
     if through.leak is None:
-        why = "needs backward's dE" if through.kind is None else "E has no gradient at all"
-        return [straight, Finding("leak", None if through.kind is None else "no", why)]
+        why = "E has no gradient at all" if none else "needs backward's dE, with and without a cotangent"
+        return [straight, Finding("leak", "no" if none else None, why)]
     share = f"{through.leak:.3g} of the decoder's gradient reaches E"
     return [straight, Finding("leak", "yes" if abs(through.leak) > 1e-3 else "no", share)]

@@ -47,7 +47,7 @@ class LossModel(NamedTuple):
     beta_on: str
     reduction: str
     late: bool  # the loss is taken after straight-through
-    beta: float
+    beta: float  # NaN where what was measured does not hang on it
 
 
 def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossModel]:
@@ -67,7 +67,7 @@ def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossMode
 def _fit_beta(
     place: str, reduction: str, late: bool, sizes: list[Weights], through: Passing, dtype: Any
 ) -> float | None:
-    """β by least squares over all measured weights in units of c; None if they do not agree."""
+    """β by least squares over all measured weights in units of c; None if they do not agree, NaN if no β shows."""
     p, q = (np.array(part, float) for part in PLACES[place])
     rows: list[tuple[Any, float]] = []
     for w in sizes:
@@ -84,12 +84,10 @@ def _fit_beta(
         return None
     M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
     slope, rest = M[:, 1], y - M[:, 0]
-    if not slope.any():
-        return None
-    beta = float(slope @ rest / (slope @ slope))
+    beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # NaN: any β will do
     tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
-    fits = np.abs(rest - slope * beta).max() <= tol * max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
-    return beta if fits and beta >= -tol and (place != "complement" or beta <= 1 + tol) else None
+    fits = np.abs(rest - np.nan_to_num(slope * beta)).max() <= tol * max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
+    return None if not fits or beta < -tol or (place == "complement" and beta > 1 + tol) else beta
 
 
 def _hangs(through: Passing) -> float:
@@ -120,7 +118,7 @@ def usual_beta(models: list[LossModel]) -> float | None:
     usual = [
         m for m in models if m.beta_on in ("commitment", "none") and m.reduction == "mean" and not m.late
     ]
-    return (usual or models)[0].beta if models else None
+    return next((m.beta for m in usual or models if np.isfinite(m.beta)), None)
 
 
 def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Finding], float | None]:

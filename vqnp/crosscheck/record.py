@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
-from vqnp.crosscheck.adapter import FUNCTIONS
+from vqnp.crosscheck.adapter import FUNCTIONS, float_dtype
 from vqnp.crosscheck.calls import Outputs, call
 from vqnp.crosscheck.distance import distance_cases
 from vqnp.crosscheck.plan import OUTPUTS, Case, plan
@@ -40,9 +40,7 @@ class Record:
         where = "check"
         self.adapter = adapter
         self.name = str(getattr(adapter, "name", type(adapter).__name__))
-        self.dtype = np.dtype(getattr(adapter, "dtype", np.float64))
-        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            fail(where, "the adapter's dtype must be float32 or float64", self.dtype)
+        self.dtype = float_dtype(where, getattr(adapter, "dtype", np.float64))
         fixed = [getattr(adapter, name, None) for name in ("num_embeddings", "embedding_dim")]
         self.free = fixed == [None, None]
         asked = (("num_embeddings", num_embeddings, K_DEFAULT), ("embedding_dim", embedding_dim, D_DEFAULT))

@@ -77,7 +77,7 @@ class Reference:
         """k, by the distance and the rule for ties that are asked for."""
         if self.v["distance"] == "expanded_float32":
             z, E = z.astype(np.float32), E.astype(np.float32)
-            d = (z * z).sum(1, keepdims=True) - 2 * z @ E.T + (E * E).sum(1)
+            d = (z * z).sum(1, keepdims=True) - 2 * _products(z, E) + (E * E).sum(1)
             return len(E) - 1 - d[:, ::-1].argmin(axis=1) if self.v["ties"] == "highest" else d.argmin(axis=1)
         return nearest_highest(z, E) if self.v["ties"] == "highest" else nearest(z, E)
 
@@ -154,3 +154,11 @@ class Reference:
         self.state = self._updated(self.state, z, nearest(z, self.state[0]))
         E, N, m, _ = self.state
         return E.astype(self.dtype), N.astype(self.dtype), m.astype(self.dtype)
+
+
+def _products(z: Array, E: Array) -> Array:
+    """z·e: (N, K), added over d in order: a BLAS rounds otherwise with another number of threads."""
+    total: Array = np.zeros((len(z), len(E)), z.dtype)
+    for a, b in zip(z.T, E.T, strict=True):
+        total += a[:, None] * b
+    return total

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vqnp._check import Array, check_choice, fail
+from vqnp.crosscheck.adapter import float_dtype
 from vqnp.crosscheck.outputs import sort_outputs
 
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
@@ -68,7 +69,7 @@ class TorchModule:
         name: str | None = None,
     ) -> None:
         self.layout = check_choice("TorchModule", "layout", layout, tuple(LAYOUTS))
-        self.dtype, self.outputs = np.dtype(dtype), outputs
+        self.dtype, self.outputs = float_dtype("TorchModule", dtype), outputs
         self.make, self.fixed = make, isinstance(make, torch.nn.Module)
         self.names = {"E": codebook, "N": cluster_size, "m": embedding_sum}
         example = self._module(7, 5)
@@ -134,7 +135,7 @@ class TorchModule:
         module = self._new(E[:K]).train()
         try:
             self._answer(module, torch.from_numpy(z).requires_grad_())
-        except Exception:
+        except (Exception, SystemExit):
             return True
         return not np.array_equal(self._rows(_get(module, self.names["E"])).detach().numpy(), E[:K])
 

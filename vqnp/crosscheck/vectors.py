@@ -142,6 +142,8 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
         if manifest["format"] != FORMAT:
             raise ValueError(f"format {manifest['format']!r}")
         dtype = manifest["dtype"]
+        if dtype not in ("float64", "float32"):
+            raise ValueError(f"dtype {dtype!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{where}: {path} must be a manifest of {FORMAT}; got {error}") from None
     answers = Path(theirs)
@@ -150,6 +152,10 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
         fail(where, f"THEIRS must have files such as {answers / 'base' / 'k.npy'}", "none of them")
     for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
         record.note([f"files: a folder must have the name of a case; got {other}"])
+    for name, case in record.cases.items():
+        known = OUTPUTS[case.function]
+        for other in sorted(p.name for p in (answers / name).glob("*.npy") if p.stem not in known):
+            record.note([f"files: {name} must have {', '.join(f'{o}.npy' for o in known)}; got {other}"])
     return record
 
 

@@ -34,7 +34,7 @@ class Weights(NamedTuple):
     W: float | None  # the loss per unit of Σr²
     A: float | None  # along r in dz
     A_turned: float  # along Jᵀr in dz, where J is not the identity
-    B: float | None  # in dE; 0 where E gets no gradient
+    B: float | None  # in dE; 0 where E has no gradient
     clean: bool  # whether the fits leave rounding only
 
 
@@ -121,6 +121,13 @@ def _leak(with_G: Any, without: Any, G: Array, used: Any) -> float | None:
     return fit(with_G["dE"].astype(np.float64) - without["dE"], sums)[0][0]
 
 
+def has_none(record: Any, gradient: Any) -> bool:
+    """Whether E has no gradient, as a layer says that gives None for dE; one that has steps need not say so."""
+    if gradient.get("dE") is not None or gradient.get("dz") is None:
+        return False
+    return "dE" in gradient or record.can("step")
+
+
 def measure(record: Any, prefix: str, e: Array, kind: str | None) -> Weights:
     """The weights of one size, if r is z − e: e (N, D), the vectors that forward is thought to use."""
     used = codes_used(record, prefix)
@@ -145,6 +152,6 @@ def measure(record: Any, prefix: str, e: Array, kind: str | None) -> Weights:
         pull = sums_of(z - E[k], k, len(E))
         (B,), residual = fit(dE, -2 * pull)
         clean = clean and (residual <= tol or not dE.any())
-    elif dz is not None:
-        B = 0.0  # backward was asked, and E has no gradient
+    elif has_none(record, gradient):
+        B = 0.0
     return Weights(z.shape, W, A, turned, B, clean)
