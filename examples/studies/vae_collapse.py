@@ -98,8 +98,8 @@ def draw(rows: list[Row], knobs: list[float]) -> Figure:
     grid = figure.add_gridspec(3, 12, height_ratios=[2.1, 2.1, 0.42 * (len(knobs) + 1)], hspace=0.45,
                                wspace=6, left=0.075, right=0.985, top=0.96, bottom=0.01)  # fmt: skip
     wanted = (
-        ("lower", "At least so much is said of the image", "bits"),
-        ("upper", "At most so much is said of the image", "bits"),
+        ("lower", "Said of the image, at least", "bits"),
+        ("upper", "Said of the image, at most", "bits"),
         ("active", "Active units of the VAE", "units of 256"),
         ("mse", "Reconstruction (VAE: at the mean)", "test MSE"),
         ("variation", "How much reconstructions differ", "variance, % of the originals'"),
@@ -115,10 +115,11 @@ def draw(rows: list[Row], knobs: list[float]) -> Figure:
             level = rows[0]["limit" if name == "lower" else "mean_image"][0]
             text = "limit: log₂ 2000" if name == "lower" else "the mean image"
             axes.axhline(level, color=GREY, linewidth=1, linestyle="--")
-            axes.annotate(text, (knobs[0], level), (0, 3), textcoords="offset points", fontsize=8, color=GREY)
+            offset = (0, -10 if name == "swapped" else 3)
+            axes.annotate(text, (knobs[0], level), offset, textcoords="offset points", fontsize=8, color=GREY)
         dress(axes, title, "KL weight w, or commitment cost β", unit, integer_x=False)
         log_settings(axes, knobs)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 12.5 if name == "lower" else None)
         if name == "upper":
             axes.legend(fontsize=8, frameon=False)
     for place, model in enumerate(("VAE", "VQ-VAE")):

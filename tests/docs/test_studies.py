@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from _pictures import pack, strip, unpack
 from _prose import fill, unreferenced, value, wrong
 from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
 
@@ -113,3 +114,13 @@ def test_references(tmp_path):
     assert unreferenced("20 epochs, K = 4, `9`, [a](9.md), arXiv 1711.00937, two", saved) == []
     assert unreferenced("7.5<!--mse K=4--> of 31, 2.5 and 1,000", saved) == ["31", "2.5", "1,000"]
     assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", tmp_path)[:4]), 3.75)
+
+
+def test_pictures_come_back_from_text_and_stand_in_rows(rng):
+    images = rng.random((3, 28, 28))
+    back = unpack(pack(images))
+    assert np.abs(back - images).max() <= 0.5 / 255 + 1e-12 and pack(back) == pack(images)
+    axes = new_figure(2, 2).subplots()
+    strip(axes, [images, images], ["above", "below"])
+    assert axes.get_images()[0].get_array().shape == (58, 88)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["above", "below"]
