@@ -1,4 +1,4 @@
-"""When does a VAE stop using its latent, and why does a VQ-VAE not?
+"""When does a VAE stop using its latent, and is a VQ-VAE safe from that?
 
 Said of VAEs: when the KL weighs too much, the posterior collapses onto the prior, and the latent says
 nothing. Said of VQ-VAEs: discrete codes force the decoder to use them. Here both have the same networks and
