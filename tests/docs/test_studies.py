@@ -1,6 +1,8 @@
 """What docs/studies/ says is what the studies found: tables, and each number in the prose, equal the JSON."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def test_every_number_in_prose_is_that_of_its_table(page):
 
 def publish(folder, monkeypatch, *arguments, bias=0.0):
     """A study of two settings and three seeds, each run being its own answer."""
-    monkeypatch.setattr(sys, "argv", ["toy.py", *arguments, "--out", str(folder)])
+    monkeypatch.setattr(sys, "argv", ["toy.py", *arguments, "--jobs", "0", "--out", str(folder)])
     study = Study("toy.py", "Is two more than one?\n\nWe look.\n\npython toy.py --full\n")
     scale = study.pick(quick={"n": 1}, default={"n": 2}, full={"n": 3})
     runs = []
@@ -90,6 +92,41 @@ def test_rows_by_setting_and_seed(tmp_path, monkeypatch):
     assert stack(rows, "mse").tolist() == [[0.246913, 0.493827], [1.24691, 1.49383]]
     assert stack(rows, "curve").shape == (2, 2, 2) and select(rows, K=4) == rows[1:]
     assert "--seeds 2`" in (tmp_path / "toy.md").read_text()
+
+
+TOY = """'Is it so?'
+import os
+import time
+from _study import Column, Study
+from vqnp.style import new_figure
+
+def measure(seed, K):
+    time.sleep(0.2 if seed == 0 else 0)  # the first is not the first to be done
+    assert K < 6, "too large"
+    return {"mse": K + seed, "threads": os.environ.get("OPENBLAS_NUM_THREADS")}
+
+if __name__ == "__main__":
+    study = Study(__file__, __doc__)
+    scale = study.pick(quick={"last": 9}, default={"last": 4}, full={"last": 9})
+    rows = study.run([{"K": 2}, {"K": scale.last}], measure)
+    study.write(rows, [Column("mse", "MSE", ".1f")], new_figure(1, 1), "Toy.")
+"""
+
+
+def test_runs_in_processes_of_their_own_come_back_in_their_places(tmp_path):
+    (tmp_path / "toy.py").write_text(TOY)
+
+    def run(*arguments):
+        command = [sys.executable, "toy.py", "--out", "out", *arguments]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples" / "studies")])}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    assert run("--jobs", "2").returncode == 0
+    rows = json.loads((tmp_path / "out" / "toy.json").read_text())["rows"]
+    assert [row["figures"]["mse"]["values"] for row in rows] == [[2, 3, 4], [4, 5, 6]]
+    assert rows[0]["figures"]["threads"]["values"] == ["1"] * 3
+    failed = run("--full", "--jobs", "2")
+    assert failed.returncode == 1 and "too large" in failed.stderr
 
 
 def test_a_table_counts_strings_and_leaves_out_a_spread_of_none():
