@@ -5,8 +5,8 @@ nothing. Said of VQ-VAEs: discrete codes force the decoder to use them. Here bot
 a latent of the same size, 256 numbers (of the VQ-VAE 16 codes of 16 numbers each). The knob is the KL weight
 w of the VAE and the commitment cost β of the VQ-VAE, both from 0.1 to 30; the VAE also with a warm-up of w
 over half of the training. Restarts of dead codes are off. What the latents of 2000 test images say of the
-image is in bits: at least the estimate of the mutual information, of codes H(k) of whole rows; at most the KL,
-of codes the sum of H(k_m) over positions.
+image is in bits: at least the estimate of the mutual information, of codes H(k) of whole rows; at most the
+KL, of codes the sum of H(k_m) over positions.
 
 python examples/studies/vae_collapse.py           about a minute
 python examples/studies/vae_collapse.py --full    the figures of docs/studies/vae_collapse.md
