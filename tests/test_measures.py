@@ -309,6 +309,23 @@ def test_a_path_ends_where_the_images_are_and_changes_only_with_its_codes(model,
     assert not vqnp.code_changes(still.codes).any() and vqnp.step_sizes(still.images).max() < 1e-6
 
 
+@pytest.mark.parametrize("kind", [vqnp.Autoencoder, vqnp.VAE])
+def test_a_path_of_a_continuous_model_is_decoded_at_each_point_of_the_line(kind, rng):
+    made = kind((4, 5), latent_dim=3, hidden=(7,), rng=1, dtype="float64")
+    a, b = rng.random((2, 4, 5))
+    path = vqnp.interpolate(made, a, b, 9)
+    z = made.latents(np.stack([a, b]))
+    for t, image in zip(path.t, path.images, strict=True):
+        point = [[(1 - t) * p + t * q for p, q in zip(*z, strict=True)]]
+        assert image == pytest.approx(made.decode(np.array(point))[0], rel=1e-12)
+    assert np.array_equal(path.images[[0, -1]], made.reconstruct(np.stack([a, b])))
+    assert path.codes.shape == (9, 0) and path.codes.dtype == np.int64
+    assert vqnp.code_changes(path.codes).tolist() == [0] * 8
+    # half the step, half the change: nothing jumps
+    coarse, fine = (vqnp.step_sizes(vqnp.interpolate(made, a, b, n + 1).images).max() for n in (500, 1000))
+    assert fine == pytest.approx(coarse / 2, rel=0.02)
+
+
 def test_steps_and_changes_are_their_equations(rng):
     x, k = rng.random((6, 3, 2)), rng.integers(3, size=(6, 4))
     steps = [math.sqrt(sum((x[t + 1] - x[t]).ravel() ** 2) / 6) for t in range(5)]

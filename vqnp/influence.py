@@ -1,4 +1,4 @@
-"""a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩,  z(t) = (1 − t) z_a + t z_b: what codes do to images.
+"""a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩,  z(t) = (1 − t) z_a + t z_b: latents and images.
 
 k: (n, M) codes, x_hat: (n, *image_shape)
 """
@@ -10,13 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
-from vqnp.models.vqvae import VQVAE
+from vqnp.models import VQVAE, Autoencoder
 
 
 class Path(NamedTuple):
     """From one image to another.
 
-    t: (T,) from 0 to 1, codes: (T, M), images: (T, *image_shape)
+    t: (T,) from 0 to 1, codes: (T, M), or (T, 0) where latents are not quantized,
+    images: (T, *image_shape)
     """
 
     t: Array
@@ -64,20 +65,25 @@ def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | i
     return a
 
 
-def interpolate(model: VQVAE, a: Array, b: Array, steps: int) -> Path:
-    """z(t) = (1 − t) z_a + t z_b,  k(t) = argmin_j ‖z(t) − e_j‖²,  x̂(t) = decoder(e_k(t)).
+def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> Path:
+    """z(t) = (1 − t) z_a + t z_b,  x̂(t) = decoder(q(z(t))),  q(z) = e_k, k = argmin ‖z − e_j‖², or q(z) = z.
 
     a, b: (*image_shape) -> Path of `steps` points, at least 2, a's reconstruction first and b's last
 
-    The latents go in a straight line; the codes change when it crosses into another code's cell, and
-    only then does the image. vqnp.code_changes(path.codes) counts them.
+    The latents go in a straight line. Those of a VQVAE are quantized at each point: the codes change when
+    the line crosses into another code's cell, and only then does the image; vqnp.code_changes(path.codes)
+    counts them. Those of an Autoencoder, or the means of a VAE, are decoded as they are, and path.codes
+    is empty: (T, 0).
     """
     T = check_int("interpolate", "steps", steps, 2)
     z = model.latents(np.stack([a, b]))
     t = np.linspace(0, 1, T)
-    weight = t.astype(z.dtype)[:, None, None]
-    codes = model.quantizer.encode((1 - weight) * z[0] + weight * z[1])
-    return Path(t, codes, model.decode(codes))
+    weight = t.astype(z.dtype).reshape(T, *(1 for _ in z.shape[1:]))
+    line = (1 - weight) * z[0] + weight * z[1]
+    if isinstance(model, VQVAE):
+        codes = model.quantizer.encode(line)
+        return Path(t, codes, model.decode(codes))
+    return Path(t, np.empty((T, 0), np.int64), model.decode(line))
 
 
 def step_sizes(images: Array) -> Array:

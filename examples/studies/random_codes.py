@@ -15,7 +15,7 @@ python examples/studies/random_codes.py --full    the figures of docs/studies/ra
 from functools import cache, partial
 
 import numpy as np
-from _pictures import gallery, pack, unpack
+from _pictures import pack, strip, unpack
 from _study import Column, Row, Study, select, stack
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -83,12 +83,12 @@ def draw(rows: list[Row]) -> Figure:
     for place, (M, K) in enumerate(SHOWN):
         strips = [unpack(row["drawn"][0]) for row in select(rows, model="VQ-VAE", M=M, K=K)]
         if place == 0:
-            strips, names = [vqnp.load_splits("digits")[1].images[:10], *strips], ("test", *SOURCES)
+            strips, names = [vqnp.load_splits("digits")[1].images[:10] / 255, *strips], ("test", *SOURCES)
         else:
             strips.append(unpack(select(rows, source="N(0, I)")[0]["drawn"][0]))
             names = (*SOURCES, "VAE, N(0, I)")
         axes = figure.add_subplot(top[place])
-        gallery(axes, strips, names)
+        strip(axes, strips, names)
         axes.set_title(f"{M} codes of {K}" + (", and a VAE" if place else ""), fontsize=10)
     for place, (name, title, unit) in enumerate(
         (

@@ -3,8 +3,8 @@
 M codes of K cost M log2 K bits an image. Here a VQ-VAE is trained at several M and K, and beside it stand
 two coders without a network: product quantization (PQ: the pixels in M contiguous runs, k-means in each) and
 PCA+PQ (the same on principal components, dealt out so that the runs share the variance, and the result
-clipped to [0, 1], as the VQ-VAE's is). At M = 1 PQ is plain k-means of whole images. Also measured: the error on the training
-images, and the bits an entropy coder needs that has counted the codes of the training images.
+clipped to [0, 1], as the VQ-VAE's is). At M = 1 PQ is plain k-means of whole images. Also measured: the error
+on the training images, and the bits an entropy coder needs that has counted the codes of those.
 
 python examples/studies/rate_distortion.py           about a minute
 python examples/studies/rate_distortion.py --full    the figures of docs/studies/rate_distortion.md
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from _pictures import gallery, pack, unpack
+from _pictures import pack, strip, unpack
 from _product import ProductQuantizer, pixels
 from _study import Column, Row, Study, select
 from matplotlib.axes import Axes
@@ -96,11 +96,11 @@ def draw(rows: list[Row], epochs: int) -> Figure:
         if place == 0:
             axes.legend(fontsize=8, frameon=False, loc="lower left")
     shown = {m: select(rows, method=m, epochs=epochs * (m == "VQ-VAE"), **SHOWN)[0] for m in METHODS}
-    test = vqnp.load_splits("digits")[1].images[:10]
+    test = vqnp.load_splits("digits")[1].images[:10] / 255
     low = figure.add_gridspec(1, 2, left=0.08, right=0.985, top=0.185, bottom=0.01, wspace=0.2)
     for place, names in enumerate((METHODS[:2], METHODS[::2])):
         axes = figure.add_subplot(low[place])
-        gallery(axes, [test, *(unpack(shown[name]["drawn"][0]) for name in names)], ["test", *names])
+        strip(axes, [test, *(unpack(shown[name]["drawn"][0]) for name in names)], ["test", *names])
         axes.set_title(f"{names[1]} beside the VQ-VAE at {shown['PQ']['bits'][0]:g} bits", fontsize=10)
     return figure
 

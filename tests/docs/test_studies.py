@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from _pictures import gallery, pack, unpack
+from _pictures import pack, strip, unpack
 from _product import ProductQuantizer, pixels
 from _prose import fill, unreferenced, value, wrong
 from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
@@ -154,13 +154,14 @@ def test_references(tmp_path):
     assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", tmp_path)[:4]), 3.75)
 
 
-def test_pictures_survive_the_json(rng):
-    images = rng.integers(256, size=(3, 28, 28), dtype=np.uint8)
-    assert np.array_equal(unpack(pack(images / 255)), images) and pack(images / 255).isascii()
-    axes = new_figure(2, 1).subplots()
-    gallery(axes, [images, images], ["a", "b"], gap=2)
-    assert axes.images[0].get_array().shape == (2 * 28 + 2, 3 * 28)
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["a", "b"]
+def test_pictures_come_back_from_text_and_stand_in_rows(rng):
+    images = rng.random((3, 28, 28))
+    back = unpack(pack(images))
+    assert np.abs(back - images).max() <= 0.5 / 255 + 1e-12 and pack(back) == pack(images)
+    axes = new_figure(2, 2).subplots()
+    strip(axes, [images, images], ["above", "below"])
+    assert axes.get_images()[0].get_array().shape == (58, 88)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["above", "below"]
 
 
 @pytest.mark.parametrize(("M", "K"), [(16, 128), (49, 16), (4, 8)])
