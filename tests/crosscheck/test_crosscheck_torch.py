@@ -4,6 +4,7 @@ Skipped where PyTorch is not installed; with VQNP_REQUIRE_TORCH=1, as in CI, tha
 """
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vqnp.crosscheck import assert_conforms, check
+from vqnp.crosscheck.variants import TITLES, VARIANTS
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
     import torch
 else:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (the crosscheck extra)")
+from planted_numpy import PLANTS as EMA_PLANTS
 from planted_torch import PLANTS, RIGHT, TorchAdapter
 
 betas = st.floats(0.05, 0.45) | st.floats(0.55, 0.95) | st.floats(1.05, 3)
@@ -88,3 +91,12 @@ def test_a_planted_variant_does_not_conform_unless_it_is_allowed(dimension):
         if variant != "other":
             report = assert_conforms(adapter, allow={dimension: variant}, beta=0.25)
             assert report.reference["variants"] == {dimension: variant}
+
+
+def test_the_confusion_table_has_a_row_for_each_plant():
+    page = (Path(__file__).parents[2] / "docs" / "crosscheck-confusion.md").read_text(encoding="utf-8")
+    for layer, plants in (("PyTorch", PLANTS), ("NumPy, EMA", EMA_PLANTS)):
+        for dimension, variants in plants.items():
+            for variant in variants:
+                what = f"{TITLES[dimension]} {VARIANTS[dimension][variant].label}"
+                assert f"| {layer} | {what} |" in page, "run tests/crosscheck/make_confusion.py"

@@ -67,7 +67,7 @@ def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossMode
 def _fit_beta(
     place: str, reduction: str, late: bool, sizes: list[Weights], through: Passing, dtype: Any
 ) -> float | None:
-    """β by least squares over all measured weights in units of c; None if they do not agree, NaN if no β shows."""
+    """β by least squares over all weights in units of c; None if they do not agree, NaN if no β shows."""
     p, q = (np.array(part, float) for part in PLACES[place])
     rows: list[tuple[Any, float]] = []
     for w in sizes:
@@ -86,7 +86,8 @@ def _fit_beta(
     slope, rest = M[:, 1], y - M[:, 0]
     beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # NaN: any β will do
     tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
-    fits = np.abs(rest - np.nan_to_num(slope * beta)).max() <= tol * max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
+    size = max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
+    fits = np.abs(rest - np.nan_to_num(slope * beta)).max() <= tol * size
     return None if not fits or beta < -tol or (place == "complement" and beta > 1 + tol) else beta
 
 

@@ -122,7 +122,7 @@ def _leak(with_G: Any, without: Any, G: Array, used: Any) -> float | None:
 
 
 def has_none(record: Any, gradient: Any) -> bool:
-    """Whether E has no gradient, as a layer says that gives None for dE; one that has steps need not say so."""
+    """Whether E has no gradient: a layer says so by a None for dE, one that has steps need not."""
     if gradient.get("dE") is not None or gradient.get("dz") is None:
         return False
     return "dE" in gradient or record.can("step")
