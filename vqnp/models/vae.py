@@ -93,7 +93,8 @@ class VAE(Autoencoder):
         for name in ("likelihood", "noise_std", "kl_weight", "kl_warmup"):
             self.config[name] = getattr(self, name)
         if likelihood == "gaussian":
-            self.encoder.layers[-1].params()["b"].value[self.latent_dim :] = 2 * np.log(min(self.noise_std, 1))
+            bias = self.encoder.layers[-1].params()["b"].value
+            bias[self.latent_dim :] = 2 * np.log(min(self.noise_std, 1))
 
     def weight(self, step: int) -> float:
         """w at a step, counted from 0: kl_weight · min(1, step / kl_warmup)."""
