@@ -23,6 +23,7 @@ QUICK = {
     "studies/commitment.py": ["--quick"],
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
+    "studies/variants.py": ["--quick"],
     "trajectory_parity.py": ["--steps", "20"],
     "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
