@@ -213,9 +213,9 @@ MORE = {
 
 def settings(quick: bool) -> list[dict]:
     """Every default, and all that is compared with it; "batches": the default with other minibatches."""
-    rows = []
+    rows, order = [], list(vqnp.crosscheck.VARIANTS)
     for base in BASES if not quick else ("gradient", "ema"):
-        variants = [*PLANTS.get(base, ()), *MORE.get(base, ())]
+        variants = sorted([*PLANTS.get(base, ()), *MORE.get(base, ())], key=lambda v: order.index(v[0]))
         if base in PLANTS:
             variants.insert(0, ("chance", "batches"))
         variants.insert(0, ("none", "default"))

@@ -1,10 +1,10 @@
 """What does each variant and bug of a VQ layer do to training?
 
 docs/crosscheck-variants.md lists in what public VQ layers differ. Here the same small VQ-VAE trains with each
-variant that can change training, with the first parameters and the batches of the default beside which it
-stands, that of its own kind of codebook. Codes start at random latents, and restarts of dead codes are off,
-unless that is the variant. The cross-check is asked what each layer is, and must name the variant: so what
-was trained is what that page speaks of.
+variant that can change training, beside the default of its own kind of codebook: with the same first
+parameters, and the same batches unless the variant draws numbers of its own. Codes start at random latents,
+and restarts of dead codes are off, unless that is the variant. The cross-check is asked what each layer is,
+and must name the variant: so what was trained is what that page speaks of.
 
 python examples/studies/variants.py           about a minute and a half
 python examples/studies/variants.py --full    the figures of docs/studies/variants.md
