@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 
 import vqnp
 from vqnp.crosscheck import QuantizerAdapter, check
-from vqnp.style import BLUE, GREEN, GREY, ORANGE, dress, new_figure, plain_log
+from vqnp.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure
 from vqnp.trainer import Schedule, Trainer, TrainingDiverged
 
 
@@ -143,7 +143,7 @@ def draw(rows: list[Row], K: int) -> Figure:
     left.axvline(1, color="black", linewidth=1)
     dress(left, "Reconstruction", "test MSE, over the default's", "", integer_x=False)
     dress(right, "Codes in effective use", f"test perplexity of {K}; black: the default's", "", False)
-    plain_log(left, "x")
+    log_settings(left, [0.9, 1, 1.2, 1.5, 2])
     right.set_xlim(left=0)
     left.set_yticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=8)
     left.set_ylim(y - 1, -0.8)
