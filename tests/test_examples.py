@@ -27,6 +27,7 @@ QUICK = {
     "studies/random_codes.py": ["--quick"],
     "studies/rate_distortion.py": ["--quick"],
     "studies/vae_collapse.py": ["--quick"],
+    "studies/variants.py": ["--quick"],
     "trajectory_parity.py": ["--steps", "20"],
     "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
