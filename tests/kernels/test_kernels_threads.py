@@ -109,6 +109,8 @@ def test_an_error_in_any_block_reaches_the_caller(three_threads, bad):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # JAX's, where another test has imported it
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # Python's own, from 3.12 on
 def test_a_forked_child_has_its_own_threads(three_threads):
     together = threading.Barrier(3, timeout=60)
     threads.in_blocks(lambda a, b: together.wait(), 3, 10)
