@@ -64,7 +64,7 @@ def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) ->
     """1000 images from a source of codes, and the bits that it needs for those of test images."""
     if source == "real":
         return model.reconstruct(test[:1000]), {}
-    if source == "N(0, I)":
+    if source == "N(0,I)":
         return model.sample(1000, seed), {}
     M, K = model.num_latents, model.num_embeddings
     if source == "uniform":
@@ -85,8 +85,8 @@ def draw(rows: list[Row]) -> Figure:
         if place == 0:
             strips, names = [vqnp.load_splits("digits")[1].images[:10] / 255, *strips], ("test", *SOURCES)
         else:
-            strips.append(unpack(select(rows, source="N(0, I)")[0]["drawn"][0]))
-            names = (*SOURCES, "VAE, N(0, I)")
+            strips.append(unpack(select(rows, source="N(0,I)")[0]["drawn"][0]))
+            names = (*SOURCES, "VAE, N(0,I)")
         axes = figure.add_subplot(top[place])
         strip(axes, strips, names)
         axes.set_title(f"{M} codes of {K}" + (", and a VAE" if place else ""), fontsize=10)
@@ -112,24 +112,25 @@ def against_positions(axes: Axes, rows: list[Row], name: str) -> None:
     for i, source in enumerate(SOURCES):
         mine = select(rows, model="VQ-VAE", source=source)
         spread(axes, [row.setting["M"] for row in mine], stack(mine, name), source, i)
-    level = select(rows, source="N(0, I)")[0][name].mean()
-    axes.axhline(level, color=PURPLE, linewidth=1.5, linestyle="--", label="VAE, N(0, I)")
+    level = select(rows, source="N(0,I)")[0][name].mean()
+    axes.axhline(level, color=PURPLE, linewidth=1.5, linestyle="--", label="VAE, N(0,I)")
 
 
 def main() -> None:
     """Models × sources of codes × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 300, "epochs": 2, "hidden": 32, "lr": 2e-3, "rates": [[4, 512], [16, 128]]},
-        default={"images": 4000, "epochs": 8, "hidden": 256, "lr": 2e-3, "rates": [[4, 512], [16, 128]]},
+        quick={"images": 300, "epochs": 2, "hidden": 32, "lr": 2e-3, "rates": ["4 x 512", "16 x 128"]},
+        default={"images": 4000, "epochs": 8, "hidden": 256, "lr": 2e-3, "rates": ["4 x 512", "16 x 128"]},
         full={
             "images": 10000, "epochs": 12, "hidden": 384, "lr": 2e-3,
-            "rates": [[4, 512], [8, 128], [16, 128], [49, 128]],
+            "rates": ["4 x 512", "8 x 128", "16 x 128", "49 x 128"],
         },
     )  # fmt: skip
+    rates = [map(int, rate.split(" x ")) for rate in scale.rates]
     settings = [{"model": "none", "M": 0, "K": 0, "source": "test images"}]
-    settings += [{"model": "VQ-VAE", "M": M, "K": K, "source": s} for M, K in scale.rates for s in SOURCES]
-    settings += [{"model": "VAE", "M": 16, "K": 0, "source": s} for s in ("real", "N(0, I)")]
+    settings += [{"model": "VQ-VAE", "M": M, "K": K, "source": s} for M, K in rates for s in SOURCES]
+    settings += [{"model": "VAE", "M": 16, "K": 0, "source": s} for s in ("real", "N(0,I)")]
     rows = study.run(settings, partial(measure, scale))
     columns = [
         Column("energy", "energy distance (%)", ".2f"),

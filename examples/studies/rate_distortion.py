@@ -4,7 +4,7 @@ M codes of K cost M log2 K bits an image. Here a VQ-VAE is trained at several M 
 two coders without a network: product quantization (PQ: the pixels in M contiguous runs, k-means in each) and
 PCA+PQ (the same on principal components, dealt out so that the runs share the variance, and the result
 clipped to [0, 1], as the VQ-VAE's is). At M = 1 PQ is plain k-means of whole images. Also measured: the error
-on the training images, and the bits an entropy coder needs that has counted the codes of those.
+on the training images, and the bits an entropy coder needs that has counted the codes of the training images.
 
 python examples/studies/rate_distortion.py           about a minute
 python examples/studies/rate_distortion.py --full    the figures of docs/studies/rate_distortion.md
@@ -125,18 +125,18 @@ def main() -> None:
     scale = study.pick(
         quick={
             "images": 300, "epochs": 2, "longer": 3, "hidden": 32, "batch_size": 50, "lr": 2e-3,
-            "rates": [[1, 128], [16, 128], [49, 128]],
+            "rates": ["1 x 128", "16 x 128", "49 x 128"],
         },
         default={
             "images": 10000, "epochs": 12, "longer": 0, "hidden": 384, "batch_size": 50, "lr": 2e-3,
-            "rates": [[4, 128], [16, 128]],
+            "rates": ["4 x 128", "16 x 128"],
         },
         full={
             "images": 10000, "epochs": 12, "longer": 30, "hidden": 384, "batch_size": 50, "lr": 2e-3,
-            "rates": [[1, 128], [4, 128], [16, 128], [49, 128], [16, 16], [49, 16]],
+            "rates": ["1 x 128", "4 x 128", "16 x 128", "49 x 128", "16 x 16", "49 x 16"],
         },
     )  # fmt: skip
-    rates = [{"M": M, "K": K} for M, K in scale.rates]
+    rates = [dict(zip("MK", map(int, rate.split(" x ")), strict=True)) for rate in scale.rates]
     settings = [{"method": "VQ-VAE", **rate, "epochs": scale.epochs} for rate in rates]
     if scale.longer:
         settings.append({"method": "VQ-VAE", "M": 49, "K": 128, "epochs": scale.longer})
