@@ -18,11 +18,13 @@ QUICK = {
     "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
+    "studies/code_anatomy.py": ["--quick"],
     "studies/codebook_size.py": ["--quick"],
     "studies/collapse.py": ["--quick"],
     "studies/commitment.py": ["--quick"],
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
+    "studies/sharpness.py": ["--quick"],
     "trajectory_parity.py": ["--steps", "20"],
     "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
