@@ -154,8 +154,8 @@ def main() -> None:
         Column("closest", "classes closest"),
     ]
     caption = (
-        "Who uses which codes (16 an image, of 32; first seed); the ten most used (red: ink that the code adds, "
-        "blue: takes away); a swap of the two that change most; and figures of merit against codes an image."
+        "Who uses which codes (16 an image, of 32; first seed); the ten most used (red: ink that the code "
+        "adds, blue: takes away); a swap of the two that change most; figures of merit against M."
     )
     study.write(rows, columns, draw(rows, study.scale["latents"], study.scale["K"]), caption)
 
