@@ -16,8 +16,11 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -33,6 +36,10 @@ DOCS = Path(__file__).resolve().parents[2] / "docs" / "studies"
 BEGIN, END = "<!-- begin: written by the script -->", "<!-- end: written by the script -->"
 DIGITS = 6
 """Significant digits that are kept of each figure, in the JSON and in what is drawn."""
+
+ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
+"""Of each process that runs: so two runs at a time share two cores, and the digits of a run, which depend on
+the number of BLAS threads, do not depend on the machine's number of cores."""
 
 
 class Column(NamedTuple):
@@ -77,11 +84,19 @@ class Study:
         size.add_argument("--full", action="store_true", help="the settings of the docs: some minutes")
         size.add_argument("--quick", action="store_true", help="only to see that it runs: seconds")
         parser.add_argument("--seeds", type=int, help="how many, from 0 (default: 3; 2 with --quick)")
+        parser.add_argument(
+            "--jobs",
+            type=int,
+            default=os.cpu_count(),
+            help="runs at a time, each in a process and on a thread of its own (default: one a core); the "
+            "figures do not depend on it. 0: in this process, as with --quick",
+        )
         parser.add_argument("--redraw", action="store_true", help="no runs: draw what the JSON in OUT has")
         parser.add_argument("--out", type=Path, help="folder (default: docs/studies with --full, else runs)")
         args = parser.parse_args()
         self.size = "full" if args.full else "quick" if args.quick else "default"
         self.seeds = args.seeds or (2 if args.quick else 3)
+        self.jobs = 0 if args.quick else args.jobs
         self.redraw = args.redraw
         self.out = args.out or (DOCS if args.full else Path("runs"))
         self.command = f"python examples/studies/{self.name}.py"
@@ -105,16 +120,35 @@ class Study:
             saved = json.loads((self.out / f"{self.name}.json").read_text(encoding="utf-8"))
             self.scale, self.seeds, self.command = saved["scale"], saved["seeds"], saved["command"]
             return [_row(row) for row in saved["rows"]]
-        rows = [Row(setting, []) for setting in settings]
-        with tqdm(total=len(rows) * self.seeds, unit="run", dynamic_ncols=True) as bar:
-            for row in rows:
-                for seed in range(self.seeds):
-                    bar.set_postfix_str(", ".join(f"{k}={v}" for k, v in row.setting.items()) + f", {seed=}")
-                    figures = measure(seed, **row.setting)
-                    row.runs.append({k: v if k.startswith("_") else _rounded(v) for k, v in figures.items()})
-                    bar.update()
+        rows = [Row(setting, [{}] * self.seeds) for setting in settings]
+        todo = [(row, seed) for row in rows for seed in range(self.seeds)]
+        with tqdm(total=len(todo), unit="run", dynamic_ncols=True) as bar:
+            for (row, seed), figures in self._done(todo, measure):
+                row.runs[seed] = {k: v if k.startswith("_") else _rounded(v) for k, v in figures.items()}
+                bar.set_postfix_str(", ".join(f"{k}={v}" for k, v in row.setting.items()) + f", {seed=}")
+                bar.update()
         print(f"{self.name}: {len(rows)} settings, {self.seeds} seeds, {time.perf_counter() - begun:.0f} s")
         return rows
+
+    def _done(
+        self, todo: list[tuple[Row, int]], measure: Callable[..., dict[str, Any]]
+    ) -> Iterator[tuple[tuple[Row, int], dict[str, Any]]]:
+        """Each run with its figures, as they are done."""
+        if not self.jobs:
+            for row, seed in todo:
+                yield (row, seed), measure(seed, **row.setting)
+            return
+        os.environ |= ONE_THREAD  # a new process reads it when it imports NumPy
+        with ProcessPoolExecutor(min(self.jobs, len(todo)), get_context("spawn")) as pool:
+            runs: dict[Future[dict[str, Any]], tuple[Row, int]] = {
+                pool.submit(measure, seed, **row.setting): (row, seed) for row, seed in todo
+            }
+            try:
+                for run in as_completed(runs):
+                    yield runs[run], run.result()
+            except BaseException:  # one that failed, or Ctrl-C: the others need not go on
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def write(self, rows: Sequence[Row], columns: Sequence[Column], figure: Figure, caption: str) -> None:
         """The figure, the JSON and the page; the table also on standard output."""

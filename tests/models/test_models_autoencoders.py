@@ -107,6 +107,16 @@ def test_the_losses_are_the_parts_of_the_total(name, rng):
     assert (again.kl, again.reconstruction) == (losses.kl, losses.reconstruction)
 
 
+@pytest.mark.parametrize(("noise_std", "sigma"), [(0.1, 0.1), (0.03, 0.03), (2.0, 1.0)])
+def test_a_gaussian_posterior_starts_as_narrow_as_a_pixels_noise(noise_std, sigma):
+    options = {"image_shape": (6,), "latent_dim": 3, "hidden": (4,), "rng": 1, "dtype": "float64"}
+    model, wide = VAE(likelihood="gaussian", noise_std=noise_std, **options), VAE(**options)
+    x = np.random.default_rng(0).random((5, 6))
+    for (mu, logvar), (mu_wide, logvar_wide) in [(model.posterior(x), wide.posterior(x))]:
+        np.testing.assert_array_equal(mu, mu_wide)
+        np.testing.assert_allclose(logvar - logvar_wide, 2 * np.log(sigma), rtol=1e-12, atol=1e-12)
+
+
 @each_vae
 def test_without_noise_z_is_the_mean(name, rng):
     model, x = MAKE[name](), rng.random((4, 6))

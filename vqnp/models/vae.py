@@ -53,7 +53,9 @@ class VAE(Autoencoder):
         density over [0, 1], but the usual choice for MNIST: its terms are a cross-entropy.
     noise_std : float
         s, for "gaussian". The default, 0.1, is about the root of the default VQ-VAE's MSE. The error's
-        weight against the KL goes with 1/s²: at s = 1 digits are hardly worth a unit.
+        weight against the KL goes with 1/s²: at s = 1 digits are hardly worth a unit. The posterior
+        starts as narrow, σ = min(s, 1): from σ = 1, the noise of 256 units costs so much at first that
+        Adam silences the decoder's ReLUs for good (of 256 four were left after four epochs on digits).
     kl_weight : float
         w; 1 is the evidence lower bound, more is the β of a β-VAE, 0 no KL at all.
     kl_warmup : int
@@ -90,6 +92,9 @@ class VAE(Autoencoder):
         self.kl_warmup = check_int("VAE", "kl_warmup", kl_warmup, 0)
         for name in ("likelihood", "noise_std", "kl_weight", "kl_warmup"):
             self.config[name] = getattr(self, name)
+        if likelihood == "gaussian":
+            bias = self.encoder.layers[-1].params()["b"].value
+            bias[self.latent_dim :] = 2 * np.log(min(self.noise_std, 1))
 
     def weight(self, step: int) -> float:
         """w at a step, counted from 0: kl_weight · min(1, step / kl_warmup)."""
