@@ -1,15 +1,11 @@
 """What docs/studies/ says is what the studies found: tables, and each number in the prose, equal the JSON."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from _pictures import pack, strip, unpack
-from _product import ProductQuantizer, pixels
 from _prose import fill, unreferenced, value, wrong
 from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
 
@@ -55,7 +51,7 @@ def test_every_number_in_prose_is_that_of_its_table(page):
 
 def publish(folder, monkeypatch, *arguments, bias=0.0):
     """A study of two settings and three seeds, each run being its own answer."""
-    monkeypatch.setattr(sys, "argv", ["toy.py", *arguments, "--jobs", "0", "--out", str(folder)])
+    monkeypatch.setattr(sys, "argv", ["toy.py", *arguments, "--out", str(folder)])
     study = Study("toy.py", "Is two more than one?\n\nWe look.\n\npython toy.py --full\n")
     scale = study.pick(quick={"n": 1}, default={"n": 2}, full={"n": 3})
     runs = []
@@ -95,41 +91,6 @@ def test_rows_by_setting_and_seed(tmp_path, monkeypatch):
     assert "--seeds 2`" in (tmp_path / "toy.md").read_text()
 
 
-TOY = """'Is it so?'
-import os
-import time
-from _study import Column, Study
-from vqnp.style import new_figure
-
-def measure(seed, K):
-    time.sleep(0.2 if seed == 0 else 0)  # the first is not the first to be done
-    assert K < 6, "too large"
-    return {"mse": K + seed, "threads": os.environ.get("OPENBLAS_NUM_THREADS")}
-
-if __name__ == "__main__":
-    study = Study(__file__, __doc__)
-    scale = study.pick(quick={"last": 9}, default={"last": 4}, full={"last": 9})
-    rows = study.run([{"K": 2}, {"K": scale.last}], measure)
-    study.write(rows, [Column("mse", "MSE", ".1f")], new_figure(1, 1), "Toy.")
-"""
-
-
-def test_runs_in_processes_of_their_own_come_back_in_their_places(tmp_path):
-    (tmp_path / "toy.py").write_text(TOY)
-
-    def run(*arguments):
-        command = [sys.executable, "toy.py", "--out", "out", *arguments]
-        env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "examples" / "studies")])}
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-
-    assert run("--jobs", "2").returncode == 0
-    rows = json.loads((tmp_path / "out" / "toy.json").read_text())["rows"]
-    assert [row["figures"]["mse"]["values"] for row in rows] == [[2, 3, 4], [4, 5, 6]]
-    assert rows[0]["figures"]["threads"]["values"] == ["1"] * 3
-    failed = run("--full", "--jobs", "2")
-    assert failed.returncode == 1 and "too large" in failed.stderr
-
-
 def test_a_table_counts_strings_and_leaves_out_a_spread_of_none():
     row = Row({"beta": 0.25}, [{"a": 1.0, "b": "x"}, {"a": 1.0, "b": "y"}, {"a": 1.0, "b": "x"}])
     made = table({"rows": [row.as_dict()], "columns": [("a", "A", ".1f"), ("b", "B", "")]})
@@ -152,42 +113,3 @@ def test_references(tmp_path):
     assert unreferenced("20 epochs, K = 4, `9`, [a](9.md), arXiv 1711.00937, two", saved) == []
     assert unreferenced("7.5<!--mse K=4--> of 31, 2.5 and 1,000", saved) == ["31", "2.5", "1,000"]
     assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", tmp_path)[:4]), 3.75)
-
-
-def test_pictures_come_back_from_text_and_stand_in_rows(rng):
-    images = rng.random((3, 28, 28))
-    back = unpack(pack(images))
-    assert np.abs(back - images).max() <= 0.5 / 255 + 1e-12 and pack(back) == pack(images)
-    axes = new_figure(2, 2).subplots()
-    strip(axes, [images, images], ["above", "below"])
-    assert axes.get_images()[0].get_array().shape == (58, 88)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["above", "below"]
-
-
-@pytest.mark.parametrize(("M", "K"), [(16, 128), (49, 16), (4, 8)])
-def test_product_quantization_is_faiss_s(M, K, rng):
-    faiss = pytest.importorskip("faiss", reason="faiss is not installed: the extra bench")
-    images = rng.integers(256, size=(300, 28, 28), dtype=np.uint8)
-    coder = ProductQuantizer(images, M, K, 0, turned=False)
-    k = coder.encode(images)
-    assert k.shape == (300, M) and 0 <= k.min() and k.max() == K - 1
-    theirs = coder.pq.decode(coder.pq.compute_codes(pixels(images)))
-    assert np.array_equal(coder.decode(k).reshape(300, -1), theirs)
-    runs = pixels(images).reshape(300, M, -1)
-    nearest = ((runs[:, :, None] - coder.centres) ** 2).sum(axis=3).argmin(axis=2)
-    assert (nearest == k).mean() > 0.999  # rounding may decide between two as near
-    again = ProductQuantizer(images, M, K, 0, turned=False)
-    assert np.array_equal(again.centres, coder.centres) and faiss.omp_get_max_threads() == 1
-    assert not np.array_equal(ProductQuantizer(images, M, K, 1, turned=False).centres, coder.centres)
-
-
-def test_pca_deals_every_component_out_and_its_codes_reconstruct(rng):
-    pytest.importorskip("faiss", reason="faiss is not installed: the extra bench")
-    base = rng.random((5, 28, 28))
-    images = np.rint(255 * np.tensordot(rng.dirichlet(np.ones(5), 400), base, 1)).astype(np.uint8)
-    coder = ProductQuantizer(images, 4, 16, 0, turned=True)
-    assert np.allclose(coder.W @ coder.W.T, np.eye(784), atol=1e-4)
-    shares = ((pixels(images) - coder.mean) @ coder.W.T).var(axis=0).reshape(4, -1)
-    assert (shares.max(axis=1) > 1e-2 * shares.max()).all()  # 4 large components: one in each run
-    error = ((coder.decode(coder.encode(images)) - images / 255) ** 2).mean()
-    assert error < 0.1 * images.var(axis=0).mean() / 255**2
