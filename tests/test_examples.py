@@ -18,6 +18,7 @@ QUICK = {
     "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
+    "studies/code_anatomy.py": ["--quick"],
     "studies/codebook_size.py": ["--quick"],
     "studies/collapse.py": ["--quick"],
     "studies/commitment.py": ["--quick"],
@@ -26,6 +27,7 @@ QUICK = {
     "studies/interpolation.py": ["--quick"],
     "studies/random_codes.py": ["--quick"],
     "studies/rate_distortion.py": ["--quick"],
+    "studies/sharpness.py": ["--quick"],
     "studies/vae_collapse.py": ["--quick"],
     "studies/variants.py": ["--quick"],
     "trajectory_parity.py": ["--steps", "20"],

@@ -294,6 +294,62 @@ def test_influence_is_the_change_that_a_borrowed_code_makes(model, rng):
         assert map_ == pytest.approx((change[0] + change[1]) / 2)
 
 
+def swap_toy(absolute):
+    """Two pixels, a code each, z = ±1; x̂ = (4 + a + 2b, 4 − a)/8, or, not additive, |a + b|/2."""
+    made = vqnp.VQVAE((2,), 2, 1, 2, (2,) if absolute else (), codebook="gradient")
+    zero, eye = np.zeros(2), np.eye(2)
+    sums = np.array([[1, -1], [1, -1]])
+    if absolute:
+        values = [eye, zero, 2 * eye, zero - 1, sums, zero, abs(sums) / 2, zero]
+    else:
+        values = [2 * eye, zero - 1, np.array([[1, -1], [2, 0]]) / 8, zero + 0.5]
+    state = made.state() | {"quantizer.E": np.array([[-1], [1]], np.float32)}
+    names = [name for name in state if name.startswith(("encoder.", "decoder."))]
+    made.load_state(state | {n: v.astype(np.float32) for n, v in zip(names, values, strict=True)})
+    return made
+
+
+def test_swaps_add_up_and_agree_where_the_decoder_adds_parts():
+    images = np.random.default_rng(0).integers(0, 2, (60, 2)).astype(np.float32)
+    assert swap_toy(False).reconstruct(np.float32([[1, 0]])) == pytest.approx(np.array([[3 / 8, 3 / 8]]))
+    assert vqnp.swap_interaction(swap_toy(False), images, 2, 0) == pytest.approx(0, abs=1e-12)
+    assert vqnp.swap_agreement(swap_toy(False), images, 0) == pytest.approx(1)
+
+
+def test_swaps_neither_add_up_nor_agree_where_a_code_means_what_the_other_says():
+    # |a + b|/2: alone, a swap changes it by ±1 with the sign of b; both change nothing, and are 2 in sum
+    images = np.random.default_rng(0).integers(0, 2, (8000, 2)).astype(np.float32)
+    model = swap_toy(True)
+    assert model.reconstruct(np.eye(2, dtype=np.float32)).tolist() == [[0, 0], [0, 0]]
+    assert vqnp.swap_interaction(model, images, 2, 0) == pytest.approx(2, rel=0.05)  # (¼ · 2²)/(½ · 1²)
+    assert abs(vqnp.swap_agreement(model, images, 0)) < 0.05
+
+
+def test_swaps_are_their_equations(model, rng):
+    many = rng.random((40, 4, 5), np.float32)
+    codes = model.encode(many)
+    partner = np.flatnonzero((codes != codes[0]).all(axis=1))[0]
+    images = many[[0, partner]]  # two images can only lend to each other
+    k = model.encode(images)
+    whole = model.decode(k).astype(float)
+    parts = np.zeros_like(whole)
+    for m in range(3):
+        swapped = k.copy()
+        swapped[:, m] = k[::-1, m]
+        parts += model.decode(swapped) - whole
+    change = whole[::-1] - whole
+    true = ((change - parts) ** 2).sum() / (change**2).sum()
+    assert vqnp.swap_interaction(model, images, 3, 5) == pytest.approx(true) and true > 1e-4
+    copies = images[[0] * 4 + [1] * 4]  # who shares a code is the same image
+    assert vqnp.swap_agreement(model, copies, 0) == pytest.approx(1)
+    assert math.isnan(vqnp.swap_interaction(model, copies[:4], 2, 0))
+    assert math.isnan(vqnp.swap_agreement(model, copies[:4], 0))
+    assert vqnp.swap_interaction(model, many, 2, 3) == vqnp.swap_interaction(
+        model, many, 2, np.random.default_rng(3)
+    )
+    assert vqnp.swap_agreement(model, many, 3) == vqnp.swap_agreement(model, many, np.random.default_rng(3))
+
+
 def test_a_path_ends_where_the_images_are_and_changes_only_with_its_codes(model, rng):
     a, b = rng.random((2, 4, 5), np.float32)
     path = vqnp.interpolate(model, a, b, 50)
@@ -391,6 +447,12 @@ REFUSED = {
     ),
     "sharpness: images must have an edge somewhere; got images that are flat": lambda: sharpness(X, X),
     "position_influence: images must hold at least 2 images; got 1": lambda: vqnp.position_influence(
+        vqnp.VQVAE((4, 4)), X[:1], 0
+    ),
+    "swap_interaction: size must be an integer in [2, 16]; got 17": lambda: vqnp.swap_interaction(
+        vqnp.VQVAE((4, 4)), X, 17, 0
+    ),
+    "swap_agreement: images must hold at least 2 images; got 1": lambda: vqnp.swap_agreement(
         vqnp.VQVAE((4, 4)), X[:1], 0
     ),
     "interpolate: steps must be an integer of at least 2; got 1": lambda: vqnp.interpolate(

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from vqnp.influence import interpolate as interpolate
     from vqnp.influence import position_influence as position_influence
     from vqnp.influence import step_sizes as step_sizes
+    from vqnp.influence import swap_agreement as swap_agreement
+    from vqnp.influence import swap_interaction as swap_interaction
     from vqnp.information import class_information as class_information
     from vqnp.information import code_changes as code_changes
     from vqnp.information import code_information as code_information
@@ -94,6 +96,8 @@ _WHERE = {
     "position_influence": "vqnp.influence",
     "interpolate": "vqnp.influence",
     "step_sizes": "vqnp.influence",
+    "swap_interaction": "vqnp.influence",
+    "swap_agreement": "vqnp.influence",
     "nearest_code": "vqnp.kernels.nearest",
     "code_statistics": "vqnp.kernels.statistics",
     "InputError": "vqnp._check",

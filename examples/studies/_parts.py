@@ -1,0 +1,86 @@
+"""What a code does to images: how much of them it explains, and whether it is the same everywhere."""
+
+from __future__ import annotations
+
+import numpy as np
+from _classes import class_shares
+from _pictures import pack
+
+import vqnp
+from vqnp.anatomy import code_anatomy
+
+
+def explained(k: np.ndarray, x: np.ndarray) -> float:
+    """% of the pixels' variance that is between the images of different codes; the mean over positions."""
+    x = x - x.mean(axis=0)
+    between = 0.0
+    for codes in k.T:
+        order = np.argsort(codes, kind="stable")
+        counts = np.unique(codes, return_counts=True)[1]
+        sums = np.add.reduceat(x[order], np.cumsum(counts) - counts, axis=0)
+        between += float((sums**2 / counts[:, None]).sum())
+    return 100 * between / (x**2).sum(dtype=np.float64) / k.shape[1]
+
+
+def often_and_rare(model: vqnp.VQVAE, x: np.ndarray) -> dict:
+    """The most used eighth of the codes beside the least used one: energy of the effect, and ink added."""
+    anatomy = code_anatomy(model, x)
+    order = np.argsort(-anatomy.counts, kind="stable")[: np.count_nonzero(anatomy.counts)]
+    some = max(len(order) // 8, 1)
+    effect = anatomy.effect.reshape(len(anatomy.effect), -1).astype(np.float64)
+    energy, ink = (effect**2).sum(axis=1), effect.sum(axis=1) / np.abs(effect).sum(axis=1).clip(1e-12)
+    ranks = [np.argsort(np.argsort(v[order])) for v in (anatomy.counts, energy)]
+    return {
+        "often_uses": 100 * anatomy.counts[order[:some]].sum() / anatomy.counts.sum(),
+        "rare_uses": 100 * anatomy.counts[order[-some:]].sum() / anatomy.counts.sum(),
+        "energy": energy[order[:some]].mean() / energy[order[-some:]].mean(),
+        "rank": np.corrcoef(*ranks)[0, 1],
+        "often_ink": 100 * ink[order[:some]].mean(),
+        "rare_ink": 100 * ink[order[-some:]].mean(),
+    }
+
+
+def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:
+    """⟨Δ·Δ'⟩/⟨‖Δ‖²⟩ of one code at two positions, Δ being its effect on the mean latents there."""
+    z_q = model.quantizer.decode(k).mean(axis=0)
+    M, K = model.num_latents, model.num_embeddings
+    used = np.stack([np.bincount(k[:, m], minlength=K) >= 10 for m in range(M)], axis=1)  # (K, M)
+    put = np.tile(z_q, (K, M, 1, 1))
+    put[:, np.arange(M), np.arange(M)] = model.quantizer.embeddings[:, None]
+    images = model.decode_latents(put.reshape(K * M, M, -1)).reshape(K, M, -1).astype(np.float64)
+    change = (images - model.decode_latents(z_q[None]).reshape(-1)) * used[:, :, None]
+    own = (change**2).sum(axis=(1, 2))
+    shared = (change.sum(axis=1) ** 2).sum(axis=1) - own
+    return float(shared.sum() / (own * (used.sum(axis=1) - 1)).clip(0).sum())
+
+
+def pictures(model: vqnp.VQVAE, x: np.ndarray, c: np.ndarray, test: np.ndarray) -> dict:
+    """Heat maps over all positions and at the most telling one; the most used codes; a swap of two."""
+    k, K = model.encode(x), model.num_embeddings
+    whole = vqnp.class_information(k, c, K)
+    m = int((whole.per_position - whole.bias).argmax())
+    at = vqnp.class_information(k[:, m : m + 1], c, K)
+    anatomy = code_anatomy(model, x)
+    top = np.argsort(-anatomy.counts, kind="stable")[:10]
+    effect = anatomy.effect[top]
+    one, other = model.encode(test[[0, 1]])
+    states = np.tile(one, (model.num_latents + 2, 1))
+    for m_ in range(model.num_latents):
+        states[m_, m_] = other[m_]
+    states[-1] = other
+    images = model.decode(states).astype(np.float64)
+    a, b = images[-2], images[-1]
+    m1, m2 = np.argsort(-((images[:-2] - a) ** 2).sum(axis=(1, 2)))[:2]
+    both = one.copy()
+    both[[m1, m2]] = other[[m1, m2]]
+    together = model.decode(both[None])[0]
+    row = np.stack([a, b, images[m1], images[m2], together, images[m1] + images[m2] - a])
+    return {
+        "map": class_shares(whole.usage).tolist(),
+        "map_at": class_shares(at.usage).tolist(),
+        "position": m,
+        "uses": (100 * anatomy.counts[top] / anatomy.counts.sum()).tolist(),
+        "contexts": pack(anatomy.context[top]),
+        "effects": pack(0.5 + 0.5 * effect / np.abs(effect).max()),
+        "swap": pack(row),
+    }

@@ -1,0 +1,164 @@
+"""What do the codes stand for: digits, parts of digits, or neither?
+
+Said of codes: the most used stand for common patterns or prototypes; each class of digits uses a subset of
+the codes, some shared and some its own; codes are parts that combine. Here the number of codes an image
+gets, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model never sees a label.
+
+python examples/studies/code_anatomy.py           about a minute
+python examples/studies/code_anatomy.py --full    the figures of docs/studies/code_anatomy.md
+"""
+
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+from _classes import accuracy, sharing
+from _parts import elsewhere, explained, often_and_rare, pictures
+from _pictures import unpack
+from _study import Column, Row, Study, select, stack
+from matplotlib.figure import Figure
+
+import vqnp
+from vqnp.style import GREY, dress, log_settings, new_figure, no_ticks, spread
+
+SHOWN = {"M": 16, "K": 32}
+"""Of this setting the figure has the heat maps, codes and swaps."""
+
+
+def measure(scale, seed: int, M: int, K: int) -> dict:
+    """Train once; who uses which codes, what do they say of the class, and what do they do to images?"""
+    train, test = vqnp.load_splits("digits")
+    x, c = train.images[: scale.images], train.labels[: scale.images].astype(int)
+    model = vqnp.VQVAE(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
+    vqnp.fit(model, x, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
+    k, rng = model.encode(x), np.random.default_rng(seed)
+    influence = vqnp.position_influence(model, x[:500], rng)
+    found, overlap = sharing(k, c, K)
+    chance, apart = sharing(k, rng.permutation(c), K)
+    pairs = sorted(combinations(range(10), 2), key=lambda pair: -overlap[pair])
+    found |= {f"chance_{name}": value for name, value in chance.items()}
+    found |= accuracy(k, c, model.encode(test.images), test.labels, K)
+    found |= {f"overlap_{a}{b}": overlap[a, b] for a, b in pairs}
+    found |= {
+        "mse": vqnp.evaluate(model, test.images).mse,
+        "closest": "/".join(map(str, pairs[0])),
+        "farthest": "/".join(map(str, pairs[-1])),
+        "chance_overlap": float(np.mean([apart[pair] for pair in pairs])),
+        "explained": explained(k[:, :16], x.reshape(len(x), -1) / np.float32(255)),
+        "reached": np.mean([vqnp.perplexity(a) for a in influence.reshape(M, -1)]),
+        "varied": vqnp.perplexity((x / 255.0).var(axis=0).ravel()),
+    } | often_and_rare(model, x)
+    if M > 1:
+        few = test.images[: scale.swapped]
+        found |= {
+            "pair": 100 * vqnp.swap_interaction(model, few, 2, rng),
+            "all": 100 * vqnp.swap_interaction(model, few, M, rng),
+            "agreement": vqnp.swap_agreement(model, few, rng),
+            "elsewhere": elsewhere(model, k),
+        }
+    return found | (pictures(model, x, c, test.images) if SHOWN == {"M": M, "K": K} else {})
+
+
+def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
+    """Heat maps; the most used codes; a swap; below, figures of merit against M."""
+    shown = select(rows, **SHOWN)[0]
+    figure = new_figure(9.6, 10.4)
+    grid = figure.add_gridspec(4, 1, height_ratios=[1.15, 0.95, 0.75, 1.25], hspace=0.45,
+                               left=0.07, right=0.935, top=0.965, bottom=0.055)  # fmt: skip
+    figure.text(0.5, 0.722, "The ten most used codes, with their share of all uses", ha="center", fontsize=10)
+    figure.text(0.5, 0.488, "A swap of two codes", ha="center", fontsize=10)
+    maps = grid[0].subgridspec(1, 3, width_ratios=[1, 1, 0.025], wspace=0.12)
+    for i, (name, title) in enumerate((
+        ("map", "All 16 positions together"),
+        ("map_at", f"Position {shown['position'][0]}, the most telling"),
+    )):  # fmt: skip
+        p = shown[name][0]
+        order = np.lexsort((-p.max(axis=0), p.argmax(axis=0), p.max(axis=0) == 0))
+        axes = figure.add_subplot(maps[i])
+        image = axes.imshow(p[:, order], cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+        dress(axes, title, "32 codes, sorted by the class that uses them most", "class" if i == 0 else "")
+        axes.set_xticks([])
+        axes.set_yticks(range(10))
+    bar = figure.colorbar(image, cax=figure.add_subplot(maps[2]))
+    bar.set_label("share of the code's use", fontsize=8)
+    bar.ax.tick_params(labelsize=7)
+    codes = grid[1].subgridspec(2, 10, wspace=0.06, hspace=0.08)
+    looks = ("contexts", "images\nthat use it", "gray"), ("effects", "what it\nchanges", "RdBu_r")
+    for i, (name, label, colours) in enumerate(looks):
+        for j, picture in enumerate(unpack(shown[name][0])):
+            axes = figure.add_subplot(codes[i, j])
+            axes.imshow(picture, cmap=colours, vmin=0, vmax=1, interpolation="nearest")
+            no_ticks(axes)
+            if i == 0:
+                axes.set_title(f"{shown['uses'][0][j]:.1f} %", fontsize=8, pad=3)
+            if j == 0:
+                axes.set_ylabel(label, fontsize=8)
+    swap = grid[2].subgridspec(1, 6, wspace=0.06)
+    titles = ("A", "B", "A, one code of B's", "A, another of B's", "A, both", "the two effects added")
+    for j, (title, picture) in enumerate(zip(titles, unpack(shown["swap"][0]), strict=True)):
+        axes = figure.add_subplot(swap[j])
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title, fontsize=9, pad=3)
+        no_ticks(axes)
+    lines = grid[3].subgridspec(1, 3, wspace=0.32)
+    several = [M for M in latents if M > 1]
+    for i, (title, unit, curves) in enumerate((
+        ("The class told from codes", "test accuracy (%)",
+         (("every", "all, and where"), ("bag", "all, not where"), ("one", "one code"))),
+        ("Classes that share a code", "effective number of classes",
+         (("bag_classes", "over all positions"), ("at_classes", "at one position"))),
+        ("Effects of swaps", "% of the swaps' energy",
+         (("all", "all swaps, error of adding"), ("pair", "two swaps, error of adding"))),
+    )):  # fmt: skip
+        axes = figure.add_subplot(lines[i])
+        x = several if i == 2 else latents
+        for n, (name, label) in enumerate(curves):
+            spread(axes, x, stack([select(rows, M=M, K=K)[0] for M in x], name), label, n)
+        dress(axes, f"{title} (K = {K})", "M, codes in an image", unit, integer_x=False)
+        log_settings(axes, x)
+        axes.set_ylim(0, (103, 10.4, None)[i])
+        if i < 2:
+            axes.axhline(10, color=GREY, linewidth=1, linestyle="--")
+            axes.annotate("chance", (x[0], 10), (0, -9 if i else 3), textcoords="offset points", fontsize=7.5,
+                          color=GREY)  # fmt: skip
+        axes.legend(fontsize=7.5, frameon=False, loc="lower left" if i == 0 else "best",
+                    bbox_to_anchor=(0, 0.14) if i == 0 else None)  # fmt: skip
+    return figure
+
+
+def main() -> None:
+    """Codes in an image × sizes of the codebook × seeds."""
+    study = Study(__file__, __doc__)
+    scale = study.pick(
+        quick={"images": 500, "epochs": 2, "hidden": 32, "swapped": 100, "latents": [4, 16], "K": 128,
+               "sizes": [32]},
+        default={"images": 5000, "epochs": 6, "hidden": 128, "swapped": 500, "latents": [1, 4, 16, 49],
+                 "K": 128, "sizes": [32]},
+        full={"images": 10000, "epochs": 10, "hidden": 256, "swapped": 1000, "latents": [1, 4, 16, 49],
+              "K": 128, "sizes": [16, 32]},
+    )  # fmt: skip
+    settings = [{"M": M, "K": scale.K} for M in scale.latents] + [{"M": 16, "K": K} for K in scale.sizes]
+    rows = study.run(settings, partial(measure, scale))
+    columns = [
+        Column("mse", "test MSE", ".4f"),
+        Column("bag_classes", "classes that share a code", ".1f"),
+        Column("at_classes", "the same, at one position", ".1f"),
+        Column("one", "accuracy from one code (%)", ".0f"),
+        Column("bag", "from all, not where (%)", ".0f"),
+        Column("every", "from all, and where (%)", ".0f"),
+        Column("explained", "pixel variance that one code explains (%)", ".0f"),
+        Column("pair", "error of adding two swaps (%)", ".1f"),
+        Column("all", "of adding all (%)", ".0f"),
+        Column("agreement", "same swap, two images: correlation", ".2f"),
+        Column("reached", "pixels reached", ".0f"),
+        Column("closest", "classes closest"),
+    ]
+    caption = (
+        "Who uses which codes (16 an image, of 32; first seed); the ten most used (red: ink that the code "
+        "adds, blue: takes away); a swap of the two that change most; figures of merit against M."
+    )
+    study.write(rows, columns, draw(rows, study.scale["latents"], study.scale["K"]), caption)
+
+
+if __name__ == "__main__":
+    main()
