@@ -1,0 +1,53 @@
+"""Every answer of docs/questions.md stands on code, a test, a study."""
+
+import json
+import re
+
+import pytest
+from _prose import unreferenced
+from code_links import LINK, ROOT
+
+PAGE = ROOT / "docs" / "questions.md"
+STUDIES = sorted((ROOT / "docs" / "studies").glob("*.json"))
+GROUPS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+ANSWERS = [answer for group in GROUPS for answer in re.split(r"^### ", group, flags=re.MULTILINE)[1:]]
+
+
+def title(answer: str) -> str:
+    return answer.partition("\n")[0]
+
+
+def test_all_questions_are_there_in_order_under_the_groups_of_the_contents():
+    assert [int(title(answer).partition(".")[0]) for answer in ANSWERS] == list(range(1, 59))
+    head = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
+    spans = re.findall(r"^- \[(.*)\]\(.*\): (\d+) to (\d+)$", head, re.MULTILINE)
+    for group, (name, first, last) in zip(GROUPS, spans, strict=True):
+        numbers = re.findall(r"^### (\d+)\.", group, re.MULTILINE)
+        assert (title(group), numbers[0], numbers[-1]) == (name, first, last)
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=title)
+def test_an_answer_names_its_code_and_its_test_or_the_room_that_is_reserved(answer):
+    links = {link["name"]: link["path"] for link in LINK.finditer(answer)}
+    code = [path for path in links.values() if path.startswith(("../vqnp/", "../examples/"))]
+    tests = [name for name, path in links.items() if path.startswith("../tests/") and name[:5] == "test_"]
+    assert code, "no link to what computes it"
+    assert tests or "](architecture.md#reserved-rooms)" in answer, "no link to a test, nor to a reserved room"
+    assert len(answer.partition("\n")[2].strip()) > 150, "no answer"
+
+
+@pytest.mark.parametrize("answer", ANSWERS, ids=title)
+def test_a_measured_number_has_its_study(answer):
+    """A number with a decimal point is referenced, a study's setting, or asserted in a block of the page."""
+    rows = [row for path in STUDIES for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
+    scales = {path.stem: json.loads(path.read_text(encoding="utf-8"))["scale"] for path in STUDIES}
+    asserted = " ".join(re.findall(r"```python.*?```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+    loose = unreferenced(answer, {"seeds": 3, "scale": scales, "rows": rows})
+    assert not [number for number in loose if "." in number and number not in asserted]
+    for study in re.findall(r"<!--(\w+):", answer):
+        assert f"](studies/{study}.md)" in answer, "the study of this number is not linked"
+
+
+def test_every_study_answers_a_question():
+    text = PAGE.read_text(encoding="utf-8")
+    assert not [path.stem for path in STUDIES if f"](studies/{path.stem}.md)" not in text]
