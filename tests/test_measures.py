@@ -334,6 +334,19 @@ def test_steps_and_changes_are_their_equations(rng):
     assert vqnp.code_changes(k).tolist() == true
 
 
+def test_steps_of_bytes_are_in_units_of_the_pixel_range(rng):
+    x = rng.integers(256, size=(5, 3, 2), dtype=np.uint8)
+    assert vqnp.step_sizes(x) == pytest.approx(vqnp.step_sizes(x / 255))
+    assert vqnp.step_sizes(x[:1]).tolist() == []
+
+
+def test_the_ends_of_a_path_may_be_of_two_kinds(model, rng):
+    """Black and white bytes beside floats: stacked, a byte's 1 was taken for white."""
+    a, b = rng.integers(2, size=(4, 5), dtype=np.uint8), rng.random((4, 5), np.float32)
+    path, same = vqnp.interpolate(model, a, b, 5), vqnp.interpolate(model, a / np.float32(255), b, 5)
+    assert np.array_equal(path.images, same.images) and np.array_equal(path.codes, same.codes)
+
+
 # --- what is refused ---
 
 X = np.zeros((2, 4, 4))
@@ -393,6 +406,13 @@ REFUSED = {
     "position_influence: images must hold at least 2 images; got 1": lambda: vqnp.position_influence(
         vqnp.VQVAE((4, 4)), X[:1], 0
     ),
+    "interpolate: images must have shape (n, 4, 4) or (n, 16); got shape (1, 3, 4)": lambda: vqnp.interpolate(
+        vqnp.VQVAE((4, 4)), X[0], X[1, :3], 5
+    ),
+    "step_sizes: images must have shape (T, ...), none of it 0; got shape (0, 4, 4)": lambda: vqnp.step_sizes(
+        X[:0]
+    ),
+    "step_sizes: images must be finite; got inf at index (0, 0, 0)": lambda: vqnp.step_sizes(X + np.inf),
     "interpolate: steps must be an integer of at least 2; got 1": lambda: vqnp.interpolate(
         vqnp.VQVAE((4, 4)), X[0], X[1], 1
     ),
