@@ -114,6 +114,17 @@ def test_the_bias_is_what_chance_shows(rng):
     assert mean == pytest.approx(shown[0].bias[0], rel=0.05) and mean > 0.03
 
 
+def test_the_bias_is_not_what_is_too_much_where_the_code_says_the_class(rng):
+    """Then I is H(c), and comes out too small; with few counts in a cell chance shows more than bias."""
+    n, C = 2000, 10
+    labels = rng.integers(C, size=(50, n))
+    sure = [vqnp.class_information(3 * c[:, None] + rng.integers(3, size=(n, 1)), c, 30) for c in labels]
+    excess = np.mean([one.per_position[0] for one in sure]) - math.log2(C)
+    assert -0.01 < excess < 0 < 0.09 < sure[0].bias[0]
+    few = [vqnp.class_information(rng.integers(128, size=(n, 1)), c, 128) for c in labels[:10]]
+    assert 1.1 < np.mean([one.per_position[0] for one in few]) / few[0].bias[0] < 1.25
+
+
 # --- rate and distortion ---
 
 
