@@ -221,6 +221,14 @@ def test_energy_distance_of_halves_is_zero_on_average_and_of_far_points_nearly_o
     assert vqnp.energy_distance(black, black) == (0, 0)
 
 
+def test_energy_distance_goes_with_the_square_of_a_small_shift(rng):
+    def mean(shift):
+        pairs = 0.8 * rng.random((20, 2, 500, 4))
+        return np.mean([vqnp.energy_distance(x, y + shift).distance for x, y in pairs])
+
+    assert mean(0.1) / mean(0.05) == pytest.approx(4, rel=0.15)
+
+
 def test_energy_distance_in_parts(rng, monkeypatch):
     x, y = rng.random((20, 4)), rng.random((9, 4))
     whole = vqnp.energy_distance(x, y)
