@@ -114,6 +114,17 @@ def test_the_bias_is_what_chance_shows(rng):
     assert mean == pytest.approx(shown[0].bias[0], rel=0.05) and mean > 0.03
 
 
+def test_the_bias_is_not_what_is_too_much_where_the_code_says_the_class(rng):
+    """Then I is H(c), and comes out too small; with few counts in a cell chance shows more than bias."""
+    n, C = 2000, 10
+    labels = rng.integers(C, size=(50, n))
+    sure = [vqnp.class_information(3 * c[:, None] + rng.integers(3, size=(n, 1)), c, 30) for c in labels]
+    excess = np.mean([one.per_position[0] for one in sure]) - math.log2(C)
+    assert -0.01 < excess < 0 < 0.09 < sure[0].bias[0]
+    few = [vqnp.class_information(rng.integers(128, size=(n, 1)), c, 128) for c in labels[:10]]
+    assert 1.1 < np.mean([one.per_position[0] for one in few]) / few[0].bias[0] < 1.25
+
+
 # --- rate and distortion ---
 
 
@@ -208,6 +219,14 @@ def test_energy_distance_of_halves_is_zero_on_average_and_of_far_points_nearly_o
     black, white = np.zeros((3, 2, 2), np.uint8), np.full((4, 2, 2), 255, np.uint8)
     assert vqnp.energy_distance(black, white) == pytest.approx((4.0, 1.0))
     assert vqnp.energy_distance(black, black) == (0, 0)
+
+
+def test_energy_distance_goes_with_the_square_of_a_small_shift(rng):
+    def mean(shift):
+        pairs = 0.8 * rng.random((20, 2, 500, 4))
+        return np.mean([vqnp.energy_distance(x, y + shift).distance for x, y in pairs])
+
+    assert mean(0.1) / mean(0.05) == pytest.approx(4, rel=0.15)
 
 
 def test_energy_distance_in_parts(rng, monkeypatch):
@@ -390,6 +409,19 @@ def test_steps_and_changes_are_their_equations(rng):
     assert vqnp.code_changes(k).tolist() == true
 
 
+def test_steps_of_bytes_are_in_units_of_the_pixel_range(rng):
+    x = rng.integers(256, size=(5, 3, 2), dtype=np.uint8)
+    assert vqnp.step_sizes(x) == pytest.approx(vqnp.step_sizes(x / 255))
+    assert vqnp.step_sizes(x[:1]).tolist() == []
+
+
+def test_the_ends_of_a_path_may_be_of_two_kinds(model, rng):
+    """Black and white bytes beside floats: stacked, a byte's 1 was taken for white."""
+    a, b = rng.integers(2, size=(4, 5), dtype=np.uint8), rng.random((4, 5), np.float32)
+    path, same = vqnp.interpolate(model, a, b, 5), vqnp.interpolate(model, a / np.float32(255), b, 5)
+    assert np.array_equal(path.images, same.images) and np.array_equal(path.codes, same.codes)
+
+
 # --- what is refused ---
 
 X = np.zeros((2, 4, 4))
@@ -455,6 +487,13 @@ REFUSED = {
     "swap_agreement: images must hold at least 2 images; got 1": lambda: vqnp.swap_agreement(
         vqnp.VQVAE((4, 4)), X[:1], 0
     ),
+    "interpolate: images must have shape (n, 4, 4) or (n, 16); got shape (1, 3, 4)": lambda: vqnp.interpolate(
+        vqnp.VQVAE((4, 4)), X[0], X[1, :3], 5
+    ),
+    "step_sizes: images must have shape (T, ...), none of it 0; got shape (0, 4, 4)": lambda: vqnp.step_sizes(
+        X[:0]
+    ),
+    "step_sizes: images must be finite; got inf at index (0, 0, 0)": lambda: vqnp.step_sizes(X + np.inf),
     "interpolate: steps must be an integer of at least 2; got 1": lambda: vqnp.interpolate(
         vqnp.VQVAE((4, 4)), X[0], X[1], 1
     ),

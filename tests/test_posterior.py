@@ -70,6 +70,27 @@ def test_posteriors_far_apart_say_which_image_it_is(rng):
     assert found.information == pytest.approx(math.log(300), abs=1e-9) and found.kl > 1e5
 
 
+@pytest.mark.parametrize("logvar", [-5.0, -30.0, -50.0, -1000.0, 50.0])
+def test_images_that_are_alike_are_not_told_apart_however_narrow_the_posterior(logvar, rng):
+    """Two groups of equal posteriors: log 2 where they do not overlap, and next to 0 where they do.
+
+    Multiplied out, (z − μ)² exp(−ℓ) loses such a distance: at ℓ = −50 it said I = −250 000 nats.
+    """
+    mu = np.repeat([[1.0, 1.0], [-1.0, 3.0]], 25, axis=0)
+    found = mutual_information(mu, np.full((50, 2), logvar), rng.standard_normal((50, 2)))
+    assert found.information == pytest.approx(math.log(2) if logvar < 0 else 0, abs=1e-6)
+    same = mutual_information(mu[:25], np.full((25, 2), logvar), rng.standard_normal((25, 2)))
+    assert same.information == pytest.approx(0, abs=1e-6) and same.error < 1e-6
+
+
+def test_densities_one_by_one_are_those_of_the_products(rng, monkeypatch):
+    (mu, logvar), eps = posteriors(rng, 40, 3), rng.standard_normal((40, 3))
+    products = mutual_information(mu, logvar, eps)
+    monkeypatch.setattr(posterior, "ROUNDING", 0.0)
+    monkeypatch.setattr(posterior, "ROWS", 7)
+    assert mutual_information(mu, logvar, eps) == pytest.approx(products, rel=1e-12)
+
+
 def test_a_gaussian_channel_has_its_known_information(rng):
     """μ ~ N(0, 1 − v), variance v: z ~ N(0, 1), the prior, and I = −½ log v for each unit.
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
+from vqnp._images import to_float
 from vqnp.models import VQVAE, Autoencoder
 
 
@@ -64,7 +65,8 @@ def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | i
 def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> Path:
     """z(t) = (1 − t) z_a + t z_b,  x̂(t) = decoder(q(z(t))),  q(z) = e_k, k = argmin ‖z − e_j‖², or q(z) = z.
 
-    a, b: (*image_shape) -> Path of `steps` points, at least 2, a's reconstruction first and b's last
+    a, b: (*image_shape), each uint8 or float in [0, 1] -> Path of `steps` points, at least 2, a's
+    reconstruction first and b's last
 
     The latents go in a straight line. Those of a VQVAE are quantized at each point: the codes change when
     the line crosses into another code's cell, and only then does the image; vqnp.code_changes(path.codes)
@@ -72,7 +74,8 @@ def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> P
     is empty: (T, 0).
     """
     T = check_int("interpolate", "steps", steps, 2)
-    z = model.latents(np.stack([a, b]))
+    ends = [model.pixels(np.asarray(image)[None], "interpolate") for image in (a, b)]
+    z = model.latents(np.concatenate(ends))
     t = np.linspace(0, 1, T)
     weight = t.astype(z.dtype).reshape(T, *(1 for _ in z.shape[1:]))
     line = (1 - weight) * z[0] + weight * z[1]
@@ -85,11 +88,14 @@ def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> P
 def step_sizes(images: Array) -> Array:
     """√⟨(x̂(t + 1) − x̂(t))²⟩: how far the image moves at each step of a path.
 
-    images: (T, ...) -> (T − 1,) float64
+    images: (T, ...), uint8 or float in [0, 1] -> (T − 1,) float64, in units of the pixel range
 
     On a smooth path all are alike; on one that jumps, most are 0 and few are large.
     """
-    x = np.asarray(images, np.float64).reshape(len(images), -1)
+    x = to_float(np.asarray(images), np.float64, where="step_sizes")
+    if x.ndim == 0 or x.size == 0:
+        fail("step_sizes", "images must have shape (T, ...), none of it 0", f"shape {x.shape}")
+    x = x.reshape(len(x), -1)
     return np.sqrt((np.diff(x, axis=0) ** 2).mean(axis=1))
 
 

@@ -96,7 +96,10 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
     -------
     ClassInformation
         Estimated from counts, I is too large by about (C' − 1)(U − 1)/(2n ln 2), with C' classes and U
-        codes seen, whatever the truth: `bias` has it, and an I no larger than that shows nothing.
+        codes seen, where code and class are independent: `bias` has it, and an I no larger than that
+        shows nothing. It is no correction: with few counts in a cell, n < 5 C' U, chance shows more
+        (17 % more at n = 1.6 C' U), and where some classes never have some codes the excess is smaller,
+        below 0 where the code says the class. Shuffled labels show what chance does.
 
     Raises
     ------

@@ -38,7 +38,8 @@ def energy_distance(samples: Any, images: Any) -> EnergyDistance:
     -------
     EnergyDistance
         Over pairs of *different* images, so that it is unbiased: for two halves of one set it is 0 on
-        average, and may come out below. What two such halves show is the floor of any comparison.
+        average, and may come out below 0, as may the coefficient. What two such halves show is the floor
+        of any comparison.
 
     Raises
     ------
@@ -46,8 +47,10 @@ def energy_distance(samples: Any, images: Any) -> EnergyDistance:
 
     Notes
     -----
-    It is zero for no two different distributions, unlike a comparison of means, and asks for no setting,
-    unlike a kernel. But ‖x − y‖ is of pixels: a shift of one pixel may count for more than a blur.
+    For distributions that nearly agree E goes with the square of a shift: √E is the metric, so four times
+    E is about twice as far. It is zero for no two different distributions, unlike a comparison of means,
+    and asks for no setting, unlike a kernel. But ‖x − y‖ is of pixels: a shift of one pixel may count for
+    more than a blur.
 
     References
     ----------

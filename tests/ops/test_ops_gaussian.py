@@ -124,6 +124,17 @@ def test_the_likelihood_is_a_density():
         assert np.exp(-np.array(nll)).sum() * (x[1, 0] - x[0, 0]) == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.parametrize("s", [1e-200, 1e-160, 1e160, 1e200])
+def test_a_noise_whose_square_is_no_float_has_its_constant(s):
+    """−log N(x; x, s²) = log s + ½ log 2π for each pixel: at 1e-200 it was an error, at 1e200 infinite."""
+    x = np.zeros((2, 3))
+    constant = 3 * (math.log(s) + math.log(2 * math.pi) / 2)
+    assert ops.gaussian_nll_forward(x, x, s)[0] == pytest.approx(constant)
+    L, cache = ops.gaussian_nll_forward(x + 2e100, x, max(s, 1e100))
+    assert L == pytest.approx(oracles.gaussian_nll(x + 2e100, x, max(s, 1e100), "mean_of_sums")[0])
+    assert np.isfinite(ops.gaussian_nll_backward(1.0, cache)[0]).all()
+
+
 def test_kl_is_zero_at_the_prior_only_and_exact_beside_it():
     zero = np.zeros(3)
     assert ops.gaussian_kl_forward(zero, zero)[0] == 0

@@ -54,8 +54,9 @@ class VAE(Autoencoder):
     noise_std : float
         s, for "gaussian". The default, 0.1, is about the root of the default VQ-VAE's MSE. The error's
         weight against the KL goes with 1/s²: at s = 1 digits are hardly worth a unit. The posterior
-        starts as narrow, σ = min(s, 1): from σ = 1, the noise of 256 units costs so much at first that
-        Adam silences the decoder's ReLUs for good (of 256 four were left after four epochs on digits).
+        starts about as narrow, σ ≈ min(s, 1): from σ ≈ 1, the noise of 256 latents costs so much at first
+        that Adam silences the decoder's ReLUs (after four epochs on digits only four of 256 still gave
+        more than 0 for more than one draw in fifty).
     kl_weight : float
         w; 1 is the evidence lower bound, more is the β of a β-VAE, 0 no KL at all.
     kl_warmup : int

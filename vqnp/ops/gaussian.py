@@ -94,8 +94,8 @@ def gaussian_nll_forward(
     s = check_float("gaussian_nll_forward", "noise_std", noise_std, "(0, inf)")
     square, cache = mse_forward(x_hat, x, reduction)
     c = reduction_scale("gaussian_nll_forward", reduction, x.shape)
-    constant = c * x.size * math.log(2 * math.pi * s * s) / 2
-    return np.asarray(float(square) / (2 * s * s) + constant, x.dtype), (cache, s)
+    constant = c * x.size * (math.log(2 * math.pi) / 2 + math.log(s))
+    return np.asarray(float(square) / 2 / s / s + constant, x.dtype), (cache, s)  # s² may be out of range
 
 
 def gaussian_nll_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
@@ -104,7 +104,7 @@ def gaussian_nll_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array
     dL: () -> dx_hat, dx: (..., D)
     """
     mse_cache, s = cache
-    return mse_backward(scalar_cotangent("gaussian_nll_backward", dL) / (2 * s * s), mse_cache)
+    return mse_backward(scalar_cotangent("gaussian_nll_backward", dL) / 2 / s / s, mse_cache)
 
 
 def _posterior(where: str, mu: Array, logvar: Array) -> tuple[Array, Array]:
