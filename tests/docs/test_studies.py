@@ -29,7 +29,7 @@ def result(name):
 def test_every_study_has_its_page_figure_and_json():
     scripts = {path.stem for path in (ROOT / "examples" / "studies").glob("[!_]*.py")}
     for ending in ("md", "png", "json"):
-        assert {path.stem for path in STUDIES.glob(f"*.{ending}")} - {"README"} <= scripts
+        assert {path.stem for path in STUDIES.glob(f"*.{ending}")} - {"README"} == scripts
     for page in PAGES:
         assert (STUDIES / f"{page.stem}.png").stat().st_size < 300_000, "a figure for a page should be small"
         assert f"]({page.name})" in (STUDIES / "README.md").read_text(encoding="utf-8")
