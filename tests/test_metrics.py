@@ -149,6 +149,8 @@ def test_utilization_from_counts_or_from_a_perplexity():
     assert utilization([3, 3, 0, 0]) == 0.5 == utilization(2, 4) == utilization(np.float32(2), np.int64(4))
     assert utilization([3, 3, 0, 0], 4) == 0.5 and type(utilization(np.float64(2), np.int64(4))) is float
     assert utilization(64, 512) == 0.125 and utilization(8 * (1 + 1e-12), 8) == 1
+    uneven = [999_997, 1, 1, 1]  # all are used, but as good as one
+    assert utilization(uneven) == utilization(perplexity(uneven), 4) < 0.251
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ def line_of(name: str, source: str) -> int:
     if re.fullmatch(r"\w+(\.\w+)*", name):
         for part in name.split("."):
             defines = re.compile(rf"\s*(?:def|class) {part}\b|{part} =")
-            start = next((i for i, line in enumerate(lines[start:], start + 1) if defines.match(line)), 0)
+            later = enumerate(lines[start:], start + 1)
+            start = next((i for i, s in later if defines.match(s) and not s.endswith(": ...")), 0)  # no stub
             if not start:
                 return 0
         return start

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import TAME, quantizer_inputs, seeds
 
-from vqnp import EMAVectorQuantizer, InputError, VectorQuantizer, gradcheck_module, nearest_code, ops
+from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, gradcheck_module, nearest_code, ops
 from vqnp._check import NonFiniteError
 from vqnp.nn.quantizer import CODEBOOK_INITS
 from vqnp.ops.ema import SMOOTHINGS, STARTS
@@ -274,6 +274,7 @@ def test_the_default_is_the_papers():
         1e-5, "consistent", "laplace", False, False, "before",
     )  # fmt: skip
     assert vq.num_parameters() == 0 and VectorQuantizer(4, 3).num_parameters() == 12
+    assert {VQVAE(codebook=kind).quantizer.commitment_cost for kind in ("ema", "gradient")} == {0.25}
 
 
 # What is refused.
