@@ -455,6 +455,18 @@ REFUSED = {
     "swap_agreement: images must hold at least 2 images; got 1": lambda: vqnp.swap_agreement(
         vqnp.VQVAE((4, 4)), X[:1], 0
     ),
+    "position_influence: model must be a VQVAE, whose codes can be swapped; got VAE": (
+        lambda: vqnp.position_influence(vqnp.VAE((4, 4)), X, 0)
+    ),
+    "swap_interaction: model must be a VQVAE, whose codes can be swapped; got Autoencoder": (
+        lambda: vqnp.swap_interaction(vqnp.Autoencoder((4, 4)), X, 2, 0)
+    ),
+    "interpolate: model must be a VQVAE, an Autoencoder or a VAE; got str": lambda: vqnp.interpolate(
+        "runs/digits-1", X[0], X[1], 2
+    ),
+    "interpolate: a and b must be two images of one shape; got (4, 4) and (3, 4)": (
+        lambda: vqnp.interpolate(vqnp.VQVAE((4, 4)), X[0], X[1, :3], 2)
+    ),
     "interpolate: steps must be an integer of at least 2; got 1": lambda: vqnp.interpolate(
         vqnp.VQVAE((4, 4)), X[0], X[1], 1
     ),

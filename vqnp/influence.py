@@ -72,6 +72,10 @@ def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> P
     is empty: (T, 0).
     """
     T = check_int("interpolate", "steps", steps, 2)
+    if not isinstance(model, (VQVAE, Autoencoder)):
+        fail("interpolate", "model must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
+    if np.shape(a) != np.shape(b):
+        fail("interpolate", "a and b must be two images of one shape", f"{np.shape(a)} and {np.shape(b)}")
     z = model.latents(np.stack([a, b]))
     t = np.linspace(0, 1, T)
     weight = t.astype(z.dtype).reshape(T, *(1 for _ in z.shape[1:]))
@@ -175,6 +179,8 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
 
 def _codes_of_two(where: str, model: VQVAE, images: Array) -> Array:
     """The codes of at least two images."""
+    if not isinstance(model, VQVAE):
+        fail(where, "model must be a VQVAE, whose codes can be swapped", type(model).__name__)
     k = model.encode(images)
     if len(k) < 2:
         fail(where, "images must hold at least 2 images", len(k))
