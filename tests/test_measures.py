@@ -494,6 +494,15 @@ REFUSED = {
         X[:0]
     ),
     "step_sizes: images must be finite; got inf at index (0, 0, 0)": lambda: vqnp.step_sizes(X + np.inf),
+    "position_influence: model must be a VQVAE, whose codes can be swapped; got VAE": (
+        lambda: vqnp.position_influence(vqnp.VAE((4, 4)), X, 0)
+    ),
+    "swap_interaction: model must be a VQVAE, whose codes can be swapped; got Autoencoder": (
+        lambda: vqnp.swap_interaction(vqnp.Autoencoder((4, 4)), X, 2, 0)
+    ),
+    "interpolate: model must be a VQVAE, an Autoencoder or a VAE; got str": lambda: vqnp.interpolate(
+        "runs/digits-1", X[0], X[1], 2
+    ),
     "interpolate: steps must be an integer of at least 2; got 1": lambda: vqnp.interpolate(
         vqnp.VQVAE((4, 4)), X[0], X[1], 1
     ),

@@ -114,6 +114,10 @@ A = np.zeros((2, 3))
         (lambda: kl_per_unit(A, A[:, :2]), "kl_per_unit: logvar must have shape (2, 3); got shape (2, 2)"),
         (lambda: active_units(A[0]), "active_units: mu must have 2 axes; got shape (3,)"),
         (lambda: active_units(A, -1), "active_units: threshold must be in [0, inf); got -1.0"),
+        (lambda: active_units(A + np.nan), "active_units: mu must be finite; got nan at index (0, 0)"),
+        (lambda: mutual_information(A[0], A, A), "mutual_information: mu must have 2 axes; got shape (3,)"),
+        (lambda: mutual_information(A, A - np.inf, A), "mutual_information: logvar must be finite; got -inf at index (0, 0)"),  # noqa: E501
+        (lambda: mutual_information(A, A, A + np.nan), "mutual_information: eps must be finite; got nan at index (0, 0)"),  # noqa: E501
         (lambda: mutual_information(A, A, A[:1]), "mutual_information: eps must have shape (2, 3); got shape (1, 3)"),  # noqa: E501
     ],
 )  # fmt: skip

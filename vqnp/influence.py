@@ -74,6 +74,8 @@ def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> P
     is empty: (T, 0).
     """
     T = check_int("interpolate", "steps", steps, 2)
+    if not isinstance(model, (VQVAE, Autoencoder)):
+        fail("interpolate", "model must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
     ends = [model.pixels(np.asarray(image)[None], "interpolate") for image in (a, b)]
     z = model.latents(np.concatenate(ends))
     t = np.linspace(0, 1, T)
@@ -181,6 +183,8 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
 
 def _codes_of_two(where: str, model: VQVAE, images: Array) -> Array:
     """The codes of at least two images."""
+    if not isinstance(model, VQVAE):
+        fail(where, "model must be a VQVAE, whose codes can be swapped", type(model).__name__)
     k = model.encode(images)
     if len(k) < 2:
         fail(where, "images must hold at least 2 images", len(k))

@@ -85,9 +85,9 @@ def mutual_information(mu: Array, logvar: Array, eps: Array) -> Information:
     with nearly the same mean would be lost, differences are taken one by one: ten times as slow.
     """
     where = "mutual_information"
+    given, (mu, logvar) = mu, _posteriors(where, mu, logvar)
+    eps = check_array(where, "eps", eps, shape=given.shape, dtype=given.dtype, finite=True)
     kl = float(kl_per_unit(mu, logvar).sum())
-    eps = check_array(where, "eps", eps, shape=mu.shape, dtype=mu.dtype)
-    mu, logvar = _posteriors(where, mu, logvar)
     noise = np.exp(logvar / 2) * eps
     z = mu + noise
     own = -(np.square(eps, dtype=np.float64) + logvar).sum(axis=1) / 2
@@ -133,8 +133,8 @@ def _log_densities(means: Array, noise: Array, mu: Array, logvar: Array) -> Arra
 
 def _posteriors(where: str, mu: Array, logvar: Array) -> tuple[Array, Array]:
     """Both in float64, of at least one image."""
-    mu = check_array(where, "mu", mu, ndim=2)
-    logvar = check_array(where, "logvar", logvar, shape=mu.shape, dtype=mu.dtype)
+    mu = check_array(where, "mu", mu, ndim=2, finite=True)
+    logvar = check_array(where, "logvar", logvar, shape=mu.shape, dtype=mu.dtype, finite=True)
     if len(mu) == 0:
         fail(where, "mu must have at least one row, an image's", f"shape {mu.shape}")
     return mu.astype(np.float64), logvar.astype(np.float64)
