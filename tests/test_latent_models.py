@@ -207,6 +207,7 @@ def test_a_run_from_before_there_were_kinds_is_a_vq_vaes(images, tmp_path, capsy
         (["--model", "vae", "--restart-dead-codes", "0"], "--restart-dead-codes: must be given with --model vqvae only; got --model vae"),  # noqa: E501
         (["--model", "autoencoder", "--kl-weight", "1"], "--kl-weight: must be given with --model vae only; got --model autoencoder"),  # noqa: E501
         (["--latent-dim", "9"], "--latent-dim: must be given with --model vae or autoencoder only; got --model vqvae"),  # noqa: E501
+        (["--model", "vae", "--noise-std", "0.2"], "--noise-std: must be given with --likelihood gaussian only; got --likelihood bernoulli"),  # noqa: E501
         (["--model", "gan"], "argument --model: invalid choice: 'gan'"),
         (["--model", "vae", "--kl-weight", "-1"], "VAE: kl_weight must be in [0, inf); got -1.0"),
     ],

@@ -65,6 +65,8 @@ def train(args: argparse.Namespace) -> None:
     else:
         source, kind = _absolute(given.get("data", "digits")), given.get("kind", "vqvae")
         _fitting_options(kind, settings)
+        if "noise_std" in settings["model"] and settings["model"].get("likelihood") != "gaussian":
+            fail("--noise-std", "must be given with --likelihood gaussian only", "--likelihood bernoulli")
         config = {
             "data": source,
             "kind": kind,

@@ -17,6 +17,7 @@ import argparse
 import inspect
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -94,6 +95,10 @@ class Study:
         parser.add_argument("--redraw", action="store_true", help="no runs: draw what the JSON in OUT has")
         parser.add_argument("--out", type=Path, help="folder (default: docs/studies with --full, else runs)")
         args = parser.parse_args()
+        if args.seeds is not None and args.seeds < 1:
+            parser.error(f"argument --seeds: must be at least 1; got {args.seeds}")
+        if args.jobs < 0:
+            parser.error(f"argument --jobs: must be at least 0; got {args.jobs}")
         self.size = "full" if args.full else "quick" if args.quick else "default"
         self.seeds = args.seeds or (2 if args.quick else 3)
         self.jobs = 0 if args.quick else args.jobs
@@ -117,7 +122,10 @@ class Study:
         """
         begun = time.perf_counter()
         if self.redraw:
-            saved = json.loads((self.out / f"{self.name}.json").read_text(encoding="utf-8"))
+            path = self.out / f"{self.name}.json"
+            if not path.exists():
+                sys.exit(f"{self.name}.py: --redraw needs what a run wrote, {path}; there is none")
+            saved = json.loads(path.read_text(encoding="utf-8"))
             self.scale, self.seeds, self.command = saved["scale"], saved["seeds"], saved["command"]
             return [_row(row) for row in saved["rows"]]
         rows = [Row(setting, [{}] * self.seeds) for setting in settings]
@@ -146,8 +154,12 @@ class Study:
             try:
                 for run in as_completed(runs):
                     yield runs[run], run.result()
-            except BaseException:  # one that failed, or Ctrl-C: the others need not go on
+            except BaseException as error:  # one that failed, or Ctrl-C: the others need not go on
+                for process in list(pool._processes.values()):
+                    process.kill()
                 pool.shutdown(cancel_futures=True)
+                if isinstance(error, KeyboardInterrupt):  # of this process, or a run's, which got it too
+                    sys.exit(f"{self.name}.py: interrupted; nothing was written")
                 raise
 
     def write(self, rows: Sequence[Row], columns: Sequence[Column], figure: Figure, caption: str) -> None:

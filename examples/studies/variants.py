@@ -147,7 +147,8 @@ def draw(rows: list[Row], K: int) -> Figure:
     right.set_xlim(left=0)
     left.set_yticks([at for at, _ in ticks], [text for _, text in ticks], fontsize=8)
     left.set_ylim(y - 1, -0.8)
-    handles = [Line2D([], [], color=c, marker="o", markersize=4, label=e) for e, c in COLOURS.items()]
+    mark = {"marker": "o", "markersize": 4}
+    handles = [Line2D([], [], color=c, label=f"error: {e}", **mark) for e, c in COLOURS.items()]
     handles.insert(0, Patch(color="#dddddd", label="what other minibatches do to a default"))
     figure.legend(handles=handles, loc="lower center", ncols=5, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.6 / figure.get_figheight() * 0.6, 1, 1))
