@@ -195,7 +195,8 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         (["train", "--num-latents", "-1"], "VQVAE: num_latents must be an integer of at least 1; got -1"),
         (["train", "--embedding-dim", "0"], "VQVAE: embedding_dim must be an integer of at least 1; got 0"),
         (["train", "--commitment-cost", "nan"], "commitment_cost must be in [0, inf); got nan"),
-        (["train", "--hidden", "0"], "VQVAE: hidden's widths must be an integer of at least 1; got 0"),
+        (["train", "--hidden", "0"], "VQVAE: hidden[0] must be an integer of at least 1; got 0"),
+        (["train", "--num-embeddings", "1000000000000"], "; the model, the batch or the data must be smaller"),
         (["train", "--data", "nowhere"], "load_splits: source must be 'digits', 'mnist', 'fashion-mnist' or"),
         (["train", "--resume"], "--resume: must have the run's folder in --out; got none"),
         (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
@@ -310,7 +311,8 @@ def test_images_of_another_shape_or_out_of_range(trained, tmp_path, capsys):
         (np.zeros((5, 28, 28), "i4"), "int32"),
     ]:
         np.save(tmp_path / "bad.npy", array)
-        assert sentence in refused(capsys, "evaluate", trained, "--data", tmp_path / "bad.npy")
+        said = refused(capsys, "evaluate", trained, "--data", tmp_path / "bad.npy")
+        assert sentence in said and ("bad.npy: images" in said) == ("at index" in said)
         assert sentence in refused(
             capsys, "encode", trained, "--data", tmp_path / "bad.npy", "--out", tmp_path / "c.npz"
         )

@@ -50,7 +50,7 @@ def test_the_counts_of_a_set_are_those_of_its_parts(model):
 def test_nothing_to_evaluate(model):
     with pytest.raises(InputError, match="evaluate: images must hold at least one image; got none"):
         evaluate(model, TEST[:0])
-    with pytest.raises(InputError, match="to_float: images must be finite; got nan at index"):
+    with pytest.raises(InputError, match="evaluate: images must be finite; got nan at index"):
         evaluate(model, np.full((3, 28, 28), np.nan))
 
 

@@ -445,11 +445,20 @@ REFUSED = {
     "code_changes: codes must be integers of shape (T, M); got int64 of shape (2,)": lambda: (
         vqnp.code_changes([0, 1])
     ),
+    "code_changes: codes must be an array; got parts of different lengths": lambda: vqnp.code_changes(
+        [[0], [0, 1]]
+    ),
+    "code_length: fitted_to must be in [0, 2); got 2 at index (0, 1)": lambda: vqnp.code_length(
+        [[0, 1]], [[0, 2]], 2
+    ),
     "code_length: fitted_to must have 2 positions, as codes; got 1": lambda: vqnp.code_length(
         [[0, 1]], [[0]], 2
     ),
     "CodeChain: codes must have shape (n, M), both at least 1; got shape (2,)": lambda: vqnp.CodeChain(
         [0, 1], 2
+    ),
+    "CodeChain.sample: rng must be a numpy.random.Generator or an integer of at least 0; got -1": (
+        lambda: vqnp.CodeChain([[0]], 2).sample(1, -1)
     ),
     "CodeChain: order must be an integer in [0, 1]; got 2": lambda: vqnp.CodeChain([[0]], 2, 2),
     "CodeChain: weight must be in (0, inf); got 0.0": lambda: vqnp.CodeChain([[0]], 2, weight=0),
@@ -468,6 +477,9 @@ REFUSED = {
     "nearest_distance: images must be finite; got inf at index (0, 0, 0)": lambda: vqnp.nearest_distance(
         X, X + np.inf
     ),
+    "nearest_distance: samples must be finite; got inf at index (0, 0, 0)": lambda: vqnp.nearest_distance(
+        X + np.inf, X
+    ),
     "psnr: mse must be in [0, inf); got -1.0": lambda: vqnp.psnr(-1),
     "psnr: peak must be in (0, inf); got 0.0": lambda: vqnp.psnr(1, 0),
     f"radial_spectrum: {SHAPE}; got shape (4, 4)": lambda: vqnp.radial_spectrum(X[0]),
@@ -483,6 +495,9 @@ REFUSED = {
     ),
     "swap_interaction: size must be an integer in [2, 16]; got 17": lambda: vqnp.swap_interaction(
         vqnp.VQVAE((4, 4)), X, 17, 0
+    ),
+    "swap_interaction: model must have at least 2 latents; got 1": lambda: vqnp.swap_interaction(
+        vqnp.VQVAE((4, 4), num_latents=1), X, 2, 0
     ),
     "swap_agreement: images must hold at least 2 images; got 1": lambda: vqnp.swap_agreement(
         vqnp.VQVAE((4, 4)), X[:1], 0

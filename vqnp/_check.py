@@ -129,14 +129,38 @@ def check_choice(where: str, name: str, value: Any, choices: Sequence[str]) -> s
     return value
 
 
-def check_codes(where: str, k: Any, num_embeddings: int) -> Array:
+def as_array(where: str, name: str, value: Any) -> Array:
+    """Return value as an array, else, where its parts have different lengths, raise InputError."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        fail(where, f"{name} must be an array", "parts of different lengths")
+
+
+def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator:
+    """Return a generator: rng itself, or that of the seed rng; else raise InputError."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        fail(where, "rng must be a numpy.random.Generator or an integer of at least 0", repr(rng))
+
+
+def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
     """Return k as an array of integers in [0, K), else raise InputError with the first bad place."""
-    k = np.asarray(k)
+    k = as_array(where, name, k)
     if k.dtype.kind not in "iu":
-        fail(where, "codes must be integers", k.dtype)
+        fail(where, f"{name} must be integers", k.dtype)
     bad = (k < 0) | (k >= num_embeddings)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         here = f" at index {at if len(at) > 1 else at[0]}" if at else ""
-        fail(where, f"codes must be in [0, {num_embeddings})", f"{k[at]}{here}")
+        fail(where, f"{name} must be in [0, {num_embeddings})", f"{k[at]}{here}")
     return k
+
+
+def check_code_rows(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
+    """Return k as int64 of shape (n, M), both at least 1, in [0, K), else raise InputError."""
+    k = check_codes(where, k, check_int(where, "num_embeddings", num_embeddings), name)
+    if k.ndim != 2 or k.size == 0:
+        fail(where, f"{name} must have shape (n, M), both at least 1", f"shape {k.shape}")
+    return k.astype(np.int64, copy=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_finite, check_float, check_int, fail
+from vqnp._check import Array, check_finite, check_float, check_int, check_rng, fail
 
 EPS = float(np.finfo(np.float64).eps)
 
@@ -85,7 +85,7 @@ def check(
     check_float("gradcheck", "rtol", rtol, "(0, inf)")
     if h is not None:
         check_float("gradcheck", "h", h, "(0, inf)")
-    rng = np.random.default_rng(rng)
+    rng = check_rng("gradcheck", rng)
     names = names or _names(forward, len(args))
     nums = [i for i, a in enumerate(args) if _is_float(a)] if argnums is None else list(argnums)
     for i in nums:

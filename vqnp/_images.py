@@ -9,7 +9,14 @@ import numpy as np
 from vqnp._check import FLOATS, Array, NonFiniteError, fail
 
 
-def to_float(images: Array, dtype: Any = np.float32, *, first: int = 0, where: str = "to_float") -> Array:
+def to_float(
+    images: Array,
+    dtype: Any = np.float32,
+    *,
+    first: int = 0,
+    where: str = "to_float",
+    name: str = "images",
+) -> Array:
     """x = p / 255 for uint8 images; floating point ones in [0, 1] stay as they are.
 
     images: (n, ...) -> x: (n, ...)
@@ -22,8 +29,8 @@ def to_float(images: Array, dtype: Any = np.float32, *, first: int = 0, where: s
     first : int
         The place of images[0] in the whole data set, so that an error about a batch names the
         image by its own number.
-    where : str
-        The caller, for the error.
+    where, name : str
+        For the error: the caller, and the argument's name in it.
 
     Returns
     -------
@@ -41,20 +48,20 @@ def to_float(images: Array, dtype: Any = np.float32, *, first: int = 0, where: s
     if dtype not in FLOATS:
         fail(where, "dtype must be float32 or float64", dtype)
     if not isinstance(images, np.ndarray):
-        fail(where, "images must be a NumPy array", type(images).__name__)
+        fail(where, f"{name} must be a NumPy array", type(images).__name__)
     if images.dtype == np.uint8:
         x: Array = np.divide(images, dtype.type(255), dtype=dtype)
         return x
-    check_pixels(where, images, first=first)
+    check_pixels(where, images, first=first, name=name)
     return images.astype(dtype, copy=False)
 
 
-def check_pixels(where: str, images: Array, *, first: int = 0) -> None:
+def check_pixels(where: str, images: Array, *, first: int = 0, name: str = "images") -> None:
     """Raise unless images are uint8, or float32 or float64 within [0, 1]."""
     if images.dtype == np.uint8:
         return
     if images.dtype.newbyteorder("=") not in FLOATS:
-        fail(where, "images must be uint8, or float32 or float64 in [0, 1]", images.dtype)
+        fail(where, f"{name} must be uint8, or float32 or float64 in [0, 1]", images.dtype)
     if images.size and images.min() >= 0 and images.max() <= 1:  # both False for a NaN
         return
     for bad in np.argwhere(~((images >= 0) & (images <= 1))):
@@ -62,5 +69,5 @@ def check_pixels(where: str, images: Array, *, first: int = 0) -> None:
         at = tuple(int(i) + first * (axis == 0) for axis, i in enumerate(bad))
         here = f"{value!s} at index {at if len(at) != 1 else at[0]}"
         if not np.isfinite(value):
-            raise NonFiniteError(f"{where}: images must be finite; got {here}")
-        fail(where, "images must be in [0, 1] if they are not uint8", here)
+            raise NonFiniteError(f"{where}: {name} must be finite; got {here}")
+        fail(where, f"{name} must be in [0, 1] if they are not uint8", here)

@@ -11,6 +11,11 @@ BATCH = 1024
 """Images in memory at a time: big enough that reading them costs nothing beside the products."""
 
 
+def origin(images: Array | ArrayStream, otherwise: str) -> str:
+    """Where an error about the images is: in their file, if they are read from one."""
+    return str(images.path) if isinstance(images, ArrayStream) else otherwise
+
+
 def batches(images: Array | ArrayStream, size: int = BATCH) -> Iterator[Array]:
     """The images, `size` at a time: (n, ...) -> (size, ...), the last one perhaps smaller."""
     size = check_int("batches", "size", size)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_codes, check_float, check_int, fail
+from vqnp._check import Array, check_code_rows, check_float, check_int, check_rng, fail
 
 
 class CodeChain:
@@ -48,17 +48,17 @@ class CodeChain:
         self, codes: Any, num_embeddings: int, order: int = 1, weight: float | None = None
     ) -> None:
         where = "CodeChain"
-        self.num_embeddings = K = check_int(where, "num_embeddings", num_embeddings)
+        self.codes = check_code_rows(where, codes, num_embeddings)
+        self.num_embeddings = K = int(num_embeddings)
         self.order = check_int(where, "order", order, 0, 1)
         self.weight = K / 2 if weight is None else check_float(where, "weight", weight, "(0, inf)")
-        self.codes = _rows(where, codes, K)
 
     def code_length(self, codes: Any) -> float:
         """−⟨log₂ p(k)⟩: bits an image that an ideal coder with these frequencies spends on k.
 
         k: (n', M), not the codes that were counted, else it is too small -> bits
         """
-        k, K = _rows("CodeChain.code_length", codes, self.num_embeddings), self.num_embeddings
+        k, K = check_code_rows("CodeChain.code_length", codes, self.num_embeddings), self.num_embeddings
         n, M = self.codes.shape
         if k.shape[1] != M:
             fail("CodeChain.code_length", f"codes must have {M} positions", k.shape[1])
@@ -79,7 +79,7 @@ class CodeChain:
         whose code before is the same, i; else it is from p_m, which is a mixture too: with probability
         n/(n + K/2) the code of any image, else any code.
         """
-        n, rng = check_int("CodeChain.sample", "n", n, 0), np.random.default_rng(rng)
+        n, rng = check_int("CodeChain.sample", "n", n, 0), check_rng("CodeChain.sample", rng)
         k = np.empty((n, self.codes.shape[1]), np.int64)
         for m, seen in enumerate(self.codes.T):
             half = self.num_embeddings / 2
@@ -101,10 +101,3 @@ def _count(keys: Array, wanted: Array) -> Array:
     values, counts = np.unique(keys, return_counts=True)
     at = np.minimum(np.searchsorted(values, wanted), len(values) - 1)
     return np.where(values[at] == wanted, counts[at], 0)
-
-
-def _rows(where: str, codes: Any, num_embeddings: int) -> Array:
-    k = check_codes(where, codes, num_embeddings)
-    if k.ndim != 2 or k.size == 0:
-        fail(where, "codes must have shape (n, M), both at least 1", f"shape {k.shape}")
-    return k.astype(np.int64, copy=False)

@@ -303,8 +303,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             getattr(importlib.import_module("vqnp.commands"), args.command)(args)
         sys.stdout.flush()
-    except (InputError, MemoryError) as error:
-        say(f"vqnp {args.command}: error: {error or 'out of memory'}")
+    except InputError as error:
+        say(f"vqnp {args.command}: error: {error}")
+        return 2
+    except MemoryError as error:
+        what = error or "out of memory"
+        say(f"vqnp {args.command}: error: {what}; the model, the batch or the data must be smaller")
         return 2
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: there is nobody left to tell

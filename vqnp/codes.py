@@ -17,7 +17,7 @@ from vqnp._images import to_float
 from vqnp.checkpoint import atomic
 from vqnp.data import ArrayStream, open_stream
 from vqnp.data.stream import open_member
-from vqnp.evaluation import BATCH, batches
+from vqnp.evaluation import BATCH, batches, origin
 from vqnp.models import VAE, VQVAE, Autoencoder
 
 Model = VQVAE | VAE | Autoencoder
@@ -125,7 +125,7 @@ def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Pr
 def _floats(model: Model, images: Array | ArrayStream) -> Iterator[Array]:
     """The images in batches, as numbers; an error names the image by its place among all."""
     for i, batch in enumerate(batches(images)):
-        yield to_float(batch, model.dtype, first=i * BATCH, where="encode")
+        yield to_float(batch, model.dtype, first=i * BATCH, where=origin(images, "encode"))
 
 
 def _decode(model: Model, batch: Array, codes: ArrayStream) -> Array:

@@ -12,6 +12,7 @@ from vqnp._check import Array, fail
 from vqnp._images import to_float
 from vqnp.batches import BATCH as BATCH
 from vqnp.batches import batches as batches
+from vqnp.batches import origin as origin
 from vqnp.data import ArrayStream
 from vqnp.diagnosis import Diagnosis, diagnose
 from vqnp.latent_evaluation import LatentEvaluation, evaluate_latents
@@ -123,7 +124,7 @@ def evaluate(
     for batch in tqdm(
         batches(images), total=-(-len(images) // BATCH), unit="batch", delay=1, disable=not progress
     ):
-        x = to_float(batch, np.float64, first=n)
+        x = to_float(batch, np.float64, first=n, where=origin(images, "evaluate"))
         k = model.encode(batch)
         error = model.decode(k).astype(np.float64) - x.reshape(-1, *model.image_shape)
         total += float((error * error).sum())

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_int, fail
+from vqnp._check import Array, as_array, check_int, check_rng, fail
 from vqnp._images import to_float
 from vqnp.models import VQVAE, Autoencoder
 
@@ -52,7 +52,7 @@ def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | i
         Fewer than two images, or of another shape than the model's.
     """
     k = _codes_of_two("position_influence", model, images)
-    lender = _cycle(len(k), np.random.default_rng(rng))
+    lender = _cycle(len(k), check_rng("position_influence", rng))
     whole = model.decode(k).astype(np.float64)
     a = np.empty((model.num_latents, *model.image_shape))
     for m in range(model.num_latents):
@@ -94,7 +94,7 @@ def step_sizes(images: Array) -> Array:
 
     On a smooth path all are alike; on one that jumps, most are 0 and few are large.
     """
-    x = to_float(np.asarray(images), np.float64, where="step_sizes")
+    x = to_float(as_array("step_sizes", "images", images), np.float64, where="step_sizes")
     if x.ndim == 0 or x.size == 0:
         fail("step_sizes", "images must have shape (T, ...), none of it 0", f"shape {x.shape}")
     x = x.reshape(len(x), -1)
@@ -128,7 +128,9 @@ def swap_interaction(model: VQVAE, images: Array, size: int, rng: np.random.Gene
         Fewer than two images, a size out of range, or images of another shape than the model's.
     """
     where = "swap_interaction"
-    k, r = _codes_of_two(where, model, images), np.random.default_rng(rng)
+    k, r = _codes_of_two(where, model, images), check_rng(where, rng)
+    if model.num_latents < 2:
+        fail(where, "model must have at least 2 latents", model.num_latents)
     S = r.permuted(np.tile(np.arange(model.num_latents), (len(k), 1)), axis=1)
     S = S[:, : check_int(where, "size", size, 2, model.num_latents)]
     lender, rows = _cycle(len(k), r), np.arange(len(k))
@@ -161,7 +163,7 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
     InputError
         Fewer than two images, or of another shape than the model's.
     """
-    k, r = _codes_of_two("swap_agreement", model, images), np.random.default_rng(rng)
+    k, r = _codes_of_two("swap_agreement", model, images), check_rng("swap_agreement", rng)
     whole = model.decode(k).astype(np.float64)
     products = np.zeros(3)
     for m in range(model.num_latents):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_codes, check_int, fail
+from vqnp._check import Array, as_array, check_code_rows, fail
 from vqnp.metrics import perplexity
 
 
@@ -73,7 +73,7 @@ def code_information(codes: Any, num_embeddings: int) -> CodeInformation:
     Cover & Thomas 2006, Elements of Information Theory, equation 2.43 and theorem 2.6.6.
     The bias: Miller 1955, Note on the bias of information estimates.
     """
-    k = _codes("code_information", codes, num_embeddings)
+    k = check_code_rows("code_information", codes, num_embeddings)
     per_position = np.array([_entropy(np.bincount(column)) for column in k.T])
     rows = np.unique(k, axis=0, return_counts=True)[1]
     return CodeInformation(per_position, float(per_position.sum()), _entropy(rows), math.log2(len(k)))
@@ -110,7 +110,7 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
     Cover & Thomas 2006, equation 2.45. The bias: Miller 1955.
     """
     where = "class_information"
-    k = _codes(where, codes, num_embeddings)
+    k = check_code_rows(where, codes, num_embeddings)
     c = np.asarray(labels)
     if c.dtype.kind not in "iu" or c.shape != (len(k),):
         fail(where, f"labels must be integers of shape ({len(k)},)", f"{c.dtype} of shape {c.shape}")
@@ -135,7 +135,7 @@ def code_changes(codes: Any) -> Array:
 
     k: (T, M) -> (T − 1,) integers
     """
-    k = np.asarray(codes)
+    k = as_array("code_changes", "codes", codes)
     if k.dtype.kind not in "iu" or k.ndim != 2 or len(k) < 1:
         fail("code_changes", "codes must be integers of shape (T, M)", f"{k.dtype} of shape {k.shape}")
     changes: Array = (k[1:] != k[:-1]).sum(axis=1)
@@ -145,10 +145,3 @@ def code_changes(codes: Any) -> Array:
 def _entropy(counts: Array) -> float:
     """H = −Σ p log₂ p, in bits."""
     return math.log2(perplexity(counts.reshape(-1)))
-
-
-def _codes(where: str, codes: Any, num_embeddings: int) -> Array:
-    k = check_codes(where, codes, check_int(where, "num_embeddings", num_embeddings))
-    if k.ndim != 2 or k.size == 0:
-        fail(where, "codes must have shape (n, M), both at least 1", f"shape {k.shape}")
-    return k.astype(np.int64, copy=False)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from vqnp._check import Array, fail
 from vqnp._images import to_float
-from vqnp.batches import BATCH, batches
+from vqnp.batches import BATCH, batches, origin
 from vqnp.data import ArrayStream
 from vqnp.models import VAE, Autoencoder
 from vqnp.ops.gaussian import gaussian_kl_terms
@@ -111,7 +111,7 @@ def evaluate_latents(
     mean, spread, kl = np.zeros(D), np.zeros(D), np.zeros(D)
     total = -(-len(images) // BATCH)
     for batch in tqdm(batches(images), total=total, unit="batch", delay=1, disable=not progress):
-        x = to_float(batch, np.float64, first=n)
+        x = to_float(batch, np.float64, first=n, where=origin(images, "evaluate"))
         if isinstance(model, VAE):
             z, logvar = model.posterior(batch, n)
             kl += gaussian_kl_terms(z, logvar).sum(axis=0, dtype=np.float64)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from vqnp._check import check_float, fail
+from vqnp._check import check_code_rows, check_float, fail
+from vqnp.chain import CodeChain
 from vqnp.information import code_information
 from vqnp.metrics import bits_per_image
 
@@ -69,15 +68,12 @@ def code_length(codes: Any, fitted_to: Any, num_embeddings: int) -> float:
     The ½ leaves every code a length, though no image of fitted_to has it; it is the estimator of
     Krichevsky and Trofimov 1981, IEEE Trans. Inf. Theory 27(2).
     """
-    code_information(codes, num_embeddings), code_information(fitted_to, num_embeddings)  # checks both
-    k, other, K = np.asarray(codes), np.asarray(fitted_to), num_embeddings
+    where = "code_length"
+    k = check_code_rows(where, codes, num_embeddings)
+    other = check_code_rows(where, fitted_to, num_embeddings, "fitted_to")
     if k.shape[1] != other.shape[1]:
-        fail("code_length", f"fitted_to must have {k.shape[1]} positions, as codes", other.shape[1])
-    bits = 0.0
-    for here, there in zip(k.T, other.T, strict=True):
-        p = (np.bincount(there, minlength=K) + 0.5) / (len(other) + K / 2)
-        bits -= float(np.log2(p[here]).mean())
-    return bits
+        fail(where, f"fitted_to must have {k.shape[1]} positions, as codes", other.shape[1])
+    return CodeChain(other, num_embeddings, order=0).code_length(k)
 
 
 def psnr(mse: float, peak: float = 1.0) -> float:

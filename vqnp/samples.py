@@ -103,7 +103,7 @@ def _sum_of_distances(x: Array, y: Array) -> float:
 
 def _flat(where: str, samples: Any, images: Any, dtype: Any, least: int) -> tuple[Array, Array]:
     """Both as (n, P) of the dtype."""
-    x, y = to_float(samples, dtype, where=where), to_float(images, dtype, where=where)
+    x, y = to_float(samples, dtype, where=where, name="samples"), to_float(images, dtype, where=where)
     if x.ndim < 2 or x.shape[1:] != y.shape[1:] or min(len(x), len(y)) < least or x[0].size == 0:
         needed = f"samples and images must have shape (n, ...), n at least {least}, the rest alike"
         fail(where, needed, f"shapes {x.shape} and {y.shape}")

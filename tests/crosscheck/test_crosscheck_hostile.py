@@ -189,6 +189,29 @@ def test_so_it_is_with_steps(what, sentence):
     assert not report.ok
 
 
+def test_a_codebook_that_no_step_moves_is_said_to_stand_still_and_no_average():
+    class Frozen(NumpyEMA):
+        def reset(self, E):
+            super().reset(E)
+            self.E0 = E.copy()
+
+        def step(self, z):
+            return self.E0, None, None
+
+    report = check(Frozen())
+    assert any(fault.startswith("step: must move the codebook; got the same E") for fault in report.faults)
+    assert report.fingerprint["start"] is None and report.constants["decay"] is None
+    assert "E after 1 step" in {row.quantity for row in report.rows if row.result == "fail"}
+
+
+def test_a_loss_without_any_gradient_may_have_been_detached():
+    detached = Adapter(forward=RIGHT.forward, backward=lambda z, E, G: (G.copy(), np.zeros_like(E)))
+    told = next(f for f in check(detached).findings if f.dimension == "loss_from")
+    assert told.evidence.endswith("; a loss that was detached as a whole looks the same")
+    late = next(f for f in check(RIGHT).findings if f.dimension == "loss_from")
+    assert "detached" not in late.evidence
+
+
 @pytest.mark.parametrize("name", ["forward", "backward", "evaluate", "reset", "step", "fresh"])
 @pytest.mark.parametrize("answer", [None, 0.0, np.zeros(0)])
 def test_nonsense_never_crashes(name, answer):

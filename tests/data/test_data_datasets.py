@@ -113,6 +113,7 @@ def test_unknown_sources(load, folder):
     assert refused(load, "minst") == f"{name}: {known}; got 'minst' (did you mean 'mnist'?)"
     assert refused(load, "qqq") == f"{name}: {known}; got 'qqq'"
     (folder / "pictures.npy").write_bytes(b"")
+    assert refused(load, folder / "nope") == f"{name}: {known}; got '{folder / 'nope'}'"  # only names count
     missing, near = folder / "pictres.npy", folder / "pictures.npy"
     assert refused(load, missing) == f"{name}: {known}; got '{missing}' (did you mean '{near}'?)"
     assert refused(load, "/no/such/folder/x.npy") == f"{name}: {known}; got '/no/such/folder/x.npy'"

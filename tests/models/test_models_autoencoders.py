@@ -241,7 +241,7 @@ def test_the_sizes_are_the_default_vq_vaes():
     [
         (lambda: VAE(latent_dim=0), "VAE: latent_dim must be an integer of at least 1; got 0"),
         (lambda: Autoencoder(latent_dim=0), "Autoencoder: latent_dim must be an integer of at least 1; got 0"),  # noqa: E501
-        (lambda: Autoencoder(hidden=3), "Autoencoder: hidden's widths must be a sequence of integers; got 3"),
+        (lambda: Autoencoder(hidden=3), "Autoencoder: hidden must be a sequence of integers; got 3"),
         (lambda: VAE(likelihood="poisson"), "VAE: likelihood must be one of 'bernoulli', 'gaussian'; got 'poisson'"),  # noqa: E501
         (lambda: VAE(noise_std=0), "VAE: noise_std must be in (0, inf); got 0.0"),
         (lambda: VAE(kl_weight=-1), "VAE: kl_weight must be in [0, inf); got -1.0"),

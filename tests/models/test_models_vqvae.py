@@ -298,16 +298,16 @@ PLACES = "'commitment', 'codebook', 'complement', 'both'"
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"image_shape": (28, 0)}, "VQVAE: image_shape's lengths must be an integer of at least 1; got 0"),
-        ({"image_shape": 28}, "VQVAE: image_shape's lengths must be a sequence of integers; got 28"),
+        ({"image_shape": (28, 0)}, "VQVAE: image_shape[1] must be an integer of at least 1; got 0"),
+        ({"image_shape": 28}, "VQVAE: image_shape must be a sequence of integers; got 28"),
         ({"num_latents": 0}, "VQVAE: num_latents must be an integer of at least 1; got 0"),
         ({"num_latents": True}, "VQVAE: num_latents must be an integer of at least 1; got True"),
         ({"embedding_dim": -3}, "VQVAE: embedding_dim must be an integer of at least 1; got -3"),
         ({"num_embeddings": 0}, "VQVAE: num_embeddings must be an integer of at least 1; got 0"),
         ({"num_embeddings": "many"}, "VQVAE: num_embeddings must be an integer of at least 1; got 'many'"),
-        ({"hidden": (5, 0)}, "VQVAE: hidden's widths must be an integer of at least 1; got 0"),
-        ({"hidden": 512}, "VQVAE: hidden's widths must be a sequence of integers; got 512"),
-        ({"hidden": "512"}, "VQVAE: hidden's widths must be a sequence of integers; got '512'"),
+        ({"hidden": (5, 0)}, "VQVAE: hidden[1] must be an integer of at least 1; got 0"),
+        ({"hidden": 512}, "VQVAE: hidden must be a sequence of integers; got 512"),
+        ({"hidden": "512"}, "VQVAE: hidden must be a sequence of integers; got '512'"),
         ({"activation": "swish"}, "VQVAE: activation must be one of 'relu', 'gelu', 'tanh', 'sigmoid'; got 'swish'"),  # noqa: E501
         ({"codebook": "adam"}, "VQVAE: codebook must be one of 'ema', 'gradient'; got 'adam'"),
         ({"commitment_cost": -1}, "EMAVectorQuantizer: commitment_cost must be in [0, inf); got -1.0"),

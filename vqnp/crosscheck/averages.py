@@ -185,6 +185,11 @@ def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
     constants: dict[str, float | None] = {"decay": None, "epsilon": None}
     if not record.can("step"):
         return [Finding(d, None, "needs reset and step") for d in dimensions], constants
+    short = record.get("steps").get("E")
+    if short is not None and len(short) and (short == record.cases["steps"].arguments["E"]).all():
+        came = f"the same E after {len(short)} steps: is it frozen, or its update never called?"
+        record.note([f"step: must move the codebook; got {came}"])
+        return [Finding(d, None, "no step moves the codebook") for d in dimensions], constants
     fits, seen = explain_steps(record)
     if fits is None or seen is None:
         why = "needs a codebook after each of three steps" if seen is None or not seen.why else seen.why

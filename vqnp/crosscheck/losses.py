@@ -137,11 +137,13 @@ def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Findi
     betas = [m.beta for m in models]
     agreed = betas[0] if np.ptp(betas) <= 1e-3 * max(betas) + 1e-9 else None
     one = all(w.shape[1] == sizes[0].shape[1] for w in sizes)
+    silent = all(w.A == 0 and not w.B for w in sizes) and any(w.W for w in sizes)
+    also = "; a loss that was detached as a whole looks the same" if silent else ""
     why = f"{seen}; only a layer that takes any D could tell" if one else seen
     return [
         _among("beta_on", [m.beta_on for m in models], seen),
         _among("reduction", [m.reduction for m in models], why),
-        _among("loss_from", ["straight_through" if m.late else "codes" for m in models], seen),
+        _among("loss_from", ["straight_through" if m.late else "codes" for m in models], seen + also),
     ], agreed
 
 

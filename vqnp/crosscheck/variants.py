@@ -96,7 +96,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "after straight-through",
             "The loss is computed from z + sg(z_q − z): the codebook gets no gradient from it, and the "
             "encoder the difference of the two terms, while the reconstruction still improves. Take the loss "
-            "from E[k], before that line.",
+            "from E[k], before that line. (No gradient at all may also come from .item().)",
             "https://github.com/andylolu2/jax-vqvae-gpt/issues/2",
         ),
     },

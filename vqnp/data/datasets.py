@@ -160,6 +160,6 @@ def _check_labels(labels: ArrayStream, n: int) -> None:
 
 def _hint(path: Path) -> str:
     """What came, and the name, or the file beside it, that resembles it."""
-    beside = [str(p) for p in islice(path.parent.iterdir(), 1000)] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(str(path), [*NAMES, *beside], n=1)
-    return repr(str(path)) + (f" (did you mean {near[0]!r}?)" if near else "")
+    beside = {p.name: str(p) for p in islice(path.parent.iterdir(), 1000)} if path.parent.is_dir() else {}
+    near = difflib.get_close_matches(path.name, [*NAMES, *beside], n=1)
+    return repr(str(path)) + (f" (did you mean {beside.get(near[0], near[0])!r}?)" if near else "")

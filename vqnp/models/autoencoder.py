@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_int
+from vqnp._check import Array, check_array, check_int, check_rng
 from vqnp.models.base import ImageModel, check_latents, in_parts
 from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
@@ -60,7 +60,7 @@ class Autoencoder(ImageModel):
         hidden = self._check_shape(image_shape, hidden, activation, dtype)
         self.latent_dim = check_int(type(self).__name__, "latent_dim", latent_dim)
         H = self.encoded_per_latent * self.latent_dim
-        self._make_networks(hidden, activation, np.random.default_rng(rng), H, self.latent_dim)
+        self._make_networks(hidden, activation, check_rng(type(self).__name__, rng), H, self.latent_dim)
         self.config: dict[str, Any] = {
             "image_shape": list(self.image_shape),
             "latent_dim": self.latent_dim,

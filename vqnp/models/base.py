@@ -44,10 +44,10 @@ class ImageModel(Module):
     decoder: Sequential
 
     def _check_shape(self, image_shape: Any, hidden: Any, activation: str, dtype: str) -> tuple[int, ...]:
-        """Take the arguments that all models have; hidden's widths as integers."""
+        """Take the arguments that all models have; hidden as integers."""
         where = type(self).__name__
-        self.image_shape = _lengths(where, "image_shape's lengths", image_shape)
-        hidden = _lengths(where, "hidden's widths", hidden)
+        self.image_shape = _lengths(where, "image_shape", image_shape)
+        hidden = _lengths(where, "hidden", hidden)
         check_choice(where, "activation", activation, tuple(ACTIVATIONS))
         try:
             self.dtype = np.dtype(dtype)
@@ -187,4 +187,4 @@ def _lengths(where: str, name: str, lengths: Any) -> tuple[int, ...]:
     """lengths as a tuple of integers of at least 1, else raise InputError."""
     if isinstance(lengths, str) or not isinstance(lengths, Iterable):
         fail(where, f"{name} must be a sequence of integers", repr(lengths))
-    return tuple(check_int(where, name, n) for n in lengths)
+    return tuple(check_int(where, f"{name}[{i}]", n) for i, n in enumerate(lengths))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_float, check_int
+from vqnp._check import Array, check_array, check_choice, check_float, check_int, check_rng
 from vqnp.models.autoencoder import Autoencoder
 from vqnp.nn.module import Cache
 from vqnp.ops.activation import sigmoid
@@ -199,4 +199,4 @@ class VAE(Autoencoder):
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
         """decode(z), z ~ N(0, I): n images that the model makes up -> (n, *image_shape)."""
         n = check_int("VAE.sample", "n", n, 0)
-        return self.decode(np.random.default_rng(rng).standard_normal((n, self.latent_dim), self.dtype))
+        return self.decode(check_rng("VAE.sample", rng).standard_normal((n, self.latent_dim), self.dtype))

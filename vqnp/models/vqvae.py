@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_codes, check_float, check_int, fail
+from vqnp._check import Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail
 from vqnp.metrics import bits_per_image
 from vqnp.models.base import ImageModel, in_parts
 from vqnp.nn.ema_quantizer import EMAVectorQuantizer
@@ -91,7 +91,7 @@ class VQVAE(ImageModel):
             name: value.item() if isinstance(value, np.generic) else value  # plain, for a checkpoint's JSON
             for name, value in (quantizer_options or {}).items()
         }
-        rng = np.random.default_rng(rng)
+        rng = check_rng("VQVAE", rng)
         H = self.num_latents * self.embedding_dim
         self._make_networks(hidden, activation, rng, H, H)
         options: dict[str, Any] = {"decay": decay, "codebook_init": codebook_init}

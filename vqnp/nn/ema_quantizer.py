@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_float
+from vqnp._check import Array, check_choice, check_float, check_rng
 from vqnp.nn.module import Cache, Param
 from vqnp.nn.quantizer import VectorQuantizer
 from vqnp.ops.ema import SMOOTHINGS, STARTS, EMAState, ema_restart, ema_start, ema_update
@@ -136,5 +136,5 @@ class EMAVectorQuantizer(VectorQuantizer):
 
         z: (..., D), k: (...,) their codes -> indices of the restarted codes: (any,)
         """
-        self.ema, j = ema_restart(self.updated(z, k), z, restart, np.random.default_rng(rng))
+        self.ema, j = ema_restart(self.updated(z, k), z, restart, check_rng("EMAVectorQuantizer.update", rng))
         return j

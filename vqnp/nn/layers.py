@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_int
+from vqnp._check import Array, check_array, check_choice, check_int, check_rng
 from vqnp.nn.module import Cache, Module, Param, Sequential
 from vqnp.ops import activation
 from vqnp.ops.linear import linear_backward, linear_backward_params, linear_forward
@@ -37,7 +37,7 @@ class Linear(Module):
     ) -> None:
         I = check_int("Linear", "in_features", in_features)
         O = check_int("Linear", "out_features", out_features)
-        rng = np.random.default_rng(rng)
+        rng = check_rng("Linear", rng)
         bound = np.sqrt(3 / I)
         self.W = Param(rng.uniform(-bound, bound, (I, O)).astype(dtype))
         self.b = Param(np.zeros(O, dtype))
@@ -98,7 +98,7 @@ def mlp(
 
     x: (..., sizes[0]) -> y: (..., sizes[-1])
     """
-    rng = np.random.default_rng(rng)
+    rng = check_rng("mlp", rng)
     layers: list[Module] = []
     for i, (I, O) in enumerate(zip(sizes, sizes[1:], strict=False)):
         if i:

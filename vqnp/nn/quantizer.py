@@ -18,6 +18,7 @@ from vqnp._check import (
     check_codes,
     check_float,
     check_int,
+    check_rng,
     fail,
 )
 from vqnp.kernels.nearest import nearest_code
@@ -98,7 +99,7 @@ class VectorQuantizer(Module):
         self.decay = check_float(where, "decay", decay, "[0, 1)")
         if np.dtype(dtype) not in FLOATS:
             fail(where, "dtype must be float32 or float64", np.dtype(dtype))
-        rng = np.random.default_rng(rng)
+        rng = check_rng(where, rng)
         self._start(
             draw_codebook(codebook_init, self.num_embeddings, self.embedding_dim, rng, dtype), None, rng
         )
@@ -166,7 +167,8 @@ class VectorQuantizer(Module):
 
         "data": random vectors of z, N = 1. "kmeans": e = μ, N = n (and for EMA m = n·μ).
         """
-        where, rng = f"{type(self).__name__}.start_from", np.random.default_rng(rng)
+        where = f"{type(self).__name__}.start_from"
+        rng = check_rng(where, rng)
         check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
         if self.codebook_init in ("data", "kmeans") and z.size == 0:
             fail(where, "z must hold at least one vector", f"shape {z.shape}")
@@ -188,6 +190,6 @@ class VectorQuantizer(Module):
         n = code_statistics(z, k, self.num_embeddings).counts
         self.N = self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype)
         j = dead(self.N, restart) if z.size else np.empty(0, np.int64)
-        self.embeddings[j] = draw(z, j.size, np.random.default_rng(rng))
+        self.embeddings[j] = draw(z, j.size, check_rng(where, rng))
         self.N[j] = self.N.mean()
         return j

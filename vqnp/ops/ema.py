@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_float, fail
+from vqnp._check import Array, check_array, check_choice, check_float, check_rng, fail
 from vqnp.kernels.statistics import code_statistics
 
 STARTS = ("consistent", "zero_counts", "independent", "zero")
@@ -57,7 +57,7 @@ def ema_start(E: Array, start: str = "consistent", rng: np.random.Generator | in
         return EMAState(E.copy(), np.zeros(K, E.dtype), np.zeros_like(E))
     if rng is None:
         fail("ema_start", 'rng must be given for start="independent"', None)
-    noise = np.asarray(np.random.default_rng(rng).standard_normal(E.shape), E.dtype)
+    noise = np.asarray(check_rng("ema_start", rng).standard_normal(E.shape), E.dtype)
     return EMAState(E.copy(), np.zeros(K, E.dtype), noise)
 
 

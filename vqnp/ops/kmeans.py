@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_int, fail
+from vqnp._check import Array, check_array, check_int, check_rng, fail
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.ema import draw
@@ -41,7 +41,7 @@ def kmeans(
     z = check_array("kmeans", "z", z, finite=True)
     if z.ndim == 0 or z.size == 0:
         fail("kmeans", "z must hold at least one vector", f"shape {z.shape}")
-    rng = np.random.default_rng(rng)
+    rng = check_rng("kmeans", rng)
     mu = draw(z, K, rng)
     for _ in range(iterations):
         n, s = code_statistics(z, nearest_code(z, mu), K)
