@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import vqnp
-from vqnp.style import AMBER, BLUE, GREEN, GREY, ORANGE, PURPLE, dress, log_settings, new_figure, spread
+from vqnp.style import AMBER, GREEN, GREY, ORANGE, PURPLE, dress, log_settings, new_figure, spread
 from vqnp.trainer import Schedule, Trainer
 
 REMEDIES = {
@@ -114,7 +114,6 @@ def strips(axes: Axes, rows: list[Row], steps: list[int]) -> None:
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-    axes.axhline(0.5, color=BLUE, linewidth=1, linestyle="--")
 
 
 def main() -> None:

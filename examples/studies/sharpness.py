@@ -141,6 +141,9 @@ def against(figure: Figure, grid, rows: list[Row]) -> None:
             if model == "autoencoder":
                 for axes, y in zip(panels, (sharp, mse), strict=False):
                     axes.axhline(y[0].mean(), color=GREY, linewidth=1, linestyle=":")
+                    axes.annotate(f"autoencoder {mine[0].setting['variant']}", (0.03, y[0].mean()), (0, -3),
+                                  axes.get_yaxis_transform(), "offset points", va="top", color=GREY,
+                                  fontsize=8)  # fmt: skip
                 continue
             bits = [row["bits"].mean() for row in mine]
             for axes, y in zip(panels, (sharp, mse), strict=False):
