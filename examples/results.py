@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--num-latents", type=int, default=16, help="M (default: 16)")
     parser.add_argument("--embedding-dim", type=int, default=16, help="D (default: 16)")
     parser.add_argument("--num-embeddings", type=int, default=128, help="K (default: 128)")
+    parser.add_argument("--codebook-init", default="data", help="data, uniform, ... (default: data)")
     parser.add_argument("--hidden", type=int, nargs="+", default=[512], help="(default: 512)")
     args = parser.parse_args()
 
@@ -41,6 +42,7 @@ def main() -> None:
             args.embedding_dim,
             args.num_embeddings,
             tuple(args.hidden),
+            codebook_init=args.codebook_init,
             rng=rng,
         )
         begun = time.perf_counter()

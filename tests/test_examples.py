@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ahead import begun
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
@@ -55,13 +56,31 @@ def test_every_example_is_listed():
     assert {path.relative_to(EXAMPLES).as_posix() for path in scripts} == set(QUICK) | MODULES
 
 
+def absent(name):
+    """Packages for want of which a script is passed over."""
+    if os.environ.get("VQNP_REQUIRE_TORCH"):
+        return []
+    return [package for package in NEEDS.get(name, ()) if importlib.util.find_spec(package) is None]
+
+
+def run(name, folder):
+    command = [sys.executable, EXAMPLES / name, *QUICK[name]]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # several run at a time
+    if not absent(name):
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def runs(request):
+    """Each script's run, to come."""
+    with begun(request, "test_it_runs", run) as futures:
+        yield futures
+
+
 @pytest.mark.parametrize("name", QUICK)
-def test_it_runs(name, tmp_path):
-    absent = [package for package in NEEDS.get(name, ()) if importlib.util.find_spec(package) is None]
-    if absent and not os.environ.get("VQNP_REQUIRE_TORCH"):
-        pytest.skip(f"not installed: {', '.join(absent)} (the extras bench and crosscheck)")
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *QUICK[name]], cwd=tmp_path, capture_output=True, text=True
-    )
+def test_it_runs(name, runs):
+    if absent(name):
+        pytest.skip(f"not installed: {', '.join(absent(name))} (the extras bench and crosscheck)")
+    done = runs[name].result()
     assert done.returncode == 0, done.stderr
     assert done.stdout and "Traceback" not in done.stderr

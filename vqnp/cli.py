@@ -14,7 +14,7 @@ from typing import NoReturn
 from vqnp._version import __version__
 
 EXAMPLES = """examples:
-  vqnp train                                       train on the embedded digits, about a minute
+  vqnp train                                       train on the embedded digits, a minute or two
   vqnp train --data mnist --num-latents 49 --embedding-dim 8 --out runs/big
   vqnp train --model vae                           a VAE of the same size, to compare with
   vqnp evaluate runs/digits-1 --json

@@ -5,10 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from ahead import begun
 from museum import CORE, CROSSCHECKED, MUSEUM
 
 import vqnp
@@ -23,48 +23,60 @@ def copied(folder):
     return folder / "vqnp"
 
 
-def run_checks(folder, compiled=False):
-    """pytest on the core checks against the package in folder, compiled or on its plain twins."""
+def run_checks(folder, compiled=False, names=()):
+    """pytest on the core checks, or those of the names, against the package in folder, compiled or plain."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")}
     environment["NUMBA_DISABLE_JIT"] = "0" if compiled else "1"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rfE", "--tb=line",
-               "--rootdir", str(ROOT), str(ROOT / CORE)]  # fmt: skip
+    checks = [f"{ROOT / CORE}::{name}" for name in names] or [str(ROOT / CORE)]
+    bare = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--noconftest"]  # they use none of it
+    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "--rootdir", str(ROOT), *bare]
+    command += checks
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True).stdout
 
 
 def run_with(bug, folder):
-    """The checks on a copy in which the bug is planted."""
+    """The check that must catch it, and the cross-check if that must too, on a copy that has the bug."""
     path = copied(folder) / bug.file
     text = path.read_text(encoding="utf-8")
     assert text.count(bug.right) == 1, f"{bug.file} no longer has the line, or has it twice: {bug.right}"
     path.write_text(text.replace(bug.right, bug.wrong), encoding="utf-8")
-    return run_checks(folder, compiled=bug.file in ("kernels/nearest.py", "kernels/tile.py"))
+    names = [bug.caught_by, *(["test_crosscheck"] if bug.name in CROSSCHECKED else [])]
+    return run_checks(folder, bug.file in ("kernels/nearest.py", "kernels/tile.py"), dict.fromkeys(names))
 
 
 def test_the_readme_counts_them():
     assert f" {len(MUSEUM)} bugs" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def run_whole(compiled, folder):
+    """All checks on a copy without any bug."""
+    copied(folder)
+    return run_checks(folder, compiled)
+
+
 @pytest.fixture(scope="module")
-def runs(request, tmp_path_factory):
-    """A future of the checks' output for each bug whose test was asked for: as many at a time as cores."""
-    asked = (getattr(item, "callspec", None) for item in request.session.items)
-    bugs = [spec.params["bug"] for spec in asked if spec and "bug" in spec.params]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {bug.name: pool.submit(run_with, bug, tmp_path_factory.mktemp("bug")) for bug in bugs}
-        pool.shutdown(cancel_futures=True)
+def whole(request):
+    """The checks' output on the package as it is, to come."""
+    with begun(request, "test_the_package_as_it_is_passes", run_whole) as futures:
+        yield futures
+
+
+@pytest.fixture(scope="module")
+def runs(request):
+    """The checks' output on each bug, to come."""
+    with begun(request, "test_caught", run_with) as futures:
+        yield futures
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_the_package_as_it_is_passes(tmp_path, compiled):
-    copied(tmp_path)
-    out = run_checks(tmp_path, compiled)
+def test_the_package_as_it_is_passes(compiled, whole, runs):
+    out = whole[compiled].result()
     assert re.search(r"^\d+ passed", out, re.M) and "failed" not in out, out
 
 
 @pytest.mark.parametrize("bug", MUSEUM, ids=lambda bug: bug.name)
 def test_caught(bug, runs):
-    out = runs[bug.name].result()
+    out = runs[bug].result()
     failed = set(re.findall(r"^FAILED .*?::(\w+)", out, re.M))
     assert bug.caught_by in failed, f"not caught by {bug.caught_by}; failed: {failed or out}"
     if bug.name in CROSSCHECKED:

@@ -60,15 +60,20 @@ def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
     return np.clip(r, -1e6, 1e6).reshape(len(hypotheses), -1)
 
 
+GAIN, PATIENCE = 1e-3, 8
+"""A fit has ended when for so many steps, each damped 8 times more, none gained so much of its cost."""
+
+
 def gauss_newton(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: int = 30) -> Fits:
     """θ = (γ, log ε) of each hypothesis, by damped Gauss-Newton with one-sided differences."""
     H = len(hypotheses)
     damping = np.full(H, 1e-3)
     r = residuals(seen, hypotheses, theta)
-    cost = (r * r).sum(axis=1)
+    cost, idle = (r * r).sum(axis=1), 0
     for _ in range(steps):
         h = np.array([1e-7, 1e-5])
-        J = np.stack([(residuals(seen, hypotheses, theta + h * axis) - r) / (h @ axis) for axis in np.eye(2)])
+        moved = residuals(seen, hypotheses * 2, np.concatenate([theta + h * axis for axis in np.eye(2)]))
+        J = (moved.reshape(2, *r.shape) - r) / h[:, None, None]
         size = np.sqrt((J * J).sum(axis=2)) + 1e-300  # γ is felt some 1e8 times as much as log ε
         J = J / size[..., None]
         A = np.einsum("ahi,bhi->hab", J, J)
@@ -80,10 +85,11 @@ def gauss_newton(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: in
         r_new = residuals(seen, hypotheses, new)
         cost_new = (r_new * r_new).sum(axis=1)
         better = cost_new < cost
+        idle = 0 if (cost - cost_new > GAIN * cost).any() else idle + 1
         theta = np.where(better[:, None], new, theta)
         r, cost = np.where(better[:, None], r_new, r), np.where(better, cost_new, cost)
         damping = np.clip(np.where(better, damping / 30, damping * 8), 1e-12, 1e6)
-        if not better.any() and (damping > 1e3).all():
+        if idle == PATIENCE:
             break
     return Fits(hypotheses, theta, np.abs(r).max(axis=1, initial=0.0), np.sqrt((r * r).mean(axis=1)))
 

@@ -155,8 +155,10 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
     """E, N, m of each hypothesis with its own decay and epsilon: (H,) each."""
     H, (T, K, D) = len(hypotheses), seen.E.shape
     rules = Rules.of(hypotheses, decay, epsilon)
-    starts = [first_averages(h.start, seen.E0) for h in hypotheses]
-    N, m = np.array([N for N, _ in starts]).reshape(H, K), np.array([m for _, m in starts]).reshape(H, K, D)
+    starts = {h.start: first_averages(h.start, seen.E0) for h in hypotheses}
+    N, m = (np.array([starts[h.start][i] for h in hypotheses]) for i in (0, 1))
+    N, m = N.reshape(H, K), m.reshape(H, K, D)
+    told = np.nan_to_num(seen.E)
     free: Array = np.array([h.start in FREE_STARTS for h in hypotheses])[:, None, None]
     outputs = [np.empty((H, T, K, D)), np.empty((H, T, K)), np.empty((H, T, K, D))]
     before: Array = np.broadcast_to(seen.E0, (H, K, D))
@@ -165,7 +167,7 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
             N, m = rules.averaged(N, m, seen.n[t], seen.s[t])
             used, scale = rules.divisor(N, t + 1)
             shows = free & (used > 0)[..., None]  # an m of its own: whatever gives the first e = m / N
-            m = np.where(shows, np.nan_to_num(seen.E[t]) * (used * scale)[..., None], m)
+            m = np.where(shows, told[t] * (used * scale)[..., None], m)
             free = free & ~shows
             before = codebook(m, used, scale, before)
             N = np.where(rules.back, used, N)
