@@ -12,12 +12,12 @@ import pytest
 
 @contextmanager
 def begun(
-    request: pytest.FixtureRequest, test: str, run: Callable[[Any, Path], Any]
-) -> Iterator[dict[Any, Future[Any]]]:
-    """run(parameter, a folder of its own) of each parameter for which the test was asked: its future."""
+    request: pytest.FixtureRequest, **runs: Callable[[Any, Path], Any]
+) -> Iterator[dict[tuple[str, Any], Future[Any]]]:
+    """runs[test](parameter, a folder of its own) of each test asked for: futures by name and parameter."""
     made = request.getfixturevalue("tmp_path_factory")
-    items = [item for item in request.session.items if getattr(item, "originalname", "") == test]
-    asked = [next(iter(item.callspec.params.values())) for item in items]
+    items = [item for item in request.session.items if getattr(item, "originalname", "") in runs]
+    asked = [(item.originalname, next(iter(item.callspec.params.values()))) for item in items]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {parameter: pool.submit(run, parameter, made.mktemp("run")) for parameter in asked}
+        yield {(test, given): pool.submit(runs[test], given, made.mktemp("run")) for test, given in asked}
         pool.shutdown(cancel_futures=True)

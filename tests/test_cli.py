@@ -197,7 +197,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         (["train", "--embedding-dim", "0"], "VQVAE: embedding_dim must be an integer of at least 1; got 0"),
         (["train", "--commitment-cost", "nan"], "commitment_cost must be in [0, inf); got nan"),
         (["train", "--hidden", "0"], "VQVAE: hidden[0] must be an integer of at least 1; got 0"),
-        (["train", "--num-embeddings", "1000000000000"], "the model, the batch or the data must be smaller"),
+        (["train", "--num-embeddings", "10000000000000"], "the model, the batch or the data must be smaller"),
         (["train", "--data", "nowhere"], "load_splits: source must be 'digits', 'mnist', 'fashion-mnist' or"),
         (["train", "--resume"], "--resume: must have the run's folder in --out; got none"),
         (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
@@ -300,6 +300,14 @@ def test_codes_that_are_not_this_models(trained, images, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_memory_that_ends_without_a_word_is_one_sentence(monkeypatch, capsys):
+    def ends(args):
+        raise MemoryError
+
+    monkeypatch.setattr("vqnp.commands.evaluate", ends)
+    assert refused(capsys, "evaluate", "runs/digits-1").startswith("out of memory; the model")
+
+
 def test_images_of_another_shape_or_out_of_range(trained, tmp_path, capsys):
     for array, sentence in [
         (np.zeros((5, 9, 9), "u1"), "images must have shape (n, 28, 28) or (n, 784); got shape (5, 9, 9)"),
@@ -312,11 +320,12 @@ def test_images_of_another_shape_or_out_of_range(trained, tmp_path, capsys):
         (np.zeros((5, 28, 28), "i4"), "int32"),
     ]:
         np.save(tmp_path / "bad.npy", array)
-        said = refused(capsys, "evaluate", trained, "--data", tmp_path / "bad.npy")
-        assert sentence in said and ("at index" not in said or f"{tmp_path / 'bad.npy'}: images" in said)
-        assert sentence in refused(
+        encoding = refused(
             capsys, "encode", trained, "--data", tmp_path / "bad.npy", "--out", tmp_path / "c.npz"
         )
+        for said in (refused(capsys, "evaluate", trained, "--data", tmp_path / "bad.npy"), encoding):
+            assert sentence in said
+            assert "at index" not in said or f"{tmp_path / 'bad.npy'}: images" in said
     assert sorted(os.listdir(tmp_path)) == ["bad.npy"]
 
 
@@ -374,7 +383,7 @@ def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, 
 
     with ThreadPoolExecutor(2) as pool:
         steps = list(pool.map(killed_and_resumed, range(6)))
-    assert any(step is not None for step in steps)  # some were killed with a checkpoint there
+    assert any(step is not None and step < 270 for step in steps)  # some in the middle, with a checkpoint
 
 
 def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):

@@ -73,7 +73,7 @@ def run(name, folder):
 @pytest.fixture(scope="module")
 def runs(request):
     """Each script's run, to come."""
-    with begun(request, "test_it_runs", run) as futures:
+    with begun(request, test_it_runs=run) as futures:
         yield futures
 
 
@@ -81,6 +81,6 @@ def runs(request):
 def test_it_runs(name, runs):
     if absent(name):
         pytest.skip(f"not installed: {', '.join(absent(name))} (the extras bench and crosscheck)")
-    done = runs[name].result()
+    done = runs["test_it_runs", name].result()
     assert done.returncode == 0, done.stderr
     assert done.stdout and "Traceback" not in done.stderr

@@ -462,7 +462,7 @@ REFUSED = {
     ),
     "CodeChain: order must be an integer in [0, 1]; got 2": lambda: vqnp.CodeChain([[0]], 2, 2),
     "CodeChain: weight must be in (0, inf); got 0.0": lambda: vqnp.CodeChain([[0]], 2, weight=0),
-    "CodeChain.code_length: codes must have 1 positions; got 2": lambda: vqnp.CodeChain([[0]], 2).code_length(
+    "CodeChain.code_length: codes must have 1 position; got 2": lambda: vqnp.CodeChain([[0]], 2).code_length(
         [[0, 1]]
     ),
     "CodeChain.code_length: codes must be in [0, 2); got 2 at index (0, 0)": lambda: vqnp.CodeChain(

@@ -133,15 +133,18 @@ def as_array(where: str, name: str, value: Any) -> Array:
     """Return value as an array, else, where its parts have different lengths, raise InputError."""
     try:
         return np.asarray(value)
-    except ValueError:
-        fail(where, f"{name} must be an array", "parts of different lengths")
+    except ValueError as error:
+        ragged = "inhomogeneous" in str(error)
+        fail(where, f"{name} must be an array", "parts of different lengths" if ragged else error)
 
 
 def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator:
     """Return a generator: rng itself, or that of the seed rng; else raise InputError."""
+    if isinstance(rng, np.random.Generator):
+        return rng
     try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
+        return np.random.default_rng(check_int(where, "rng", rng, 0))
+    except InputError:
         fail(where, "rng must be a numpy.random.Generator or an integer of at least 0", repr(rng))
 
 

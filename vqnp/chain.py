@@ -61,7 +61,7 @@ class CodeChain:
         k, K = check_code_rows("CodeChain.code_length", codes, self.num_embeddings), self.num_embeddings
         n, M = self.codes.shape
         if k.shape[1] != M:
-            fail("CodeChain.code_length", f"codes must have {M} positions", k.shape[1])
+            fail("CodeChain.code_length", f"codes must have {M} position{'s' * (M > 1)}", k.shape[1])
         bits = 0.0
         for m, (seen, now) in enumerate(zip(self.codes.T, k.T, strict=True)):
             p = ((np.bincount(seen, minlength=K) + 0.5) / (n + K / 2))[now]

@@ -307,7 +307,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"vqnp {args.command}: error: {error}")
         return 2
     except MemoryError as error:
-        what = error or "out of memory"
+        what = str(error) or "out of memory"
         say(f"vqnp {args.command}: error: {what}; the model, the batch or the data must be smaller")
         return 2
     except BrokenPipeError:

@@ -111,7 +111,7 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
     """
     where = "class_information"
     k = check_code_rows(where, codes, num_embeddings)
-    c = np.asarray(labels)
+    c = as_array(where, "labels", labels)
     if c.dtype.kind not in "iu" or c.shape != (len(k),):
         fail(where, f"labels must be integers of shape ({len(k)},)", f"{c.dtype} of shape {c.shape}")
     if c.min() < 0:

@@ -55,28 +55,21 @@ def run_whole(compiled, folder):
 
 
 @pytest.fixture(scope="module")
-def whole(request):
-    """The checks' output on the package as it is, to come."""
-    with begun(request, "test_the_package_as_it_is_passes", run_whole) as futures:
-        yield futures
-
-
-@pytest.fixture(scope="module")
 def runs(request):
-    """The checks' output on each bug, to come."""
-    with begun(request, "test_caught", run_with) as futures:
+    """The checks' output, on the package as it is and with each bug, to come."""
+    with begun(request, test_the_package_as_it_is_passes=run_whole, test_caught=run_with) as futures:
         yield futures
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_the_package_as_it_is_passes(compiled, whole, runs):
-    out = whole[compiled].result()
+def test_the_package_as_it_is_passes(compiled, runs):
+    out = runs["test_the_package_as_it_is_passes", compiled].result()
     assert re.search(r"^\d+ passed", out, re.M) and "failed" not in out, out
 
 
 @pytest.mark.parametrize("bug", MUSEUM, ids=lambda bug: bug.name)
 def test_caught(bug, runs):
-    out = runs[bug].result()
+    out = runs["test_caught", bug].result()
     failed = set(re.findall(r"^FAILED .*?::(\w+)", out, re.M))
     assert bug.caught_by in failed, f"not caught by {bug.caught_by}; failed: {failed or out}"
     if bug.name in CROSSCHECKED:

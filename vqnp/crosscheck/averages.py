@@ -185,6 +185,11 @@ def _by_stored(fits: Fits, seen: Seen, tol: float) -> Fits:
     return fits
 
 
+def _stands(E: Array, start: Array) -> bool:
+    """Whether all E: (T, K, D) are the same, and the start too, but for a conversion to float32."""
+    return bool((E == E[0]).all() and np.abs(E[0] - start).max() <= np.finfo("f4").eps * np.abs(start).max())
+
+
 def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
     """Findings for start, debias, stored N and smoothing; γ and ε."""
     dimensions = EMAModel._fields
@@ -192,7 +197,7 @@ def find_averages(record: Any) -> tuple[list[Finding], dict[str, float | None]]:
     if not record.can("step"):
         return [Finding(d, None, "needs reset and step") for d in dimensions], constants
     short = record.get("steps").get("E")
-    if short is not None and len(short) and (short == record.cases["steps"].arguments["E"]).all():
+    if short is not None and len(short) and _stands(short, record.cases["steps"].arguments["E"]):
         came = f"the same E after {len(short)} steps: is it frozen, or its update never called?"
         record.note([f"step: must move the codebook; got {came}"])
         return [Finding(d, None, "no step moves the codebook") for d in dimensions], constants

@@ -95,7 +95,7 @@ class Report:
             result: sum(r.result == result for r in self.rows) for result in ("pass", "fail", "not checked")
         }
         word = "ok" if self.ok else "NOT OK"
-        faults = f", {len(self.faults)} faults" if self.faults else ""
+        faults = f", {len(self.faults)} fault{'s' * (len(self.faults) > 1)}" if self.faults else ""
         return (
             f"{word}: {count['pass']} pass, {count['fail']} fail, {count['not checked']} not checked{faults}"
         )

@@ -187,9 +187,10 @@ class VectorQuantizer(Module):
         where = f"{type(self).__name__}.update"
         check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
         check_float(where, "restart", restart, "[0, 1)")
+        rng = check_rng(where, rng)
         n = code_statistics(z, k, self.num_embeddings).counts
         self.N = self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype)
         j = dead(self.N, restart) if z.size else np.empty(0, np.int64)
-        self.embeddings[j] = draw(z, j.size, check_rng(where, rng))
+        self.embeddings[j] = draw(z, j.size, rng)
         self.N[j] = self.N.mean()
         return j
