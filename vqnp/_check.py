@@ -80,13 +80,17 @@ def check_array(
     return x
 
 
+def at_index(at: tuple[int, ...]) -> str:
+    """Where in an array: " at index 3" or " at index (0, 2)", and nothing where there is one number alone."""
+    return f" at index {at if len(at) > 1 else at[0]}" if at else ""
+
+
 def check_finite(where: str, name: str, x: Array) -> None:
     """Raise NonFiniteError with the place of the first NaN or infinity in x, if there is one."""
     bad = ~np.isfinite(x)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        here = f" at index {at if len(at) > 1 else at[0]}" if at else ""
-        raise NonFiniteError(f"{where}: {name} must be finite; got {x[at]}{here}")
+        raise NonFiniteError(f"{where}: {name} must be finite; got {x[at]}{at_index(at)}")
 
 
 def check_int(where: str, name: str, value: Any, low: int = 1, high: int | None = None) -> int:
@@ -156,8 +160,7 @@ def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") ->
     bad = (k < 0) | (k >= num_embeddings)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        here = f" at index {at if len(at) > 1 else at[0]}" if at else ""
-        fail(where, f"{name} must be in [0, {num_embeddings})", f"{k[at]}{here}")
+        fail(where, f"{name} must be in [0, {num_embeddings})", f"{k[at]}{at_index(at)}")
     return k
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import FLOATS, Array, NonFiniteError, fail
+from vqnp._check import FLOATS, Array, NonFiniteError, at_index, fail
 
 
 def to_float(
@@ -67,7 +67,7 @@ def check_pixels(where: str, images: Array, *, first: int = 0, name: str = "imag
     for bad in np.argwhere(~((images >= 0) & (images <= 1))):
         value = images[tuple(bad)]
         at = tuple(int(i) + first * (axis == 0) for axis, i in enumerate(bad))
-        here = f"{value!s} at index {at if len(at) != 1 else at[0]}" if at else str(value)
+        here = f"{value!s}{at_index(at)}"
         if not np.isfinite(value):
             raise NonFiniteError(f"{where}: {name} must be finite; got {here}")
         fail(where, f"{name} must be in [0, 1] if they are not uint8", here)

@@ -92,7 +92,8 @@ def dots(
                 colour = (ORANGE, GREEN, GREY)[i % 3]
                 axes.plot(x, y, MARKS[i], color=colour, markerfacecolor="none", markersize=6, label=name)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, far = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if far < 1000 * low else (1,)))  # legible
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelsize=8)

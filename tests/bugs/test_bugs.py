@@ -44,10 +44,6 @@ def run_with(bug, folder):
     return run_checks(folder, bug.file in ("kernels/nearest.py", "kernels/tile.py"), dict.fromkeys(names))
 
 
-def test_the_readme_counts_them():
-    assert f" {len(MUSEUM)} bugs" in (ROOT / "README.md").read_text(encoding="utf-8")
-
-
 def run_whole(compiled, folder):
     """All checks on a copy without any bug."""
     copied(folder)
@@ -59,6 +55,10 @@ def runs(request):
     """The checks' output, on the package as it is and with each bug, to come."""
     with begun(request, test_the_package_as_it_is_passes=run_whole, test_caught=run_with) as futures:
         yield futures
+
+
+def test_the_readme_counts_them():
+    assert f" {len(MUSEUM)} bugs" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("compiled", [False, True])
