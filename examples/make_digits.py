@@ -28,9 +28,9 @@ def read_first(folder: Path, file: str, count: int) -> Array:
     """The first count items of one of MNIST's files, after its content was found to be MNIST's."""
     path = find_idx(folder, file)
     if path is None:
-        fail(str(folder), f"must hold {file}, gzipped or not", "a folder without it")
+        fail(str(folder), "", f"must hold {file}, gzipped or not", "a folder without it")
     if (came := content_sha256(path)) != SHA256["mnist"][file]:
-        fail(str(path), f"the content must have SHA-256 {SHA256['mnist'][file]}", came)
+        fail(str(path), "the content", f"must have SHA-256 {SHA256['mnist'][file]}", came)
     return next(open_stream(path).batches(count))
 
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from weights_travel import TorchVQVAE, loss
 
 import vqnp
-from vqnp.style import BLUE, GREEN, GREY, ORANGE, save_figure
-from vqnp.trainer import Schedule, Trainer
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, save_figure
+from vqnp.training.trainer import Schedule, Trainer
 
 BATCH = 32
 LIMIT = 1e-10

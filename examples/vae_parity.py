@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 import vqnp
 from vqnp.optim import cosine
-from vqnp.style import BLUE, ORANGE, save_figure
+from vqnp.plots.style import BLUE, ORANGE, save_figure
 
 BATCH, LR = 32, 1e-3
 FEW = 3

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from vqnp import bench, bench_report
-from vqnp.bench import Row
-from vqnp.cli import main
+from vqnp.bench import measure as bench
+from vqnp.bench import report as bench_report
+from vqnp.bench.measure import Row
+from vqnp.cli.main import main
 from vqnp.kernels.jit import JIT
 
 needs_kernels = pytest.mark.skipif(not JIT, reason="NUMBA_DISABLE_JIT=1: there is nothing to measure")

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from vqnp import VQVAE, load, load_dataset, load_splits, save
-from vqnp.cli import MODEL_OPTIONS, SCHEDULE_OPTIONS, build_parser, main
+from vqnp.cli.main import MODEL_OPTIONS, SCHEDULE_OPTIONS, build_parser, main
 from vqnp.data import open_stream
-from vqnp.trainer import Schedule, Trainer
+from vqnp.training.trainer import Schedule, Trainer
 
 QUICK = ["--epochs", "2", "--num-latents", "3", "--embedding-dim", "4", "--num-embeddings", "8", "--hidden", "12", "--quiet"]  # fmt: skip  # noqa: E501
 
@@ -166,7 +166,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """Peak memory of encode on 20,000 images and on four times as many: a batch, not the data."""
     save(tmp_path / "m.npz", VQVAE(num_latents=2, embedding_dim=2, num_embeddings=4, hidden=(3,)))
     script = (
-        "import resource, sys; from vqnp.cli import main; assert main(sys.argv[1:]) == 0; "
+        "import resource, sys; from vqnp.cli.main import main; assert main(sys.argv[1:]) == 0; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     peak = {}
@@ -199,14 +199,14 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
         (["train", "--hidden", "0"], "VQVAE: hidden[0] must be an integer of at least 1; got 0"),
         (["train", "--num-embeddings", "10000000000000"], "the model, the batch or the data must be smaller"),
         (["train", "--data", "nowhere"], "load_splits: source must be 'digits', 'mnist', 'fashion-mnist' or"),
-        (["train", "--resume"], "--resume: must have the run's folder in --out; got none"),
+        (["train", "--resume"], "--resume must have the run's folder in --out; got none"),
         (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["train", "--codebook", "x"], "argument --codebook: invalid choice: 'x'"),
         (["frobnicate"], "argument COMMAND: invalid choice: 'frobnicate'"),
         ([], "the following arguments are required: COMMAND"),
         (["evaluate", "nowhere"], "RUN: must be a run folder or a checkpoint; got nowhere, which does not exist"),  # noqa: E501
-        (["encode", "nowhere", "--out", "codes.txt"], "--out: must end in .npz; got codes.txt"),
-        (["decode", "nowhere", "c.npz", "--out", "no/i.npy"], "--out: must be in an existing folder; got no/i.npy"),  # noqa: E501
+        (["encode", "nowhere", "--out", "codes.txt"], "--out must end in .npz; got codes.txt"),
+        (["decode", "nowhere", "c.npz", "--out", "no/i.npy"], "--out must be in an existing folder; got no/i.npy"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_mistakes_get_one_sentence(args, sentence, capsys, tmp_path, monkeypatch):
@@ -251,7 +251,7 @@ def without_root():
 
 def test_a_folder_that_cannot_be_written(images, tmp_path, capsys, monkeypatch):
     data = load_splits(images)
-    monkeypatch.setattr("vqnp.commands.load_splits", lambda source: data)
+    monkeypatch.setattr("vqnp.cli.commands.load_splits", lambda source: data)
     args = ["train", "--data", images, "--out", tmp_path / "r", *QUICK]
     tmp_path.chmod(0o555)
     with without_root():
@@ -304,7 +304,7 @@ def test_memory_that_ends_without_a_word_is_one_sentence(monkeypatch, capsys):
     def ends(args):
         raise MemoryError
 
-    monkeypatch.setattr("vqnp.commands.evaluate", ends)
+    monkeypatch.setattr("vqnp.cli.commands.evaluate", ends)
     assert refused(capsys, "evaluate", "runs/digits-1").startswith("out of memory; the model")
 
 
@@ -424,7 +424,7 @@ def test_import_is_light_and_help_compiles_nothing():
     script = "import vqnp, sys; print([m for m in ('matplotlib', 'numba', 'tqdm') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "[]\n"
     script = (
-        "import sys; from vqnp.cli import main\n"
+        "import sys; from vqnp.cli.main import main\n"
         "try: main(['train', '--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('matplotlib', 'numba', 'tqdm') if m in sys.modules])"

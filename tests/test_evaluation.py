@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqnp import VQVAE, InputError, evaluate, fit, load_dataset
-from vqnp.anatomy import code_anatomy
 from vqnp.data import open_stream
-from vqnp.evaluation import batches
-from vqnp.plots import codebook_figure, flat_images, save_sheet, tiles, training_figure
-from vqnp.style import save_figure
+from vqnp.evaluation.codes import batches
+from vqnp.inspection.anatomy import code_anatomy
+from vqnp.plots.codebook import codebook_figure, flat_images, save_sheet, tiles, training_figure
+from vqnp.plots.style import save_figure
 
 TEST = load_dataset("digits", "test").images[:200]
 

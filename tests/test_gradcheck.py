@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vqnp._check import InputError
-from vqnp.gradcheck import GradcheckError, gradcheck, gradcheck_module, surrogate_check
+from vqnp.gradcheck.checks import GradcheckError, gradcheck, gradcheck_module, surrogate_check
 
 R = np.random.default_rng(3)
 X, W, B = R.standard_normal((5, 4)), R.standard_normal((4, 3)), R.standard_normal(3)

@@ -8,10 +8,10 @@ import pytest
 from test_cli import refused
 
 from vqnp import VAE, Autoencoder, InputError, evaluate, export, fit, load, load_dataset, resume, save
-from vqnp.cli import LATENT_OPTIONS, build_parser, main
+from vqnp.cli.main import LATENT_OPTIONS, build_parser, main
 from vqnp.ops import bce_logits_forward, gaussian_kl_forward
 from vqnp.optim import Adam
-from vqnp.trainer import Schedule, Trainer
+from vqnp.training.trainer import Schedule, Trainer
 
 IMAGES = load_dataset("digits").images[:70]
 TEST = load_dataset("digits", "test").images[:20]
@@ -108,7 +108,8 @@ def test_the_evaluation_is_its_definition():
 
 @each_model
 def test_the_evaluation_does_not_depend_on_how_images_are_batched(name, monkeypatch):
-    from vqnp import batches, latent_evaluation
+    from vqnp.data import batches
+    from vqnp.evaluation import latents as latent_evaluation
 
     model = MAKE[name](dtype="float64")
     whole = evaluate(model, IMAGES).as_dict()
@@ -203,11 +204,11 @@ def test_a_run_from_before_there_were_kinds_is_a_vq_vaes(images, tmp_path, capsy
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["--model", "vae", "--decay", "0.9"], "--decay: must be given with --model vqvae only; got --model vae"),  # noqa: E501
-        (["--model", "vae", "--restart-dead-codes", "0"], "--restart-dead-codes: must be given with --model vqvae only; got --model vae"),  # noqa: E501
-        (["--model", "autoencoder", "--kl-weight", "1"], "--kl-weight: must be given with --model vae only; got --model autoencoder"),  # noqa: E501
-        (["--latent-dim", "9"], "--latent-dim: must be given with --model vae or autoencoder only; got --model vqvae"),  # noqa: E501
-        (["--model", "vae", "--noise-std", "0.2"], "--noise-std: must be given with --likelihood gaussian only; got --likelihood bernoulli"),  # noqa: E501
+        (["--model", "vae", "--decay", "0.9"], "--decay must be given with --model vqvae only; got --model vae"),  # noqa: E501
+        (["--model", "vae", "--restart-dead-codes", "0"], "--restart-dead-codes must be given with --model vqvae only; got --model vae"),  # noqa: E501
+        (["--model", "autoencoder", "--kl-weight", "1"], "--kl-weight must be given with --model vae only; got --model autoencoder"),  # noqa: E501
+        (["--latent-dim", "9"], "--latent-dim must be given with --model vae or autoencoder only; got --model vqvae"),  # noqa: E501
+        (["--model", "vae", "--noise-std", "0.2"], "--noise-std must be given with --likelihood gaussian only; got --likelihood bernoulli"),  # noqa: E501
         (["--model", "gan"], "argument --model: invalid choice: 'gan'"),
         (["--model", "vae", "--kl-weight", "-1"], "VAE: kl_weight must be in [0, inf); got -1.0"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import assume, given
 
 import vqnp
 from vqnp._check import InputError
-from vqnp.sharpness import sharpness
+from vqnp.metrics.sharpness import sharpness
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -231,7 +231,7 @@ def test_energy_distance_goes_with_the_square_of_a_small_shift(rng):
 def test_energy_distance_in_parts(rng, monkeypatch):
     x, y = rng.random((20, 4)), rng.random((9, 4))
     whole = vqnp.energy_distance(x, y)
-    monkeypatch.setattr("vqnp.samples.ROWS", 7)
+    monkeypatch.setattr("vqnp.metrics.generation.ROWS", 7)
     assert vqnp.energy_distance(x, y) == pytest.approx(whole, rel=1e-9)
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 
 from vqnp._check import InputError
-from vqnp.diagnosis import BANDS, Diagnosis, diagnose
-from vqnp.metrics import bits_per_image, dead_codes, perplexity, utilization
+from vqnp.metrics.codebook import bits_per_image, dead_codes, perplexity, utilization
+from vqnp.metrics.diagnosis import BANDS, Diagnosis, diagnose
 
 LEVELS = [band[1] for band in BANDS]
 

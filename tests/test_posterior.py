@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import dtypes, seeds
 
-from vqnp import InputError, active_units, kl_per_unit, mutual_information, posterior
+from vqnp import InputError, active_units, kl_per_unit, mutual_information
+from vqnp.metrics import posterior
 
 
 def posteriors(r, n, D, dtype=np.float64):

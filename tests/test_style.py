@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqnp.style import COLOURS, MARKS, dress, log_settings, new_figure, no_ticks, plain_log, spread
+from vqnp.plots.style import COLOURS, MARKS, dress, log_settings, new_figure, no_ticks, plain_log, spread
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from vqnp import VQVAE, InputError, fit, load, load_dataset, resume
 from vqnp.optim import Adam
-from vqnp.trainer import Schedule, Trainer, TrainingDiverged
-from vqnp.training import Interrupted
+from vqnp.training.fit import Interrupted
+from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 IMAGES = load_dataset("digits").images[:70]
 TEST = load_dataset("digits", "test").images[:20]

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from vqnp._version import __version__ as __version__
 
 # The function takes the name of the module that it is in, so it must come last: hence not lazily.
-from vqnp.gradcheck import gradcheck as gradcheck
-from vqnp.gradcheck import gradcheck_module as gradcheck_module
-from vqnp.gradcheck import surrogate_check as surrogate_check
+from vqnp.gradcheck.checks import gradcheck as gradcheck
+from vqnp.gradcheck.checks import gradcheck_module as gradcheck_module
+from vqnp.gradcheck.checks import surrogate_check as surrogate_check
 
 if TYPE_CHECKING:
     from vqnp import crosscheck as crosscheck
@@ -22,44 +22,44 @@ if TYPE_CHECKING:
     from vqnp import nn as nn
     from vqnp import ops as ops
     from vqnp._check import InputError as InputError
-    from vqnp.chain import CodeChain as CodeChain
     from vqnp.checkpoint import load as load
     from vqnp.checkpoint import save as save
     from vqnp.data import load_dataset as load_dataset
     from vqnp.data import load_splits as load_splits
-    from vqnp.diagnosis import diagnose as diagnose
-    from vqnp.evaluation import evaluate as evaluate
-    from vqnp.influence import interpolate as interpolate
-    from vqnp.influence import position_influence as position_influence
-    from vqnp.influence import step_sizes as step_sizes
-    from vqnp.influence import swap_agreement as swap_agreement
-    from vqnp.influence import swap_interaction as swap_interaction
-    from vqnp.information import class_information as class_information
-    from vqnp.information import code_changes as code_changes
-    from vqnp.information import code_information as code_information
+    from vqnp.evaluation.codes import evaluate as evaluate
+    from vqnp.inspection.influence import position_influence as position_influence
+    from vqnp.inspection.influence import swap_agreement as swap_agreement
+    from vqnp.inspection.influence import swap_interaction as swap_interaction
+    from vqnp.inspection.interpolation import interpolate as interpolate
+    from vqnp.inspection.interpolation import step_sizes as step_sizes
     from vqnp.kernels.nearest import nearest_code as nearest_code
     from vqnp.kernels.statistics import code_statistics as code_statistics
-    from vqnp.metrics import dead_codes as dead_codes
-    from vqnp.metrics import perplexity as perplexity
-    from vqnp.metrics import utilization as utilization
+    from vqnp.metrics.codebook import dead_codes as dead_codes
+    from vqnp.metrics.codebook import perplexity as perplexity
+    from vqnp.metrics.codebook import utilization as utilization
+    from vqnp.metrics.diagnosis import diagnose as diagnose
+    from vqnp.metrics.generation import energy_distance as energy_distance
+    from vqnp.metrics.generation import nearest_distance as nearest_distance
+    from vqnp.metrics.information import class_information as class_information
+    from vqnp.metrics.information import code_changes as code_changes
+    from vqnp.metrics.information import code_information as code_information
+    from vqnp.metrics.posterior import active_units as active_units
+    from vqnp.metrics.posterior import kl_per_unit as kl_per_unit
+    from vqnp.metrics.posterior import mutual_information as mutual_information
+    from vqnp.metrics.rate import psnr as psnr
+    from vqnp.metrics.rate import rate_distortion as rate_distortion
+    from vqnp.metrics.sharpness import gradient_energy as gradient_energy
+    from vqnp.metrics.sharpness import radial_spectrum as radial_spectrum
+    from vqnp.metrics.sharpness import relative_spectrum as relative_spectrum
     from vqnp.models.autoencoder import Autoencoder as Autoencoder
     from vqnp.models.vae import VAE as VAE
     from vqnp.models.vqvae import VQVAE as VQVAE
     from vqnp.nn.ema_quantizer import EMAVectorQuantizer as EMAVectorQuantizer
     from vqnp.nn.quantizer import VectorQuantizer as VectorQuantizer
-    from vqnp.posterior import active_units as active_units
-    from vqnp.posterior import kl_per_unit as kl_per_unit
-    from vqnp.posterior import mutual_information as mutual_information
-    from vqnp.rate import code_length as code_length
-    from vqnp.rate import psnr as psnr
-    from vqnp.rate import rate_distortion as rate_distortion
-    from vqnp.samples import energy_distance as energy_distance
-    from vqnp.samples import nearest_distance as nearest_distance
-    from vqnp.sharpness import gradient_energy as gradient_energy
-    from vqnp.sharpness import radial_spectrum as radial_spectrum
-    from vqnp.sharpness import relative_spectrum as relative_spectrum
-    from vqnp.training import fit as fit
-    from vqnp.training import resume as resume
+    from vqnp.priors.markov import CodeChain as CodeChain
+    from vqnp.priors.markov import code_length as code_length
+    from vqnp.training.fit import fit as fit
+    from vqnp.training.fit import resume as resume
 
 _WHERE = {
     "VQVAE": "vqnp.models.vqvae",
@@ -67,37 +67,37 @@ _WHERE = {
     "Autoencoder": "vqnp.models.autoencoder",
     "VectorQuantizer": "vqnp.nn.quantizer",
     "EMAVectorQuantizer": "vqnp.nn.ema_quantizer",
-    "fit": "vqnp.training",
-    "resume": "vqnp.training",
-    "evaluate": "vqnp.evaluation",
+    "fit": "vqnp.training.fit",
+    "resume": "vqnp.training.fit",
+    "evaluate": "vqnp.evaluation.codes",
     "load_dataset": "vqnp.data",
     "load_splits": "vqnp.data",
     "save": "vqnp.checkpoint",
     "load": "vqnp.checkpoint",
-    "perplexity": "vqnp.metrics",
-    "utilization": "vqnp.metrics",
-    "dead_codes": "vqnp.metrics",
-    "kl_per_unit": "vqnp.posterior",
-    "active_units": "vqnp.posterior",
-    "mutual_information": "vqnp.posterior",
-    "diagnose": "vqnp.diagnosis",
-    "code_information": "vqnp.information",
-    "class_information": "vqnp.information",
-    "code_changes": "vqnp.information",
-    "rate_distortion": "vqnp.rate",
-    "code_length": "vqnp.rate",
-    "psnr": "vqnp.rate",
-    "CodeChain": "vqnp.chain",
-    "energy_distance": "vqnp.samples",
-    "nearest_distance": "vqnp.samples",
-    "radial_spectrum": "vqnp.sharpness",
-    "relative_spectrum": "vqnp.sharpness",
-    "gradient_energy": "vqnp.sharpness",
-    "position_influence": "vqnp.influence",
-    "interpolate": "vqnp.influence",
-    "step_sizes": "vqnp.influence",
-    "swap_interaction": "vqnp.influence",
-    "swap_agreement": "vqnp.influence",
+    "perplexity": "vqnp.metrics.codebook",
+    "utilization": "vqnp.metrics.codebook",
+    "dead_codes": "vqnp.metrics.codebook",
+    "kl_per_unit": "vqnp.metrics.posterior",
+    "active_units": "vqnp.metrics.posterior",
+    "mutual_information": "vqnp.metrics.posterior",
+    "diagnose": "vqnp.metrics.diagnosis",
+    "code_information": "vqnp.metrics.information",
+    "class_information": "vqnp.metrics.information",
+    "code_changes": "vqnp.metrics.information",
+    "rate_distortion": "vqnp.metrics.rate",
+    "code_length": "vqnp.priors.markov",
+    "psnr": "vqnp.metrics.rate",
+    "CodeChain": "vqnp.priors.markov",
+    "energy_distance": "vqnp.metrics.generation",
+    "nearest_distance": "vqnp.metrics.generation",
+    "radial_spectrum": "vqnp.metrics.sharpness",
+    "relative_spectrum": "vqnp.metrics.sharpness",
+    "gradient_energy": "vqnp.metrics.sharpness",
+    "position_influence": "vqnp.inspection.influence",
+    "interpolate": "vqnp.inspection.interpolation",
+    "step_sizes": "vqnp.inspection.interpolation",
+    "swap_interaction": "vqnp.inspection.influence",
+    "swap_agreement": "vqnp.inspection.influence",
     "nearest_code": "vqnp.kernels.nearest",
     "code_statistics": "vqnp.kernels.statistics",
     "InputError": "vqnp._check",

@@ -1,4 +1,4 @@
-"""Checks of what the caller gave; every error is one sentence: where, what was needed, what came.
+"""Checks of arguments. Every error is one sentence: where, which argument, what it must be, what it was.
 
 Linear.forward: x must have last axis 4; got shape (3, 5)
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -17,16 +17,34 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class InputError(ValueError):
-    """A mistake in what the caller gave: one sentence, no traceback on the command line."""
+    """A mistake in an argument: the sentence "where: argument needed; got got", and its four parts as fields.
+
+    where : the function, class or file, or "" on the command line
+    argument : the argument's name, or "" where the whole file or call is meant
+    needed : what it must be, beginning with "must"
+    got : what it was instead
+    """
+
+    def __init__(self, where: str, argument: str = "", needed: str = "", got: object = None) -> None:
+        super().__init__(where, argument, needed, got)
+        self.where, self.argument, self.needed, self.got = where, argument, needed, got
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.argument}{' ' * bool(self.argument)}{self.needed}; got {self.got}"
+
+    def within(self, place: object) -> Self:
+        """The same error, its place being part of a larger one, such as a file."""
+        return type(self)(f"{place}: {self.where}", self.argument, self.needed, self.got)
 
 
 class NonFiniteError(InputError):
     """NaN or infinity where a finite number was needed."""
 
 
-def fail(where: str, needed: str, came: object) -> NoReturn:
-    """Raise InputError("where: needed; got came")."""
-    raise InputError(f"{where}: {needed}; got {came}")
+def fail(where: str, argument: str, needed: str, got: object) -> NoReturn:
+    """Raise InputError: "where: argument needed; got got"."""
+    raise InputError(where, argument, needed, got)
 
 
 def check_array(
@@ -64,17 +82,17 @@ def check_array(
         NaN or infinity, with the place of the first.
     """
     if not isinstance(x, np.ndarray):
-        fail(where, f"{name} must be a NumPy array of float32 or float64", type(x).__name__)
+        fail(where, name, "must be a NumPy array of float32 or float64", type(x).__name__)
     if x.dtype not in FLOATS:
-        fail(where, f"{name} must be float32 or float64", x.dtype)
+        fail(where, name, "must be float32 or float64", x.dtype)
     if dtype is not None and x.dtype != dtype:
-        fail(where, f"{name} must be {dtype}, like the other arrays", x.dtype)
+        fail(where, name, f"must be {dtype}, like the other arrays", x.dtype)
     if shape is not None and x.shape != shape:
-        fail(where, f"{name} must have shape {shape}", f"shape {x.shape}")
+        fail(where, name, f"must have shape {shape}", f"shape {x.shape}")
     if ndim is not None and x.ndim != ndim:
-        fail(where, f"{name} must have {ndim} axes", f"shape {x.shape}")
+        fail(where, name, f"must have {ndim} axes", f"shape {x.shape}")
     if last is not None and (x.ndim == 0 or x.shape[-1] != last):
-        fail(where, f"{name} must have last axis {last}", f"shape {x.shape}")
+        fail(where, name, f"must have last axis {last}", f"shape {x.shape}")
     if finite:
         check_finite(where, name, x)
     return x
@@ -90,20 +108,20 @@ def check_finite(where: str, name: str, x: Array) -> None:
     bad = ~np.isfinite(x)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise NonFiniteError(f"{where}: {name} must be finite; got {x[at]}{at_index(at)}")
+        raise NonFiniteError(where, name, "must be finite", f"{x[at]}{at_index(at)}")
 
 
 def check_int(where: str, name: str, value: Any, low: int = 1, high: int | None = None) -> int:
     """Return value as an int within [low, high], else raise InputError."""
     span = f"an integer of at least {low}" if high is None else f"an integer in [{low}, {high}]"
     if isinstance(value, (bool, np.bool_)):
-        fail(where, f"{name} must be {span}", value)
+        fail(where, name, f"must be {span}", value)
     try:
         n = operator.index(value)
     except TypeError:
-        fail(where, f"{name} must be {span}", repr(value))
+        fail(where, name, f"must be {span}", repr(value))
     if n < low or (high is not None and n > high):
-        fail(where, f"{name} must be {span}", n)
+        fail(where, name, f"must be {span}", n)
     return n
 
 
@@ -114,22 +132,22 @@ def check_float(where: str, name: str, value: Any, interval: str) -> float:
     """
     low, high = (float(end) for end in interval[1:-1].split(","))
     if isinstance(value, (bool, np.bool_, str, bytes)):
-        fail(where, f"{name} must be a number in {interval}", repr(value))
+        fail(where, name, f"must be a number in {interval}", repr(value))
     try:
         v = float(value)
     except (TypeError, ValueError):
-        fail(where, f"{name} must be a number in {interval}", repr(value))
+        fail(where, name, f"must be a number in {interval}", repr(value))
     above = v >= low if interval[0] == "[" else v > low
     below = v <= high if interval[-1] == "]" else v < high
     if not (above and below):
-        fail(where, f"{name} must be in {interval}", v)
+        fail(where, name, f"must be in {interval}", v)
     return v
 
 
 def check_choice(where: str, name: str, value: Any, choices: Sequence[str]) -> str:
     """Return value if it is one of the choices, else raise InputError that lists them."""
     if not isinstance(value, str) or value not in choices:
-        fail(where, f"{name} must be one of {', '.join(map(repr, choices))}", repr(value))
+        fail(where, name, f"must be one of {', '.join(map(repr, choices))}", repr(value))
     return value
 
 
@@ -139,7 +157,7 @@ def as_array(where: str, name: str, value: Any) -> Array:
         return np.asarray(value)
     except ValueError as error:
         ragged = "inhomogeneous" in str(error)
-        fail(where, f"{name} must be an array", "parts of different lengths" if ragged else error)
+        fail(where, name, "must be an array", "parts of different lengths" if ragged else error)
 
 
 def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator:
@@ -149,18 +167,18 @@ def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator
     try:
         return np.random.default_rng(check_int(where, "rng", rng, 0))
     except InputError:
-        fail(where, "rng must be a numpy.random.Generator or an integer of at least 0", repr(rng))
+        fail(where, "rng", "must be a numpy.random.Generator or an integer of at least 0", repr(rng))
 
 
 def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
     """Return k as an array of integers in [0, K), else raise InputError with the first bad place."""
     k = as_array(where, name, k)
     if k.dtype.kind not in "iu":
-        fail(where, f"{name} must be integers", k.dtype)
+        fail(where, name, "must be integers", k.dtype)
     bad = (k < 0) | (k >= num_embeddings)
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
-        fail(where, f"{name} must be in [0, {num_embeddings})", f"{k[at]}{at_index(at)}")
+        fail(where, name, f"must be in [0, {num_embeddings})", f"{k[at]}{at_index(at)}")
     return k
 
 
@@ -168,5 +186,5 @@ def check_code_rows(where: str, k: Any, num_embeddings: int, name: str = "codes"
     """Return k as int64 of shape (n, M), both at least 1, in [0, K), else raise InputError."""
     k = check_codes(where, k, check_int(where, "num_embeddings", num_embeddings), name)
     if k.ndim != 2 or k.size == 0:
-        fail(where, f"{name} must have shape (n, M), both at least 1", f"shape {k.shape}")
+        fail(where, name, "must have shape (n, M), both at least 1", f"shape {k.shape}")
     return k.astype(np.int64, copy=False)

@@ -46,9 +46,9 @@ def to_float(
     """
     dtype = np.dtype(dtype)
     if dtype not in FLOATS:
-        fail(where, "dtype must be float32 or float64", dtype)
+        fail(where, "dtype", "must be float32 or float64", dtype)
     if not isinstance(images, np.ndarray):
-        fail(where, f"{name} must be a NumPy array", type(images).__name__)
+        fail(where, name, "must be a NumPy array", type(images).__name__)
     if images.dtype == np.uint8:
         x: Array = np.divide(images, dtype.type(255), dtype=dtype)
         return x
@@ -61,7 +61,7 @@ def check_pixels(where: str, images: Array, *, first: int = 0, name: str = "imag
     if images.dtype == np.uint8:
         return
     if images.dtype.newbyteorder("=") not in FLOATS:
-        fail(where, f"{name} must be uint8, or float32 or float64 in [0, 1]", images.dtype)
+        fail(where, name, "must be uint8, or float32 or float64 in [0, 1]", images.dtype)
     if images.size and images.min() >= 0 and images.max() <= 1:  # both False for a NaN
         return
     for bad in np.argwhere(~((images >= 0) & (images <= 1))):
@@ -69,5 +69,5 @@ def check_pixels(where: str, images: Array, *, first: int = 0, name: str = "imag
         at = tuple(int(i) + first * (axis == 0) for axis, i in enumerate(bad))
         here = f"{value!s}{at_index(at)}"
         if not np.isfinite(value):
-            raise NonFiniteError(f"{where}: {name} must be finite; got {here}")
-        fail(where, f"{name} must be in [0, 1] if they are not uint8", here)
+            raise NonFiniteError(where, name, "must be finite", here)
+        fail(where, name, "must be in [0, 1] if they are not uint8", here)

@@ -72,7 +72,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         with open(path, "rb") as file:
             if not zipfile.is_zipfile(file):
-                fail(where, f"must be {needed}", "a file that is no zip archive, or the beginning of one")
+                fail(where, "", f"must be {needed}", "a file that is no zip archive, or the beginning of one")
             with zipfile.ZipFile(file) as archive:
                 arrays = {
                     info.filename.removesuffix(".npy"): read_member(archive, info)
@@ -80,15 +80,15 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
                 }
         meta = json.loads(str(arrays.pop(META)))
         if meta["format"] != FORMAT:
-            fail(where, f"must be {needed}", f"format {meta['format']!r}")
+            fail(where, "", f"must be {needed}", f"format {meta['format']!r}")
         version = meta["format_version"]
     except InputError as error:
-        raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+        raise (error if error.where == where else error.within(where)) from None
     except OSError as error:
         if isinstance(error, FileNotFoundError):
-            fail(where, "must exist", "no such file")
+            fail(where, "", "must exist", "no such file")
         if error.errno == errno.EINVAL:  # a directory whose bytes changed may send zipfile before the file
-            fail(where, f"must be {needed}", "a zip directory that points outside of the file")
+            fail(where, "", f"must be {needed}", "a zip directory that points outside of the file")
         raise
     except (
         KeyError,
@@ -99,12 +99,12 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
         NotImplementedError,
         zipfile.BadZipFile,
     ) as error:
-        fail(where, f"must be {needed}", f"{type(error).__name__}: {error}")
+        fail(where, "", f"must be {needed}", f"{type(error).__name__}: {error}")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         made_by = meta.get("vqnp_version", "unknown")
         fail(
             where,
-            f"must be of format {FORMAT_VERSION} or older",
+            "", f"must be of format {FORMAT_VERSION} or older",
             f"format {version}, written by vqnp {made_by}",
         )
     return meta, arrays
@@ -113,7 +113,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
 def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """One array of an archive, after its header has been held against the bytes that are there."""
     if info.compress_type != zipfile.ZIP_STORED or not info.filename.endswith(".npy"):
-        fail(info.filename, "must be an uncompressed .npy member", f"compression {info.compress_type}")
+        fail(info.filename, "", "must be an uncompressed .npy member", f"compression {info.compress_type}")
     data = archive.read(info)  # stored: never longer than the file itself; its CRC is checked
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
@@ -122,10 +122,10 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     )
     shape, _, dtype = read_header(stream)
     if dtype.hasobject:
-        fail(info.filename, "must hold plain numbers or text", "a pickled object")
+        fail(info.filename, "", "must hold plain numbers or text", "a pickled object")
     needed, held = int(np.prod(shape, dtype=object)) * dtype.itemsize, len(data) - stream.tell()
     if needed != held:
-        fail(info.filename, f"must hold the {needed} bytes that its header claims", f"{held} bytes")
+        fail(info.filename, "", f"must hold the {needed} bytes that its header claims", f"{held} bytes")
     stream.seek(0)
     return np.lib.format.read_array(stream, allow_pickle=False)
 
@@ -158,7 +158,7 @@ def load_all(path: str | Path) -> tuple[VQVAE | VAE | Autoencoder, dict[str, Any
         model = build(meta.get("kind", "vqvae"), meta["model"])  # older ones are all of a VQVAE
         model.load_state({n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")})
     except (InputError, TypeError, KeyError, MemoryError) as error:
-        raise InputError(f"checkpoint {path}: must hold a whole model; got {error}") from None
+        raise InputError(f"checkpoint {path}", "", "must hold a whole model", error) from None
     return model, meta, {name: a for name, a in arrays.items() if not name.startswith("model.")}
 
 

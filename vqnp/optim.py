@@ -39,7 +39,7 @@ class Adam:
         self.epsilon = check_float("Adam", "epsilon", epsilon, "(0, inf)")
         for name, param in self.params.items():
             if param.value.dtype.type(epsilon) == 0:  # a gradient of 0 would be 0/0
-                fail("Adam", f"epsilon must be above 0 in {name}'s dtype, {param.value.dtype}", epsilon)
+                fail("Adam", "epsilon", f"must be above 0 in {name}'s dtype, {param.value.dtype}", epsilon)
         self.m = {name: np.zeros_like(param.value) for name, param in self.params.items()}
         self.v = {name: np.zeros_like(param.value) for name, param in self.params.items()}
         self.t = 0
@@ -70,7 +70,7 @@ class Adam:
         if mine.keys() != arrays.keys():
             fail(
                 "Adam.load_state",
-                "arrays must have the names of state()",
+                "arrays", "must have the names of state()",
                 ", ".join(sorted(arrays)) or "none",
             )
         for name, old in mine.items():
@@ -79,7 +79,7 @@ class Adam:
                     "Adam.load_state", name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True
                 )
         if arrays["t"].shape != () or arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
-            fail("Adam.load_state", "t must be an integer of at least 0", arrays["t"])
+            fail("Adam.load_state", "t", "must be an integer of at least 0", arrays["t"])
         self.t = int(arrays["t"])
         for name in self.params:
             self.m[name][...] = arrays[f"m.{name}"]

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vqnp.bench import LIBRARIES
+from vqnp.bench.measure import LIBRARIES
 
 Size = tuple[int, ...]
 Run = Callable[[], Any]

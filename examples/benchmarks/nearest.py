@@ -19,7 +19,7 @@ from searches import ANSWERS
 from wrong_codes import wrong_codes
 
 import vqnp
-from vqnp.bench import peak_of
+from vqnp.bench.measure import peak_of
 
 Array = np.ndarray[Any, Any]
 

@@ -12,8 +12,8 @@ from harness import OURS, PEAK, Size, Timing
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from vqnp.bench import machine
-from vqnp.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
+from vqnp.bench.measure import machine
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 
 
 def best_peer(timings: Sequence[Timing], own: str = OURS, yardsticks: Sequence[str] = (PEAK,)) -> Timing:

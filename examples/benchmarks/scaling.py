@@ -17,7 +17,7 @@ from harness import OURS, Size
 from matplotlib.figure import Figure
 from nearest import Contest, same
 
-from vqnp.style import BLUE, ORANGE, new_figure
+from vqnp.plots.style import BLUE, ORANGE, new_figure
 
 BASE = (16384, 64, 512)
 """(N, D, K) where the sweeps meet."""

@@ -19,8 +19,8 @@ import reports
 from harness import OURS, Size
 
 import vqnp
-from vqnp import bench
-from vqnp.trainer import Schedule, Trainer
+from vqnp.bench import measure as bench
+from vqnp.training.trainer import Schedule, Trainer
 
 Array = np.ndarray[Any, Any]
 

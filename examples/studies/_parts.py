@@ -7,7 +7,7 @@ from _classes import class_shares
 from _pictures import pack
 
 import vqnp
-from vqnp.anatomy import code_anatomy
+from vqnp.inspection.anatomy import code_anatomy
 
 
 def explained(k: np.ndarray, x: np.ndarray) -> float:

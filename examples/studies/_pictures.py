@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from vqnp.style import no_ticks
+from vqnp.plots.style import no_ticks
 
 
 def pack(images: np.ndarray) -> str:

@@ -31,7 +31,7 @@ from _prose import fill
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from vqnp.style import save_figure
+from vqnp.plots.style import save_figure
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "studies"
 BEGIN, END = "<!-- begin: written by the script -->", "<!-- end: written by the script -->"

@@ -19,7 +19,7 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import GREY, dress, log_settings, new_figure, no_ticks, spread
+from vqnp.plots.style import GREY, dress, log_settings, new_figure, no_ticks, spread
 
 SHOWN = {"M": 16, "K": 32}
 """Of this setting the figure has the heat maps, codes and swaps."""

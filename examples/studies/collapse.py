@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 import vqnp
-from vqnp.style import AMBER, GREEN, GREY, ORANGE, PURPLE, dress, log_settings, new_figure, spread
-from vqnp.trainer import Schedule, Trainer
+from vqnp.plots.style import AMBER, GREEN, GREY, ORANGE, PURPLE, dress, log_settings, new_figure, spread
+from vqnp.training.trainer import Schedule, Trainer
 
 REMEDIES = {
     "none": {},

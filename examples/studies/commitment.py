@@ -15,7 +15,7 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import dress, log_settings, new_figure, plain_log, spread
+from vqnp.plots.style import dress, log_settings, new_figure, plain_log, spread
 
 
 def measure(scale, seed: int, codebook: str, beta: float) -> dict:

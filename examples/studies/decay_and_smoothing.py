@@ -16,8 +16,8 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import BLUE, SKY, dress, new_figure, spread
-from vqnp.trainer import Schedule, Trainer
+from vqnp.plots.style import BLUE, SKY, dress, new_figure, spread
+from vqnp.training.trainer import Schedule, Trainer
 
 STARTS = ("consistent", "zero_counts", "independent", "zero")
 

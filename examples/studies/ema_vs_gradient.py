@@ -15,8 +15,8 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import dress, log_settings, new_figure, plain_log, spread
-from vqnp.trainer import Schedule, Trainer
+from vqnp.plots.style import dress, log_settings, new_figure, plain_log, spread
+from vqnp.training.trainer import Schedule, Trainer
 
 
 def measure(scale, seed: int, start: str, codebook: str, K: int) -> dict:

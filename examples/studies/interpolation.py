@@ -18,8 +18,8 @@ from _study import Column, Row, Study
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.influence import Path
-from vqnp.style import COLOURS, GREY, dress, log_settings, new_figure, plain_log, spread
+from vqnp.inspection.influence import Path
+from vqnp.plots.style import COLOURS, GREY, dress, log_settings, new_figure, plain_log, spread
 
 MODELS = {"autoencoder": vqnp.Autoencoder, "VAE": vqnp.VAE, "VQ-VAE": vqnp.VQVAE}
 SHOWN = 11

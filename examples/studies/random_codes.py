@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import PURPLE, dress, log_settings, new_figure, spread
+from vqnp.plots.style import PURPLE, dress, log_settings, new_figure, spread
 
 SOURCES = ("real", "Markov", "frequencies", "uniform")
 SHOWN = ((16, 128), (4, 512))

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import COLOURS, GREY, MARKS, dress, log_settings, new_figure, plain_log
+from vqnp.plots.style import COLOURS, GREY, MARKS, dress, log_settings, new_figure, plain_log
 
 METHODS = ("VQ-VAE", "PQ", "PCA+PQ")
 SHOWN = {"M": 16, "K": 128}

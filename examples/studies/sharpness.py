@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import vqnp
-from vqnp.sharpness import sharpness
-from vqnp.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure, spread
+from vqnp.metrics.sharpness import sharpness
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure, spread
 
 MODELS = {
     "autoencoder": ("D=256", "D=16"),

@@ -21,7 +21,7 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.style import GREY, dress, log_settings, new_figure, spread
+from vqnp.plots.style import GREY, dress, log_settings, new_figure, spread
 
 MODELS = ("VAE", "VAE-warm-up", "VQ-VAE")
 BIT = math.log(2)

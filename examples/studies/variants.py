@@ -21,8 +21,8 @@ from matplotlib.patches import Patch
 
 import vqnp
 from vqnp.crosscheck import QuantizerAdapter, check
-from vqnp.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure
-from vqnp.trainer import Schedule, Trainer, TrainingDiverged
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure
+from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 
 @cache

@@ -185,7 +185,7 @@ MUSEUM = [
     ),
     Bug(
         "perplexity of an almost unused code from log(p + 1e-10)",
-        "metrics.py",
+        "metrics/codebook.py",
         "    p = p[p > 0]\n    return float(np.clip(np.exp(-(p * np.log(p)).sum()), 1, used.size))",
         "    return float(np.exp(-(p * np.log(p + 1e-10)).sum()))",
         "test_perplexity",

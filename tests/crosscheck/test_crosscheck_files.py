@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vqnp import InputError
-from vqnp.cli import main
+from vqnp.cli.main import main
 from vqnp.crosscheck.vectors import compare, layers, write_vectors
 
 

@@ -14,7 +14,7 @@ from _product import ProductQuantizer, pixels
 from _prose import fill, unreferenced, value, wrong
 from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
 
-from vqnp.style import new_figure
+from vqnp.plots.style import new_figure
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "docs" / "studies"
@@ -100,7 +100,7 @@ TOY = """'Is it so?'
 import os
 import time
 from _study import Column, Study
-from vqnp.style import new_figure
+from vqnp.plots.style import new_figure
 
 def measure(seed, K):
     time.sleep(0.2 if seed == 0 else 0)  # the first is not the first to be done

@@ -10,7 +10,7 @@ import pytest
 
 from vqnp import VQVAE, InputError, load, save
 from vqnp.checkpoint import write_arrays
-from vqnp.cli import main
+from vqnp.cli.main import main
 from vqnp.export import FORMATS, load_torch, save_torch, to_torch
 
 TINY = {"image_shape": (3, 2), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
@@ -180,14 +180,14 @@ def test_the_command_writes_the_file_and_lists_what_is_in_it(tmp_path, model, fo
     same_bits(load_torch(path).state(), load("m.npz").state())
     before = path.read_bytes()
     assert main(["export", "m.npz", "--format", format]) == 2
-    assert "--out: must be a new file (or give --force)" in capsys.readouterr().err
+    assert "--out must be a new file (or give --force)" in capsys.readouterr().err
     assert main(["export", "m.npz", "--format", format, "--force"]) == 0
     assert path.read_bytes() == before
     assert main(["export", "m.npz", "--format", format, "--out", "w.txt"]) == 2
-    assert f"--out: must end in {FORMATS[format]}; got w.txt" in capsys.readouterr().err
+    assert f"--out must end in {FORMATS[format]}; got w.txt" in capsys.readouterr().err
 
 
 def test_the_import_brings_no_safetensors():
-    script = "import sys, vqnp.export, vqnp.commands; print('safetensors' in sys.modules)"
+    script = "import sys, vqnp.export, vqnp.cli.commands; print('safetensors' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

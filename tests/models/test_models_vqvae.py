@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, gradcheck_module, ops
-from vqnp.evaluation import BATCH
+from vqnp.evaluation.codes import BATCH
 from vqnp.models import base
 from vqnp.models.base import CHUNK
 

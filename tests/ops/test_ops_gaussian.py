@@ -166,7 +166,7 @@ A = np.zeros((2, 3))
         (lambda: ops.reparameterise_forward([1.0], A, A), "reparameterise_forward: mu must be a NumPy array of float32 or float64; got list"),  # noqa: E501
         (lambda: ops.reparameterise_backward(A[:1], ops.reparameterise_forward(A, A, A)[1]), "reparameterise_backward: dz must have shape (2, 3); got shape (1, 3)"),  # noqa: E501
         (lambda: ops.gaussian_kl_forward(A, A, "max"), "gaussian_kl_forward: reduction must be one of 'mean', 'mean_of_sums', 'sum'; got 'max'"),  # noqa: E501
-        (lambda: ops.gaussian_kl_backward(A, ops.gaussian_kl_forward(A, A)[1]), "gaussian_kl_backward: dL must be one number, the gradient with respect to the loss; got shape (2, 3)"),  # noqa: E501
+        (lambda: ops.gaussian_kl_backward(A, ops.gaussian_kl_forward(A, A)[1]), "gaussian_kl_backward: dL must be one number, the gradient of the loss; got shape (2, 3)"),  # noqa: E501
         (lambda: ops.gaussian_nll_forward(A, A, 0), "gaussian_nll_forward: noise_std must be in (0, inf); got 0.0"),  # noqa: E501
     ],
 )  # fmt: skip

@@ -194,7 +194,7 @@ def test_bad_input_is_refused(call, sentence):
 @pytest.mark.parametrize(
     ("dL", "came"),
     [
-        (np.ones(2), "must be one number, the gradient with respect to the loss; got shape (2,)"),
+        (np.ones(2), "must be one number, the gradient of the loss; got shape (2,)"),
         (np.nan, "must be in [-inf, inf]; got nan"),
         ("1", "must be a number in [-inf, inf]; got '1'"),
         (None, "must be a number in [-inf, inf]; got None"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import KINDS, TAME, quantizer_inputs, seeds
 
 from vqnp import InputError, gradcheck, ops, surrogate_check
-from vqnp.gradcheck import GradcheckError
+from vqnp.gradcheck.checks import GradcheckError
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.ops.quantize import BETA_PLACEMENTS, loss_weights
 

@@ -72,7 +72,7 @@ def float_dtype(where: str, dtype: Any) -> np.dtype[Any]:
     try:
         found = np.dtype(str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype)
     except TypeError:
-        fail(where, "the adapter's dtype must be float32 or float64", dtype)
+        fail(where, "the adapter's dtype", "must be float32 or float64", dtype)
     if found not in FLOATS:
-        fail(where, "the adapter's dtype must be float32 or float64", found)
+        fail(where, "the adapter's dtype", "must be float32 or float64", found)
     return found

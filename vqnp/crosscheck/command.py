@@ -57,9 +57,9 @@ def load(path: str) -> Any:
     name, colon, attribute = path.rpartition(":")
     file = Path(name)
     if not colon or not attribute or file.suffix != ".py":
-        fail(where, "must be given FILE.py:NAME", path)
+        fail(where, "", "must be given FILE.py:NAME", path)
     if not file.is_file():
-        fail(where, "FILE.py must be a file", file)
+        fail(where, "FILE.py", "must be a file", file)
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None  # it ends in .py
     module = importlib.util.module_from_spec(spec)
@@ -69,16 +69,16 @@ def load(path: str) -> Any:
         spec.loader.exec_module(module)
         if not hasattr(module, attribute):
             names = [n for n in vars(module) if not n.startswith("_")]
-            fail(where, f"{file} must define {attribute}", f"{', '.join(names) or 'nothing'}")
+            fail(where, str(file), f"must define {attribute}", f"{', '.join(names) or 'nothing'}")
         adapter = getattr(module, attribute)
         made = adapter if _is_adapter(adapter) else adapter() if callable(adapter) else adapter
     except InputError:
         raise
     except SystemExit as stop:  # else its status would be taken for ours: 0, it conforms
-        fail(where, f"{path} must load", f"SystemExit: {stop.code}")
+        fail(where, str(path), "must load", f"SystemExit: {stop.code}")
     except Exception as error:
         text = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(f"{where}: {path} must load; got {type(error).__name__}: {text}") from error
+        raise InputError(where, str(path), "must load", f"{type(error).__name__}: {text}") from error
     return made
 
 

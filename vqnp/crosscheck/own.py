@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.metrics import perplexity
+from vqnp.metrics.codebook import perplexity
 from vqnp.nn.ema_quantizer import EMAVectorQuantizer
 from vqnp.nn.quantizer import VectorQuantizer
 

@@ -49,7 +49,7 @@ class Record:
             for of_layer, (name, wanted, usual) in zip(fixed, asked, strict=True)
         )
         if not any(self.can(name) for name in FUNCTIONS):
-            fail(where, f"the adapter must have one of {', '.join(FUNCTIONS)}", type(adapter).__name__)
+            fail(where, "the adapter", f"must have one of {', '.join(FUNCTIONS)}", type(adapter).__name__)
         self.cases: dict[str, Case] = plan(self.K, self.D, self.dtype, seed, free=self.free)
         self.cases |= distance_cases(self.K, self.D, self.dtype, seed, free=self.free)
         self.faults: list[str] = []

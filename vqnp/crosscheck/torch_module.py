@@ -125,7 +125,7 @@ class TorchModule:
     def _module(self, K: int, D: int) -> torch.nn.Module:
         module = copy.deepcopy(self.make) if self.fixed else self.make(K, D)
         if not isinstance(module, torch.nn.Module):
-            fail("TorchModule", "make must be, or return, a torch.nn.Module", type(module).__name__)
+            fail("TorchModule", "make", "must be, or return, a torch.nn.Module", type(module).__name__)
         return module.to(torch.from_numpy(np.empty(0, self.dtype)).dtype)
 
     def _moves(self) -> bool:
@@ -182,7 +182,7 @@ def find_arrays(
     arrays = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name in given.values():
         if name is not None and name not in arrays:
-            fail("TorchModule", f"must have a parameter or buffer {name}", _listed(arrays))
+            fail("TorchModule", "", f"must have a parameter or buffer {name}", _listed(arrays))
     flat = {n: a for n, a in arrays.items() if a.is_floating_point() and n not in given.values()}
     books = {n: a for n, a in flat.items() if _fits(a, shape)}
     E = given["E"]
@@ -191,7 +191,7 @@ def find_arrays(
         plain = [n for n in books if not any(part in n.lower() for part in ("avg", "ema_w", "sum", "moving"))]
         choice = next((c for c in (list(books), graded, plain) if len(c) == 1), None)
         if choice is None:
-            fail("TorchModule", "codebook must name one parameter or buffer", _listed(arrays))
+            fail("TorchModule", "codebook", "must name one parameter or buffer", _listed(arrays))
         E = choice[0]
     others = [n for n in books if n != E and arrays[n].shape == arrays[E].shape]
     m = given["m"] or (others[0] if len(others) == 1 else None)

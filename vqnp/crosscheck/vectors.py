@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, InputError, check_choice, fail
+from vqnp._check import Array, check_choice, fail
 from vqnp.crosscheck.calls import Outputs
 from vqnp.crosscheck.checking import Allow, allowances, examine
 from vqnp.crosscheck.distance import distance_cases
@@ -77,7 +77,7 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
     check_choice(where, "dtype", dtype, ("float64", "float32"))
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fail(where, "--out must be a new or empty folder", folder)
+        fail(where, "--out", "must be a new or empty folder", folder)
     made = layers(dtype)
     record = Record(made["gradient"])
     about_distance = distance_cases(record.K, record.D, record.dtype, 0, free=record.free)
@@ -136,7 +136,7 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
     where = "compare"
     path = Path(folder) / "manifest.json"
     if not path.is_file():
-        fail(where, "DIR must be what `vqnp crosscheck vectors` wrote", f"no {path}")
+        fail(where, "DIR", "must be what `vqnp crosscheck vectors` wrote", f"no {path}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         if manifest["format"] != FORMAT:
@@ -145,11 +145,11 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
         if dtype not in ("float64", "float32"):
             raise ValueError(f"dtype {dtype!r}")
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{where}: {path} must be a manifest of {FORMAT}; got {error}") from None
+        fail(where, str(path), f"must be a manifest of {FORMAT}", error)
     answers = Path(theirs)
     record = FileRecord(answers, dtype, answers.name)
     if not any(record.files(case) for case in record.cases):
-        fail(where, f"THEIRS must have files such as {answers / 'base' / 'k.npy'}", "none of them")
+        fail(where, "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
     for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
         record.note([f"files: a folder must have the name of a case; got {other}"])
     known = {*EQUATIONS, "z", "G"}  # a copy of the inputs does no harm

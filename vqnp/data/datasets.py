@@ -76,13 +76,14 @@ def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
     """
     (train, train_labels), (test, test_labels) = (_open("load_splits", source, split) for split in SPLITS)
     if train.shape[1:] != test.shape[1:]:
-        fail(str(test.path), f"test images must have shape {train.shape[1:]}, as the others", test.shape[1:])
+        needed = f"must have shape {train.shape[1:]}, as the others"
+        fail(str(test.path), "test images", needed, test.shape[1:])
     name = str(source)
     data = _load(name, "train", train, train_labels)
     if (train.path, train.member) != (test.path, test.member):
         return data, _load(name, "test", test, test_labels)
     if len(data) < 2:
-        fail(str(train.path), "must hold at least 2 images, one of them to test with", len(data))
+        fail(str(train.path), "", "must hold at least 2 images, one of them to test with", len(data))
     kept = len(data) - max(1, len(data) // 10)
     y = data.labels
     return (
@@ -109,7 +110,7 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
     """Streams of the images and, where there are any, of the labels."""
     check_choice(where, "split", split, SPLITS)
     if not isinstance(source, (str, Path)):
-        fail(where, "source must be a name or a path", type(source).__name__)
+        fail(where, "source", "must be a name or a path", type(source).__name__)
     path = DIGITS if source == "digits" else Path(source).expanduser()
     labels: ArrayStream | None
     if isinstance(source, str) and source in SHA256:
@@ -120,7 +121,7 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
         images, labels = open_stream(path, split), _labels_beside(path, split)
     else:
         names = ", ".join(map(repr, NAMES))
-        fail(where, f"source must be {names} or the path of a file or folder that exists", _hint(path))
+        fail(where, "source", f"must be {names} or the path of a file or folder that exists", _hint(path))
     _check_images(images)
     if labels is not None:
         _check_labels(labels, len(images))
@@ -132,7 +133,7 @@ def _open_folder(folder: Path, split: str) -> tuple[ArrayStream, ArrayStream | N
     if images is None:
         there = sorted(path.name for path in folder.iterdir())[:5]
         came = ", ".join(there) or "an empty folder"
-        fail(str(folder), f"must hold {FILES[split][0]}, gzipped or not", came)
+        fail(str(folder), "", f"must hold {FILES[split][0]}, gzipped or not", came)
     return open_stream(images), None if labels is None else open_stream(labels)
 
 
@@ -145,17 +146,17 @@ def _labels_beside(path: Path, split: str) -> ArrayStream | None:
 def _check_images(images: ArrayStream) -> None:
     where = str(images.path)
     if len(images.shape) < 2:
-        fail(where, "images must have at least 2 axes, the first counting them", f"shape {images.shape}")
+        fail(where, "images", "must have at least 2 axes, the first counting them", f"shape {images.shape}")
     if 0 in images.shape:
-        fail(where, "must hold at least one image of at least one pixel", f"shape {images.shape}")
+        fail(where, "", "must hold at least one image of at least one pixel", f"shape {images.shape}")
     if images.dtype != "uint8" and images.dtype not in FLOATS:
-        fail(where, "images must be uint8, or float32 or float64 in [0, 1]", images.dtype)
+        fail(where, "images", "must be uint8, or float32 or float64 in [0, 1]", images.dtype)
 
 
 def _check_labels(labels: ArrayStream, n: int) -> None:
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
         came = f"{labels.dtype} of shape {labels.shape}"
-        fail(str(labels.path), f"labels must be integers of shape {(n,)}, one for each image", came)
+        fail(str(labels.path), "labels", f"must be integers of shape {(n,)}, one for each image", came)
 
 
 def _hint(path: Path) -> str:

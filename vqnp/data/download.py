@@ -48,7 +48,7 @@ def mirrors(name: str) -> list[str]:
     own = os.environ.get("VQNP_MIRROR", "").split()
     for url in own:
         if not url.startswith(("http://", "https://")):
-            fail("VQNP_MIRROR", "a mirror must begin with http:// or https://", repr(url))
+            fail("VQNP_MIRROR", "a mirror", "must begin with http:// or https://", repr(url))
     return [f"{url.rstrip('/')}/{name}" for url in own] or list(MIRRORS[name])
 
 
@@ -73,7 +73,8 @@ def fetch(name: str, file: str, sha256: str, folder: Path) -> Path:
         failures.append(f"{url}: {failure}")
     fail(
         f"data set {name!r}",
-        f"{file} must be on this machine or on a mirror (with no network, put the data set's four files, "
+        file,
+        "must be on this machine or on a mirror (with no network, put the data set's four files, "
         f"{file}.gz and so on, into a folder and its path into the environment variable VQNP_DATA)",
         ", ".join(failures),
     )

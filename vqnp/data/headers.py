@@ -68,10 +68,10 @@ def read_header(where: str, head: bytes) -> Header:
     """
     header = _npy(where, head) if head.startswith(NPY) else _idx(where, head)
     if not 1 <= len(header.shape) <= MAX_AXES:
-        fail(where, f"an array must have 1 to {MAX_AXES} axes", f"{len(header.shape)}")
+        fail(where, "an array", f"must have 1 to {MAX_AXES} axes", f"{len(header.shape)}")
     # Zeros aside, as NumPy counts when it judges whether a shape is possible.
     if math.prod(n or 1 for n in header.shape) * header.stored.itemsize > sys.maxsize:
-        fail(where, "an array must fit into memory", f"shape {header.shape}")
+        fail(where, "an array", "must fit into memory", f"shape {header.shape}")
     return header
 
 
@@ -82,19 +82,20 @@ def _idx(where: str, head: bytes) -> Header:
     is read too: the two cannot be confused, because no type is 00.
     """
     if len(head) < 4:
-        fail(where, "an IDX, gzip, .npy or .npz file must begin with at least 4 bytes", f"{len(head)}")
+        fail(where, "an IDX, gzip, .npy or .npz file", "must begin with at least 4 bytes", f"{len(head)}")
     order, (zero, zero_too, kind, axes) = (">", head[:4]) if head[:2] == b"\0\0" else ("<", head[3::-1])
     if zero or zero_too or kind not in IDX_TYPES:
         types = ", ".join(f"{t:02x}" for t in IDX_TYPES)
         fail(
             where,
-            f"must begin as gzip, .npy and .npz files do, or with IDX's magic number, 00 00, "
+            "",
+            "must begin as gzip, .npy and .npz files do, or with IDX's magic number, 00 00, "
             f"a type ({types}) and the number of axes",
             head[:4].hex(" "),
         )
     offset = 4 + 4 * axes
     if len(head) < offset:
-        fail(where, f"an IDX header of {axes} axes must have {offset} bytes", f"{len(head)}")
+        fail(where, f"an IDX header of {axes} axes", f"must have {offset} bytes", f"{len(head)}")
     shape = struct.unpack(f"{order}{axes}I", head[4:offset])
     return Header(shape, np.dtype(IDX_TYPES[kind]).newbyteorder(order), offset)  # type: ignore[arg-type]
 
@@ -108,7 +109,7 @@ def _npy(where: str, head: bytes) -> Header:
         read = numpy_format.read_array_header_1_0 if version == (1, 0) else numpy_format.read_array_header_2_0
         shape, fortran, stored = read(f)
     except Exception as error:  # the header is Python source: NumPy lets through what its parser raises
-        fail(where, "a .npy header must be NumPy's", " ".join(str(error).split()) or type(error).__name__)
+        fail(where, "a .npy header", "must be NumPy's", " ".join(str(error).split()) or type(error).__name__)
     if any(n < 0 for n in shape):
-        fail(where, "every axis must be at least 0", f"shape {shape}")
+        fail(where, "every axis", "must be at least 0", f"shape {shape}")
     return Header(tuple(int(n) for n in shape), stored, f.tell(), fortran)

@@ -65,5 +65,5 @@ def _is_right(path: Path, name: str, file: str) -> bool:
     if came in [SHA256[other][file] for other in SHA256 if other != name]:
         return False
     if came != SHA256[name][file]:
-        fail(str(path), f"the content of {name}'s {file} must have SHA-256 {SHA256[name][file]}", came)
+        fail(str(path), f"the content of {name}'s {file}", f"must have SHA-256 {SHA256[name][file]}", came)
     return True

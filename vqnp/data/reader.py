@@ -101,7 +101,7 @@ class ArrayStream:
         raw = batch.reshape(-1).view(np.uint8)
         came = f.readinto(raw)  # type: ignore[attr-defined]
         if came != raw.size:
-            fail(str(self.path), f"the next {n} images must have {raw.size} bytes", came)
+            fail(str(self.path), f"the next {n} images", f"must have {raw.size} bytes", came)
         return batch
 
 
@@ -115,7 +115,7 @@ def reading(path: Path) -> Iterator[None]:
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _DAMAGED_ERRNO:
             raise
-        fail(str(path), "must be a sound file of its kind", said(error))
+        fail(str(path), "", "must be a sound file of its kind", said(error))
 
 
 def said(error: Exception) -> str:

@@ -53,7 +53,7 @@ def open_member(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
     """The first array of a .npz file that has one of these names, if any; another file's one array."""
     path = Path(path)
     if not path.is_file():
-        fail("open_stream", "path must be that of an existing file", repr(str(path)))
+        fail("open_stream", "path", "must be that of an existing file", repr(str(path)))
     with open(path, "rb") as f:
         magic = f.read(4)
     if magic not in ZIP:
@@ -84,13 +84,13 @@ def _checked(path: Path, member: str, opener: Opener, plain: bool = False) -> Ar
     """The stream, once the array is one of numbers and the file exactly as long as its header says."""
     header = _header(path, opener)
     if header.stored.kind not in "biuf":
-        fail(str(path), "must hold numbers (objects could run code and are never read)", header.stored)
+        fail(str(path), "", "must hold numbers (objects could run code and are never read)", header.stored)
     with reading(path), opener() as f:
         came = path.stat().st_size if plain else count_bytes(f)
     need = header.offset + header.nbytes
     if came != need:
         what = f"{header.stored.name} of shape {header.shape} and its header of {header.offset} bytes"
-        fail(str(path), f"{what} must take {need} bytes", came)
+        fail(str(path), what, f"must take {need} bytes", came)
     return ArrayStream(path, member, header, opener, plain)
 
 
@@ -106,7 +106,7 @@ def _only_images(path: Path) -> ArrayStream:
     if len(images) != 1:
         known = "x_train and x_test, train_images and test_images, or images"
         came = f"arrays {', '.join(openers)}" if openers else "no arrays"
-        fail(str(path), f"must hold {known}, or a single array of 2 axes or more", came)
+        fail(str(path), "", f"must hold {known}, or a single array of 2 axes or more", came)
     return _checked(path, images[0], openers[images[0]])
 
 

@@ -97,31 +97,33 @@ def load_torch(
     path = Path(path)
     where = f"weights {path}"
     if path.suffix not in FORMATS.values():
-        fail(where, f"must end in {' or '.join(FORMATS.values())}", path.name)
+        fail(where, "", f"must end in {' or '.join(FORMATS.values())}", path.name)
     try:
         arrays, text = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
         if config is None:
             kind, config = _config(text)
         return from_torch(arrays, config, "vqvae" if kind is None else kind)
     except FileNotFoundError:
-        fail(where, "must exist", "no such file")
-    except (InputError, MemoryError) as error:
-        raise InputError(f"{where}: {error or 'out of memory'}") from None
+        fail(where, "", "must exist", "no such file")
+    except InputError as error:
+        raise error.within(where) from None
+    except MemoryError as error:
+        fail(where, "", "must fit into memory", error or "out of memory")
 
 
 def _config(text: str | None) -> tuple[str, dict[str, Any]]:
     """The model's kind and its configuration in the JSON text that save_torch wrote."""
     if text is None:
-        fail("config", "must be given for a file that vqnp did not write", "none")
+        fail("config", "", "must be given for a file that vqnp did not write", "none")
     try:
         meta = json.loads(text)
         format, version, config = meta["format"], meta["format_version"], dict(meta["model"])
     except (ValueError, KeyError, TypeError) as error:
-        fail("meta", "must be the JSON text that vqnp writes", f"{type(error).__name__}: {error}")
+        fail("meta", "", "must be the JSON text that vqnp writes", f"{type(error).__name__}: {error}")
     if format != FORMAT:
-        fail("format", f"must be {FORMAT!r}", repr(format))
+        fail("format", "", f"must be {FORMAT!r}", repr(format))
     if version != FORMAT_VERSION:
-        fail("format_version", f"must be {FORMAT_VERSION}, which this vqnp reads", version)
+        fail("format_version", "", f"must be {FORMAT_VERSION}, which this vqnp reads", version)
     return meta.get("kind", "vqvae"), config  # which the first files did not say
 
 
@@ -135,7 +137,7 @@ def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:
     except InputError:
         raise
     except (KeyError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        fail("file", "must be an .npz, whole and unchanged", f"{type(error).__name__}: {error}")
+        fail("file", "", "must be an .npz, whole and unchanged", f"{type(error).__name__}: {error}")
     text = members.pop(META, None)
     return members, None if text is None else str(text)
 
@@ -151,7 +153,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
     except (package.SafetensorError, TypeError, ValueError, AttributeError) as error:  # NumPy has no bfloat16
         fail(
             "file",
-            "must be a .safetensors of NumPy's dtypes, whole and unchanged",
+            "", "must be a .safetensors of NumPy's dtypes, whole and unchanged",
             " ".join(str(error).split()),
         )
 
@@ -162,5 +164,5 @@ def _safetensors(where: str) -> ModuleType:
         import safetensors
         import safetensors.numpy
     except ImportError as error:
-        fail(where, "safetensors must be installed (the extra: pip install 'vqnp[safetensors]')", error)
+        fail(where, "safetensors", "must be installed (the extra: pip install 'vqnp[safetensors]')", error)
     return safetensors

@@ -49,7 +49,7 @@ def torch_names(model: VQVAE | VAE | Autoencoder) -> dict[str, TorchName]:
                 theirs = (STATISTICS if statistic else CODEBOOK)[own]
                 names[f"{prefix}{own}"] = TorchName(f"{prefix}{theirs}", statistic=statistic)
         elif module.params() or module.buffers():
-            fail("to_torch", f"{prefix[:-1]} must be a Linear or a quantizer", type(module).__name__)
+            fail("to_torch", f"{prefix[:-1]}", "must be a Linear or a quantizer", type(module).__name__)
     return names
 
 
@@ -115,7 +115,7 @@ def from_torch(
     try:
         model = build(kind, config)
     except TypeError as error:
-        fail(where, f"config must be a mapping of {MODELS[kind].__name__}'s arguments", error)
+        fail(where, "config", f"must be a mapping of {MODELS[kind].__name__}'s arguments", error)
     names, state = torch_names(model), model.state()
     statistics = {theirs.name for theirs in names.values() if theirs.statistic}
     _check_names(where, arrays, {theirs.name for theirs in names.values()}, statistics)
@@ -146,7 +146,7 @@ def _check_names(where: str, arrays: Mapping[str, Any], names: set[str], statist
         if wrong:
             fail(
                 where,
-                f"arrays must be named {', '.join(sorted(names))}",
+                "arrays", f"must be named {', '.join(sorted(names))}",
                 f"{what} {', '.join(sorted(map(str, wrong)))}",
             )
 
@@ -161,13 +161,13 @@ def _checked(where: str, name: str, value: Any, form: Array) -> Array:
         RuntimeError,
     ) as error:  # a GPU's tensor, bfloat16, one that wants a gradient
         sentence = " ".join(str(error).split())
-        fail(where, f"{name} must be an array in the CPU's memory, or a tensor's .detach().cpu()", sentence)
+        fail(where, name, "must be an array in the CPU's memory, or a tensor's .detach().cpu()", sentence)
     if array.dtype != form.dtype:
-        fail(where, f"{name} must be {form.dtype}, as config says", array.dtype)
+        fail(where, name, f"must be {form.dtype}, as config says", array.dtype)
     if array.shape != form.shape:
         transposed = array.ndim == 2 and array.shape == form.shape[::-1]
         hint = ", its transpose: PyTorch's weight is (out, in)" if transposed else ""
-        fail(where, f"{name} must have shape {form.shape}, as config says", f"shape {array.shape}{hint}")
+        fail(where, name, f"must have shape {form.shape}, as config says", f"shape {array.shape}{hint}")
     if array.dtype.kind == "f":
         check_finite(where, name, array)
     return array

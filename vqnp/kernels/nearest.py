@@ -80,7 +80,7 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     where = "nearest_code"
     E = check_array(where, "E", E, ndim=2)
     if E.size == 0:
-        fail(where, "E must have at least one code of at least one dimension", f"shape {E.shape}")
+        fail(where, "E", "must have at least one code of at least one dimension", f"shape {E.shape}")
     z = check_array(where, "z", z, last=E.shape[1], dtype=E.dtype)
     k, rescored, book = np.empty(z.shape[:-1], np.int64), 0, None
     if JIT and k.size > FEW:

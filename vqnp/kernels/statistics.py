@@ -35,7 +35,7 @@ class CodeStatistics(NamedTuple):
         if self.sums.shape != other.sums.shape:
             fail(
                 "CodeStatistics.merge",
-                f"other must be of {self.sums.shape[0]} codes of {self.sums.shape[1]} dimensions",
+                "other", f"must be of {self.sums.shape[0]} codes of {self.sums.shape[1]} dimensions",
                 f"sums of shape {other.sums.shape}",
             )
         return CodeStatistics(self.counts + other.counts, self.sums + other.sums)
@@ -71,12 +71,12 @@ def code_statistics(z: Array, k: Array, num_embeddings: int) -> CodeStatistics:
     K = check_int(where, "num_embeddings", num_embeddings)
     z = check_array(where, "z", z)
     if z.ndim == 0:
-        fail(where, "z must have the vector as its last axis", "a scalar")
+        fail(where, "z", "must have the vector as its last axis", "a scalar")
     k = np.asarray(k)
     if not JIT or k.dtype.kind not in "iu" or k.shape != z.shape[:-1]:
         k = check_codes(where, k, K)  # else the kernel does, in passing
     if k.shape != z.shape[:-1]:
-        fail(where, f"k must have shape {z.shape[:-1]}, one code for each vector", f"shape {k.shape}")
+        fail(where, "k", f"must have shape {z.shape[:-1]}, one code for each vector", f"shape {k.shape}")
     rows = np.ascontiguousarray(z).reshape(-1, z.shape[-1]) if z.size else z.reshape(k.size, z.shape[-1])
     codes = np.ascontiguousarray(k.reshape(-1), np.int64)
     if not JIT:

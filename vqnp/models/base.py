@@ -54,7 +54,7 @@ class ImageModel(Module):
         except TypeError:
             self.dtype = np.dtype(object)
         if self.dtype not in FLOATS:
-            fail(where, "dtype must be 'float32' or 'float64'", repr(dtype))
+            fail(where, "dtype", "must be 'float32' or 'float64'", repr(dtype))
         return hidden
 
     def _make_networks(
@@ -109,7 +109,7 @@ class ImageModel(Module):
         P = self.num_pixels
         if x.ndim == 0 or x.shape[1:] not in (self.image_shape, (P,)):
             shape = ", ".join(map(str, self.image_shape))
-            fail(where, f"images must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
+            fail(where, "images", f"must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
         return x.reshape(len(x), P)
 
     def latents(self, images: Array, first: int = 0) -> Array:
@@ -186,5 +186,5 @@ def check_latents(where: str, name: str, z: Any, shape: tuple[int, ...], dtype: 
 def _lengths(where: str, name: str, lengths: Any) -> tuple[int, ...]:
     """lengths as a tuple of integers of at least 1, else raise InputError."""
     if isinstance(lengths, str) or not isinstance(lengths, Iterable):
-        fail(where, f"{name} must be a sequence of integers", repr(lengths))
+        fail(where, name, "must be a sequence of integers", repr(lengths))
     return tuple(check_int(where, f"{name}[{i}]", n) for i, n in enumerate(lengths))

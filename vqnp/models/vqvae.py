@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail
-from vqnp.metrics import bits_per_image
+from vqnp.metrics.codebook import bits_per_image
 from vqnp.models.base import ImageModel, in_parts
 from vqnp.nn.ema_quantizer import EMAVectorQuantizer
 from vqnp.nn.module import Cache, Module
@@ -86,7 +86,7 @@ class VQVAE(ImageModel):
         self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
         check_choice(where, "codebook", codebook, ("ema", "gradient"))
         if quantizer_options is not None and not isinstance(quantizer_options, Mapping):
-            fail(where, "quantizer_options must be a mapping", type(quantizer_options).__name__)
+            fail(where, "quantizer_options", "must be a mapping", type(quantizer_options).__name__)
         further: dict[str, Any] = {
             name: value.item() if isinstance(value, np.generic) else value  # plain, for a checkpoint's JSON
             for name, value in (quantizer_options or {}).items()
@@ -98,13 +98,13 @@ class VQVAE(ImageModel):
         options |= {"rng": rng, "dtype": self.dtype} | ({"epsilon": epsilon} if codebook == "ema" else {})
         repeated = sorted(options.keys() & further.keys())
         if repeated:
-            fail(where, "quantizer_options must not repeat VQVAE's own arguments", ", ".join(repeated))
+            fail(where, "quantizer_options", "must not repeat VQVAE's own arguments", ", ".join(repeated))
         options |= further
         kind = EMAVectorQuantizer if codebook == "ema" else VectorQuantizer
         try:
             self.quantizer = kind(self.num_embeddings, self.embedding_dim, commitment_cost, **options)
         except TypeError as error:
-            fail(where, f"quantizer_options must be keywords of {kind.__name__}", error)
+            fail(where, "quantizer_options", f"must be keywords of {kind.__name__}", error)
         self.config: dict[str, Any] = {
             "image_shape": list(self.image_shape),
             "num_latents": self.num_latents,
@@ -216,7 +216,7 @@ class VQVAE(ImageModel):
         """
         k = check_codes("VQVAE.decode", codes, self.num_embeddings)
         if k.ndim != 2 or k.shape[1] != self.num_latents:
-            fail("VQVAE.decode", f"codes must have shape (n, {self.num_latents})", f"shape {k.shape}")
+            fail("VQVAE.decode", "codes", f"must have shape (n, {self.num_latents})", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
     def decode_latents(self, z_q: Array) -> Array:

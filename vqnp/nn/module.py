@@ -126,14 +126,14 @@ class Module:
             if names:
                 fail(
                     where,
-                    f"arrays must be named {', '.join(sorted(mine))}",
+                    "arrays", f"must be named {', '.join(sorted(mine))}",
                     f"{what} {', '.join(sorted(names))}",
                 )
         for name, old in mine.items():
             if old.dtype.kind == "f":
                 check_array(where, name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True)
             elif arrays[name].shape != old.shape or arrays[name].dtype != old.dtype:
-                fail(where, f"{name} must be {old.dtype} of shape {old.shape}", _form(arrays[name]))
+                fail(where, name, f"must be {old.dtype} of shape {old.shape}", _form(arrays[name]))
         buffers = [
             (module, {name: arrays[prefix + name].copy() for name in module.buffers()})
             for prefix, module in self.named_modules()

@@ -98,7 +98,7 @@ class VectorQuantizer(Module):
         self.codebook_init = check_choice(where, "codebook_init", codebook_init, CODEBOOK_INITS)
         self.decay = check_float(where, "decay", decay, "[0, 1)")
         if np.dtype(dtype) not in FLOATS:
-            fail(where, "dtype must be float32 or float64", np.dtype(dtype))
+            fail(where, "dtype", "must be float32 or float64", np.dtype(dtype))
         rng = check_rng(where, rng)
         self._start(
             draw_codebook(codebook_init, self.num_embeddings, self.embedding_dim, rng, dtype), None, rng
@@ -121,7 +121,7 @@ class VectorQuantizer(Module):
     def check_buffers(self, where: str, arrays: Mapping[str, Array]) -> None:
         for name in arrays.keys() & {"N", "t"}:
             if (arrays[name] < 0).any():
-                fail(where, f"{name} must not be negative", arrays[name].min())
+                fail(where, name, "must not be negative", arrays[name].min())
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         self.N = arrays["N"]
@@ -171,7 +171,7 @@ class VectorQuantizer(Module):
         rng = check_rng(where, rng)
         check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
         if self.codebook_init in ("data", "kmeans") and z.size == 0:
-            fail(where, "z must hold at least one vector", f"shape {z.shape}")
+            fail(where, "z", "must hold at least one vector", f"shape {z.shape}")
         if self.codebook_init == "data":
             self._start(draw(z, self.num_embeddings, rng), None, rng)
         elif self.codebook_init == "kmeans":

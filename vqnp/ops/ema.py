@@ -56,7 +56,7 @@ def ema_start(E: Array, start: str = "consistent", rng: np.random.Generator | in
     if start == "zero":
         return EMAState(E.copy(), np.zeros(K, E.dtype), np.zeros_like(E))
     if rng is None:
-        fail("ema_start", 'rng must be given for start="independent"', None)
+        fail("ema_start", 'rng', 'must be given for start="independent"', None)
     noise = np.asarray(check_rng("ema_start", rng).standard_normal(E.shape), E.dtype)
     return EMAState(E.copy(), np.zeros(K, E.dtype), noise)
 

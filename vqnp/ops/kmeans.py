@@ -40,7 +40,7 @@ def kmeans(
     check_int("kmeans", "iterations", iterations)
     z = check_array("kmeans", "z", z, finite=True)
     if z.ndim == 0 or z.size == 0:
-        fail("kmeans", "z must hold at least one vector", f"shape {z.shape}")
+        fail("kmeans", "z", "must hold at least one vector", f"shape {z.shape}")
     rng = check_rng("kmeans", rng)
     mu = draw(z, K, rng)
     for _ in range(iterations):

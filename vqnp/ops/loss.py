@@ -94,11 +94,11 @@ def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -
     where = "softmax_cross_entropy_forward"
     a = check_array(where, "a", a)
     if a.ndim == 0 or a.shape[-1] == 0:
-        fail(where, "a must have at least one class on its last axis", f"shape {a.shape}")
+        fail(where, "a", "must have at least one class on its last axis", f"shape {a.shape}")
     check_choice(where, "reduction", reduction, ("mean", "sum"))
     k = check_codes(where, k, a.shape[-1])
     if k.shape != a.shape[:-1]:
-        fail(where, f"k must have shape {a.shape[:-1]}", f"shape {k.shape}")
+        fail(where, "k", f"must have shape {a.shape[:-1]}", f"shape {k.shape}")
     c = reduction_scale(where, reduction, (*k.shape, 1))
     shifted = a - a.max(axis=-1, keepdims=True, initial=-np.inf)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
@@ -121,5 +121,5 @@ def softmax_cross_entropy_backward(dL: Array | float, cache: Cache) -> Array:
 def scalar_cotangent(where: str, dL: Array | float) -> float:
     """The cotangent of a loss: one number."""
     if np.ndim(dL) != 0:
-        fail(where, "dL must be one number, the gradient with respect to the loss", f"shape {np.shape(dL)}")
+        fail(where, "dL", "must be one number, the gradient of the loss", f"shape {np.shape(dL)}")
     return check_float(where, "dL", dL, "[-inf, inf]")

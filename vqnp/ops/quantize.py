@@ -89,7 +89,7 @@ def quantize_forward(
     else:
         k = check_codes(where, k, len(E))
         if k.shape != z.shape[:-1]:
-            fail(where, f"k must have shape {z.shape[:-1]}", f"shape {k.shape}")
+            fail(where, "k", f"must have shape {z.shape[:-1]}", f"shape {k.shape}")
     z_q = E[k]
     r, square = difference_and_square(z_q, z)
     # Both terms have this one value; sg only says which of z and E each one may move.

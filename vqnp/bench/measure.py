@@ -1,0 +1,241 @@
+"""How fast this machine is, and how near to it vqnp's kernels and its training step come.
+
+Every share is the median over rounds in each of which the machine's peak and the kernel were timed in
+turn, so that a busy neighbour slows both.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqnp._check import Array, fail
+from vqnp.kernels import code_statistics, nearest_code
+from vqnp.kernels.adam import adam_step
+from vqnp.kernels.jit import JIT
+from vqnp.kernels.peak import flops, multiply_add
+from vqnp.kernels.threads import in_blocks
+from vqnp.models.vqvae import VQVAE
+from vqnp.training.trainer import Schedule, Trainer
+
+NEAREST = [
+    (65536, 64, 512),
+    (4096, 64, 512),
+    (16384, 256, 1024),
+    (65536, 16, 512),
+    (32768, 32, 128),
+    (65536, 8, 8192),
+    (200000, 4, 256),
+    (256, 64, 512),
+]
+"""(N, D, K) at which nearest_code is timed: large and small, long vectors and short."""
+
+BATCHES = (32, 256, 1024)
+"""Images a step at which training is timed."""
+
+SECONDS = 0.05
+"""How long one timing lasts, at least: thousands of times the clock's step, and of the scheduler's."""
+
+LIBRARIES = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+"""What says how many threads numba, and NumPy's matrix products, may use; read when they are loaded."""
+
+
+class Row(NamedTuple):
+    """One figure: the median time, and the median share of the peak, or of what it is compared with.
+
+    what: the computation; size: of the problem; threads; seconds: of one run; rate: in `unit`;
+    share: of `of`, or None
+    """
+
+    what: str
+    size: str
+    threads: int
+    seconds: float
+    rate: float
+    unit: str
+    share: float | None
+    of: str
+
+
+def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator[Row]:
+    """Every figure at the number of threads that this process was started with.
+
+    rounds: timings of each, of which medians are taken; lasting: how many seconds one timing takes, at least
+    """
+    peak = peak_of(threads)
+    timer = _Timer(rounds, lasting)
+    rng = np.random.default_rng(0)
+    t, _ = timer.against(peak.run, peak.run)
+    yield Row("FMA peak", "float32", threads, t, peak.flops / t / 1e9, "GFLOP/s", 1.0, "the FMA peak")
+
+    for N, D, K in NEAREST:
+        z, E = rng.standard_normal((N, D), dtype=np.float32), rng.standard_normal((K, D), dtype=np.float32)
+        work, size = 2 * N * D * K, f"N={N} D={D} K={K}"
+        seconds, ratio = timer.against(lambda: nearest_code(z, E), peak.run)
+        rate = work / seconds / 1e9
+        yield Row(
+            "nearest_code", size, threads, seconds, rate, "GFLOP/s", ratio * work / peak.flops, "the FMA peak"
+        )
+    # Not in turn with the peak: OpenBLAS's threads go on spinning for a while, and would slow that.
+    a, b = rng.standard_normal((2, 1024, 1024), dtype=np.float32)
+    product, _ = timer.against(lambda: a @ b, None)
+    rate = 2 * 1024**3 / product
+    size, share = "1024 × 1024 × 1024", rate * t / peak.flops
+    yield Row("NumPy's matrix product", size, threads, product, rate / 1e9, "GFLOP/s", share, "the FMA peak")
+    z, k = rng.standard_normal((65536, 64), dtype=np.float32), rng.integers(0, 512, 65536)
+    t, _ = timer.against(lambda: code_statistics(z, k, 512), None)
+    yield Row("code_statistics", "N=65536 D=64 K=512", threads, t, z.nbytes / t / 1e9, "GB/s read", None, "")
+    adam = np.full((4, 1 << 20), 1e-3, np.float32)
+    value, grad, m, v = adam
+    four = [(value, grad, m, v)]
+    t, _ = timer.against(lambda: adam_step(four, 1, 1e-3, 0.9, 0.999, 1e-8), None)
+    yield Row("Adam's step", "1,048,576 parameters", threads, t, value.size / t / 1e6, "M/s", None, "")
+    for batch in BATCHES:
+        step, products = training(batch)
+        t, ratio = timer.against(step, products)
+        of = "its time is matrix products"
+        yield Row("training step", f"batch {batch}", threads, t, batch / t, "images/s", ratio, of)
+
+
+class Peak(NamedTuple):
+    run: Callable[[], object]
+    flops: float
+
+
+def peak_of(threads: int) -> Peak:
+    """Fused multiply-adds on every thread at once, for about ten milliseconds."""
+    if not JIT:
+        fail("vqnp bench", "", "must have compiled kernels", "NUMBA_DISABLE_JIT=1")
+    turns, half = 500_000, np.array([0.5], np.float32)
+
+    def work(start: int, stop: int) -> None:
+        for _ in range(start, stop):
+            multiply_add(half, turns)
+
+    return Peak(lambda: in_blocks(work, threads, 1 << 30), threads * flops(turns))
+
+
+class _Timer:
+    """Medians over rounds."""
+
+    def __init__(self, rounds: int, seconds: float) -> None:
+        self.rounds, self.seconds = rounds, seconds
+
+    def against(self, run: Callable[[], object], other: Callable[[], object] | None) -> tuple[float, float]:
+        """Seconds of run, and (seconds of other) / (seconds of run), the two timed in turn."""
+        runs = [run] if other is None else [run, other]
+        often = [self._calibrate(f) for f in runs]
+        times = np.array(
+            [[self._once(f, n) for f, n in zip(runs, often, strict=True)] for _ in range(self.rounds)]
+        )
+        return float(np.median(times[:, 0])), float(np.median(times[:, -1] / times[:, 0]))
+
+    def _calibrate(self, f: Callable[[], object]) -> int:
+        """Warm up, and say how many calls take long enough to be timed."""
+        f()
+        return max(1, round(self.seconds / max(1e-7, self._once(f, 1))))
+
+    def _once(self, f: Callable[[], object], calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            f()
+        return (time.perf_counter() - start) / calls
+
+
+def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A step of training an MLP 784-512-256-(16×16), and its matrix products alone."""
+    rng = np.random.default_rng(0)
+    images = rng.random((4 * batch_size, 784), dtype=np.float32)
+    trainer = Trainer(VQVAE(hidden=(512, 256)), images, Schedule(epochs=1 << 40, batch_size=batch_size))
+    trainer.begin()
+
+    def step() -> None:
+        if trainer.step and trainer.step % trainer.steps_per_epoch == 0:
+            trainer.end_epoch(None)
+        trainer.train_step()
+
+    pairs: list[tuple[Array, Array, Array]] = []
+    for name, param in trainer.model.named_params():
+        if name.endswith("W"):
+            rows = [rng.standard_normal((batch_size, n), dtype=np.float32) for n in param.value.shape]
+            pairs.append((rows[0], param.value.copy(), rows[1]))
+
+    def products() -> None:
+        for i, (x, W, dy) in enumerate(pairs):
+            x @ W, x.T @ dy
+            if i:  # the first layer's input needs no gradient
+                dy @ W.T
+
+    return step, products
+
+
+START = """
+import numpy as np, vqnp
+from vqnp.training.trainer import Schedule, Trainer
+trainer = Trainer(vqnp.VQVAE(), vqnp.load_dataset("digits").images, Schedule())
+trainer.begin()
+trainer.train_step()
+"""
+
+
+def start_up() -> list[Row]:
+    """Seconds from starting Python to the end of the first step: nothing compiled yet, then all of it."""
+    rows = []
+    with tempfile.TemporaryDirectory() as cache:
+        for what in ("cold cache", "warm cache"):
+            begin = time.perf_counter()
+            subprocess.run(
+                [sys.executable, "-c", START], env={**os.environ, "NUMBA_CACHE_DIR": cache}, check=True
+            )
+            t = time.perf_counter() - begin
+            rows.append(Row("start to first step", what, 0, t, t, "s", None, ""))
+    return rows
+
+
+def in_process(threads: int, rounds: int = 7, seconds: float = SECONDS) -> list[Row]:
+    """measure() in a process of its own, whose libraries have so many threads."""
+    rows = f"list(b.measure({threads}, {rounds}, {seconds}))"
+    call = f"import json, vqnp.bench.measure as b; print(json.dumps({rows}))"
+    env = {**os.environ, **dict.fromkeys(LIBRARIES, str(threads))}
+    done = subprocess.run(
+        [sys.executable, "-c", call], env=env, stdout=subprocess.PIPE, text=True, check=True
+    )
+    return [Row(*row) for row in json.loads(done.stdout)]
+
+
+def machine() -> dict[str, Any]:
+    """What was measured on: the processor, its cores and vectors, and the versions of the libraries."""
+    import numba
+
+    from vqnp._version import __version__
+    from vqnp.kernels.tile import vector_bytes
+
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "vector_bits": 8 * vector_bytes(),
+        "vqnp": __version__,
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "python": sys.version.split()[0],
+        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "unset"),
+    }
+
+
+def _processor() -> str:
+    import platform
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        return names[0]
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()

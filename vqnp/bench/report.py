@@ -1,0 +1,75 @@
+"""What `vqnp bench` shows: a table, advice where matrix products are slow, and a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vqnp.bench.measure import Row
+from vqnp.plots.style import BLUE, GREY, ORANGE, new_figure
+
+SLOW = 0.6
+"""Share of the FMA peak below which a matrix product has the wrong kernels: the right ones reach 0.8."""
+
+
+def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
+    """The rows in Markdown, the machine above them."""
+    lines = [f"{about['processor']}, {about['cores']} cores, vectors of {about['vector_bits']} bits"]
+    lines += [", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python", "OPENBLAS_CORETYPE"))]
+    lines += ["", "| what | size | threads | time | rate | share |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        share = f"{row.share:.0%} of {row.of}" if row.share is not None else ""
+        rate = "" if row.unit == "s" else f"{row.rate:,.0f} {row.unit}"
+        threads = str(row.threads or "")
+        lines.append(f"| {row.what} | {row.size} | {threads} | {_time(row.seconds)} | {rate} | {share} |")
+    return "\n".join([*lines, *_advice(rows, about)])
+
+
+def _time(seconds: float) -> str:
+    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
+    shares = [r.share for r in rows if r.what.startswith("NumPy") and r.threads == 1 and r.share is not None]
+    if not shares or min(shares) >= SLOW:
+        return []
+    core = about["OPENBLAS_CORETYPE"]
+    why = "its library may not know the processor" if core == "unset" else f"OPENBLAS_CORETYPE is {core}"
+    cure = "set OPENBLAS_CORETYPE to a processor that it does know" if core == "unset" else "unset it"
+    return [
+        "",
+        f"NumPy's matrix products reach {min(shares):.0%} of what this processor can do: {why}.",
+        f"Training is mostly matrix products; if they are OpenBLAS's, {cure} and measure again.",
+    ]
+
+
+def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
+    """Bars: the share of the FMA peak that each computation reaches, one colour a number of threads."""
+    shown = [row for row in rows if row.of == "the FMA peak" and row.what != "FMA peak"]
+    threads = sorted({row.threads for row in shown})
+    names = list(dict.fromkeys((row.what, row.size) for row in shown))
+    figure = new_figure(8.0, 1.3 + 0.42 * len(names))
+    axes = figure.add_axes((0.36, 0.16, 0.6, 0.77))
+    height = 0.8 / len(threads)
+    for i, (t, colour) in enumerate(zip(threads, (BLUE, ORANGE, GREY), strict=False)):
+        mine = {(row.what, row.size): row for row in shown if row.threads == t}
+        peak = next(row.rate for row in rows if row.what == "FMA peak" and row.threads == t)
+        places = [n + (i - (len(threads) - 1) / 2) * height for n, name in enumerate(names) if name in mine]
+        values = [100 * (mine[name].share or 0) for name in names if name in mine]
+        label = f"{t} thread{'s' * (t > 1)} (peak {peak:,.0f} GFLOP/s)"
+        axes.barh(places, values, 0.9 * height, color=colour, label=label)
+        for place, value in zip(places, values, strict=True):
+            axes.text(value - 1, place, f"{value:.0f}", va="center", ha="right", color="white", fontsize=7)
+    axes.set_yticks(range(len(names)), [f"{what}\n{size}" for what, size in names], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    axes.set_xlabel("share of the machine's peak, fused multiply-adds in float32 (%)")
+    axes.set_title(f"{about['processor']}, {about['vector_bits']}-bit vectors", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=8, frameon=False)
+    return figure

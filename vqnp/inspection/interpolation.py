@@ -1,0 +1,65 @@
+"""z(t) = (1 − t) z_a + t z_b: a path between two images through the latents.
+
+codes: (T, M), images: (T, *image_shape)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from vqnp._check import Array, as_array, check_int, fail
+from vqnp._images import to_float
+from vqnp.models import VQVAE, Autoencoder
+
+
+class Path(NamedTuple):
+    """From one image to another.
+
+    t: (T,) from 0 to 1, codes: (T, M), or (T, 0) where latents are not quantized,
+    images: (T, *image_shape)
+    """
+
+    t: Array
+    codes: Array
+    images: Array
+
+
+def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> Path:
+    """z(t) = (1 − t) z_a + t z_b,  x̂(t) = decoder(q(z(t))),  q(z) = e_k, k = argmin ‖z − e_j‖², or q(z) = z.
+
+    a, b: (*image_shape), each uint8 or float in [0, 1] -> Path of `steps` points, at least 2, a's
+    reconstruction first and b's last
+
+    The latents go in a straight line. Those of a VQVAE are quantized at each point: the codes change when
+    the line crosses into another code's cell, and only then does the image; vqnp.code_changes(path.codes)
+    counts them. Those of an Autoencoder, or the means of a VAE, are decoded as they are, and path.codes
+    is empty: (T, 0).
+    """
+    T = check_int("interpolate", "steps", steps, 2)
+    if not isinstance(model, (VQVAE, Autoencoder)):
+        fail("interpolate", "model", "must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
+    ends = [model.pixels(np.asarray(image)[None], "interpolate") for image in (a, b)]
+    z = model.latents(np.concatenate(ends))
+    t = np.linspace(0, 1, T)
+    weight = t.astype(z.dtype).reshape(T, *(1 for _ in z.shape[1:]))
+    line = (1 - weight) * z[0] + weight * z[1]
+    if isinstance(model, VQVAE):
+        codes = model.quantizer.encode(line)
+        return Path(t, codes, model.decode(codes))
+    return Path(t, np.empty((T, 0), np.int64), model.decode(line))
+
+
+def step_sizes(images: Array) -> Array:
+    """√⟨(x̂(t + 1) − x̂(t))²⟩: how far the image moves at each step of a path.
+
+    images: (T, ...), uint8 or float in [0, 1] -> (T − 1,) float64, in units of the pixel range
+
+    On a smooth path all are alike; on one that jumps, most are 0 and few are large.
+    """
+    x = to_float(as_array("step_sizes", "images", images), np.float64, where="step_sizes")
+    if x.ndim == 0 or x.size == 0:
+        fail("step_sizes", "images", "must have shape (T, ...), none of it 0", f"shape {x.shape}")
+    x = x.reshape(len(x), -1)
+    return np.sqrt((np.diff(x, axis=0) ** 2).mean(axis=1))

@@ -1,0 +1,124 @@
+"""perplexity = exp(−Σ_j p_j log p_j),  p_j = n_j / Σn,  and what follows from the counts.
+
+n: (K,) how often each code is used
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_float, check_int, fail
+
+
+def perplexity(counts: Any) -> float:
+    """perplexity = exp(−Σ p log p),  p = n / Σn,  0 log 0 = 0: as uncertain as that many codes used alike.
+
+    n: (K,) counts or probabilities -> a number from 1 (one code) to K (all alike)
+
+    Parameters
+    ----------
+    counts : array_like of integers or floats, shape (K,)
+        None negative, not all zero; they are divided by their sum.
+
+    Returns
+    -------
+    float
+        Exactly 1 where one code is used, exactly U where U codes are used equally, and never outside
+        [1, U] for U codes in use, in spite of rounding. Its bits do not depend on the codes' order.
+
+    Raises
+    ------
+    InputError
+        Not one axis, not numbers, negative, NaN, infinite, or all zero.
+
+    Notes
+    -----
+    It is computed over what it is given: over a batch it is at most the number of vectors in the
+    batch, so perplexities of batches of different sizes do not compare, and their mean is not that
+    of the data set. Add the counts first.
+
+    References
+    ----------
+    The exponential of Shannon's entropy. van den Oord et al. 2017, arXiv 1711.00937, publish it with
+    their code (Sonnet), as exp(−Σ p log(p + 1e-10)): smaller by a factor of about 1 − U·1e-10, and so
+    below 1 for one code.
+    """
+    n = _counts("perplexity", counts)
+    if not n.any():
+        fail("perplexity", "counts", "must have at least one above 0", "all zero: no code was used")
+    used = np.sort(n[n > 0])
+    if used[0] == used[-1]:
+        return float(used.size)
+    p = used / used[-1]  # first by the largest: the sum can neither overflow nor vanish
+    p /= p.sum()
+    p = p[p > 0]
+    return float(np.clip(np.exp(-(p * np.log(p)).sum()), 1, used.size))
+
+
+def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) -> float:
+    """utilization = perplexity / K.
+
+    n: (K,) counts, or a perplexity and K -> a number from 1/K to 1
+
+    Raises
+    ------
+    InputError
+        A perplexity without K, or outside [1, K]; counts as in `perplexity`, or not K of them.
+    """
+    where = "utilization"
+    if np.isscalar(counts_or_perplexity) or np.shape(_array(where, counts_or_perplexity)) == ():
+        if num_embeddings is None:
+            fail(where, "num_embeddings", "must be given with a perplexity", None)
+        K = check_int(where, "num_embeddings", num_embeddings)
+        return in_range(where, counts_or_perplexity, K) / K
+    K = len(_counts(where, counts_or_perplexity))
+    if num_embeddings is not None and num_embeddings != K:
+        fail(where, "num_embeddings", f"must be {K}, the number of counts", num_embeddings)
+    return perplexity(counts_or_perplexity) / K
+
+
+def dead_codes(counts: Any) -> Array:
+    """dead = {j : n_j = 0}, the codes that are never used, in rising order.
+
+    n: (K,) -> indices: (any,) int64
+    """
+    return np.flatnonzero(_counts("dead_codes", counts) == 0)
+
+
+def bits_per_image(num_latents: int, num_embeddings: int) -> float:
+    """bits = M log₂ K: what M codes out of K cost without an entropy coder.
+
+    M, K: integers of at least 1 -> a number of bits
+    """
+    M = check_int("bits_per_image", "num_latents", num_latents)
+    return M * math.log2(check_int("bits_per_image", "num_embeddings", num_embeddings))
+
+
+def _counts(where: str, counts: Any) -> Array:
+    n = _array(where, counts)
+    if n.dtype.kind not in "iuf":
+        fail(where, "counts", "must be integers or floats", n.dtype)
+    if n.ndim != 1 or n.size == 0:
+        fail(where, "counts", "must have shape (K,) with K of at least 1", f"shape {n.shape}")
+    bad = np.flatnonzero(~(np.isfinite(n) & (n >= 0)))
+    if bad.size:
+        fail(where, "counts", "must be finite and not negative", f"{n[bad[0]]} at index {bad[0]}")
+    return n.astype(np.float64)
+
+
+def _array(where: str, counts: Any) -> Array:
+    try:
+        return np.asarray(counts)
+    except ValueError:  # lists of different lengths
+        fail(where, "counts", "must have shape (K,)", "a nested sequence")
+
+
+def in_range(where: str, perplexity: Any, K: int, name: str = "perplexity") -> float:
+    """A perplexity within [1, K], to rounding; where it is just outside by that, the nearer end."""
+    value = check_float(where, name, perplexity, "(-inf, inf)")
+    if not 1 - 1e-9 <= value <= K * (1 + 1e-9):
+        fail(where, name, f"must be in [1, {K}]", value)
+    return min(max(value, 1.0), float(K))

@@ -1,0 +1,183 @@
+"""utilization = perplexity / K, put into words: is the codebook used, and if not, how it came to be so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_float, check_int, fail
+from vqnp.metrics.codebook import in_range
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A codebook's health: a level, the figures behind it, a sentence, and advice; str() is all of it."""
+
+    level: str
+    perplexity: float
+    num_embeddings: int
+    utilization: float
+    sentence: str
+    advice: str
+
+    def __str__(self) -> str:
+        K = self.num_embeddings
+        figures = f"perplexity {self.perplexity:.1f} of {K} code{'s' if K > 1 else ''}"
+        share = f"utilization {100 * self.utilization:.1f} %"
+        return f"{self.level}: {figures}, {share}: {self.sentence}. Advice: {self.advice}."
+
+    def as_dict(self) -> dict[str, Any]:
+        """Its fields by name."""
+        return asdict(self)
+
+
+BANDS = (
+    (0.2, "severe collapse", "a few codes dominate and most of the codebook goes unused",
+     "consider a smaller codebook or more training; restarting dead codes and starting codes from data help"),
+    (0.5, "partial collapse", "more than half of the codebook's capacity goes unused",
+     "restart dead codes, start the codes from data, or consider a smaller codebook"),
+    (0.8, "uneven use", "the codebook is used, but some codes much more than others",
+     "more training or restarting dead codes may even it out"),
+    (math.inf, "healthy", "excellent use of the codebook",
+     "nothing needs to change; if the reconstructions lack detail, try a larger codebook"),
+)  # fmt: skip
+"""(utilization below which the band lies, level, sentence, advice), the worst first. The deck calls
+12.5 % and 11.7 % severe collapse and 93.8 % healthy and excellent; the borders between are ours."""
+
+ONE_CODE = 1.5
+"""Below this perplexity practically one code is used, half-way from one to two: severe collapse even
+where K is so small that utilization, at least 1/K, cannot show it (ours)."""
+
+DROP, WOBBLE = 0.7, 0.5
+"""A perplexity below 70 % of its peak has dropped. If only the last epoch says so it may be a wobble,
+unless it is below 50 % (ours)."""
+
+HIGH = 0.25
+"""A peak of at least this utilization was worth losing (ours)."""
+
+FALLING = 0.99
+"""An error below this share of the earlier one has fallen; less than 1 % is noise between epochs (ours)."""
+
+
+def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Diagnosis:
+    """utilization = perplexity / K, put into words; with a history, how it came to be so.
+
+    perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
+
+    ===================================  ===================================  ================
+    what is seen                         level                                whose words
+    ===================================  ===================================  ================
+    utilization below 20 %,              severe collapse                      the deck's; the
+    or perplexity below 1.5                                                   borders are ours
+    utilization below 50 %               partial collapse                     ours
+    utilization below 80 %               uneven use                           ours
+    utilization from 80 %                healthy                              the deck's
+    dropped to less than half of K       collapse by overfitting to few       the deck's
+    while the error fell                 codes
+    dropped from a quarter of K or more  collapse during training             the deck's
+    K = 1                                no choice                            ours
+    ===================================  ===================================  ================
+
+    Without a history the level only rises with perplexity.
+
+    Parameters
+    ----------
+    perplexity : float in [1, K]
+        The one to judge: over a data set, best a test set; rounding outside by 1e-9 is forgiven.
+    num_embeddings : int
+        K.
+    history : optional
+        The training's course: a sequence of rows (mappings with "perplexity" and perhaps "mse", as
+        `fit` returns them or csv.DictReader reads them), or a mapping of those names to sequences, or
+        a sequence of perplexities. Perplexity has dropped if it is now below 70 % of its peak: a
+        single epoch is no peak and no drop, save the first epoch as a peak and a fall by more than
+        half as a drop. The error ("mse") fell if it is now at least 1 % below what it was at the peak.
+
+    Returns
+    -------
+    Diagnosis
+
+    Raises
+    ------
+    InputError
+        A perplexity outside [1, K], K below 1, a history of another form.
+    """
+    K = check_int("diagnose", "num_embeddings", num_embeddings)
+    value = in_range("diagnose", perplexity, K)
+    course, errors = _history(history, K)
+    share = value / K
+    if K == 1:
+        return Diagnosis(
+            "no choice", value, K, share, "one code carries no information", "use a larger codebook"
+        )
+    peak = _peak(course)
+    high = course[peak] if course.size else value
+    dropped = value < WOBBLE * high or (value < DROP * high and bool((course[-2:] < DROP * high).all()))
+    fell = f"perplexity fell from {high:.1f} to {value:.1f}"
+    if dropped and share < 0.5 and _falls(errors, peak):
+        level = "collapse by overfitting to few codes"
+        sentence = f"{fell} while the reconstruction error fell too: the model is overfitting to few codes"
+        advice = "reduce the codebook or adjust the commitment cost"
+    elif dropped and high >= HIGH * K:
+        level = "collapse during training"
+        sentence = f"{fell}: some codes came to dominate while others went unused"
+        advice = "restart dead codes, lower the learning rate, or adjust the commitment cost"
+    else:
+        band = next(i for i, row in enumerate(BANDS) if share < row[0] or (i == 0 and value < ONE_CODE))
+        _, level, sentence, advice = BANDS[band]
+        if band == 0 and course.size > 1 and value > course[0] / DROP and value > DROP * high:
+            sentence += f", although perplexity is still rising, from {course[0]:.1f} in the first epoch"
+            advice = "more training first; if it stays so, a smaller codebook"
+        elif band == 0 and course.size and value < course[0] and _falls(errors, 0):
+            sentence += ", although the reconstruction error fell: the model is overfitting to few codes"
+            advice = "reduce the codebook or adjust the commitment cost"
+    return Diagnosis(level, value, K, share, sentence, advice)
+
+
+def _peak(course: Array) -> int:
+    """Where the median of three neighbours is largest; the first stands for itself, the last for none."""
+    if course.size < 3:
+        return int(course.argmax()) if course.size else 0
+    middle = np.median([course[:-2], course[1:-1], course[2:]], axis=0)
+    smooth = np.concatenate([course[:1], middle])
+    top = int(smooth.argmax())
+    return next(i for i in (top, top - 1, top + 1) if course[i] == smooth[top])
+
+
+def _falls(errors: Array, start: int) -> bool:
+    """Whether the errors, by the median of their last three, came down since epoch `start`."""
+    if errors.size < 2:
+        return False
+    start = min(start, errors.size - 2)
+    return bool(np.median(errors[start + 1 :][-3:]) < FALLING * errors[start])
+
+
+def _history(history: Any, K: int) -> tuple[Array, Array]:
+    """The perplexities and the errors of a history, one for each epoch; no errors if it has none."""
+    if history is None:
+        return np.empty(0), np.empty(0)
+    try:
+        if isinstance(history, Mapping):
+            columns = [list(history["perplexity"]), list(history.get("mse", []))]
+        else:
+            rows = list(history)
+            if any(isinstance(row, Mapping) for row in rows):
+                columns = [[row["perplexity"] for row in rows], [row["mse"] for row in rows if "mse" in row]]
+            else:
+                columns = [rows, []]
+        course, errors = (np.array(column, np.float64).reshape(len(column)) for column in columns)
+    except (KeyError, TypeError, ValueError) as error:
+        needed = "rows with 'perplexity' and 'mse', or sequences of those names, or perplexities"
+        fail("diagnose", "history", f"must be {needed}", f"{type(error).__name__}: {error}")
+    if errors.size not in (0, course.size):
+        needed = f"must have {course.size} values of 'mse', as of 'perplexity'"
+        fail("diagnose", "history", needed, errors.size)
+    for epoch, value in enumerate(course):
+        in_range("diagnose", value, K, f"history's perplexity in epoch {epoch + 1}")
+    for epoch, value in enumerate(errors):
+        check_float("diagnose", f"history's mse in epoch {epoch + 1}", value, "[0, inf)")
+    return course, errors

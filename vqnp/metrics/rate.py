@@ -1,0 +1,69 @@
+"""R = M log₂ K bits an image, D = ⟨(x̂ − x)²⟩: rate and distortion, and what an entropy coder saves.
+
+k: (n, M) the codes of n images
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from vqnp._check import check_float
+from vqnp.metrics.codebook import bits_per_image
+from vqnp.metrics.information import code_information
+
+
+class RateDistortion(NamedTuple):
+    """Bits an image, and error.
+
+    bits: M log₂ K, without an entropy coder; entropy_bits: Σ_m H(k_m), what an ideal coder needs that
+    knows how often each position has each code; mse: ⟨(x̂ − x)²⟩; psnr: in decibels
+    """
+
+    bits: float
+    entropy_bits: float
+    mse: float
+    psnr: float
+
+
+def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistortion:
+    """R = M log₂ K and Σ_m H(k_m) ≤ R in bits an image, beside D = MSE and PSNR.
+
+    k: (n, M) -> RateDistortion
+
+    Parameters
+    ----------
+    codes : array_like of integers, shape (n, M)
+        Of images that are like those to be coded.
+    num_embeddings : int
+        K.
+    mse : float, at least 0
+        Of the reconstructions from these codes, pixels being in [0, 1].
+
+    Raises
+    ------
+    InputError
+
+    Notes
+    -----
+    Σ_m H(k_m) treats positions one by one: a coder that also knows how they depend on each other, as a
+    learned prior does, needs fewer bits still. It is fitted to the very codes that it measures, so a
+    little too small; `vqnp.priors.code_length` takes the frequencies from other images.
+
+    References
+    ----------
+    Shannon 1948, A Mathematical Theory of Communication, theorem 9.
+    """
+    information = code_information(codes, num_embeddings)
+    M = len(information.per_position)
+    return RateDistortion(bits_per_image(M, num_embeddings), information.upper, float(mse), psnr(mse))
+
+
+def psnr(mse: float, peak: float = 1.0) -> float:
+    """PSNR = 10 log₁₀(peak²/MSE) decibels, infinite at MSE = 0.
+
+    mse: a number, of images whose largest value is peak -> decibels
+    """
+    error = check_float("psnr", "mse", mse, "[0, inf)")
+    top = check_float("psnr", "peak", peak, "(0, inf)")
+    return 20 * math.log10(top) - 10 * math.log10(error) if error else math.inf
