@@ -16,7 +16,7 @@ QUICK = {
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "crosscheck_vq_pytorch.py": [],
-    "make_digits.py": ["--help"],  # tests/data/test_data_digits.py runs it where MNIST is at hand
+    "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "studies/code_anatomy.py": ["--quick"],

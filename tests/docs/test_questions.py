@@ -33,7 +33,7 @@ def test_an_answer_names_its_code_and_its_test_or_the_room_that_is_reserved(answ
     tests = [name for name, path in links.items() if path.startswith("../tests/") and name[:5] == "test_"]
     assert code, "no link to what computes it"
     assert tests or "](architecture.md#reserved-rooms)" in answer, "no link to a test, nor to a reserved room"
-    assert len(answer.partition("\n")[2].strip()) > 150, "no answer"
+    assert len(answer.partition("\n")[2].strip()) > 120, "no answer"
 
 
 @pytest.mark.parametrize("answer", ANSWERS, ids=title)

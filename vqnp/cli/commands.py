@@ -124,7 +124,7 @@ def _fitting_options(kind: str, settings: dict[str, dict[str, Any]]) -> None:
         if name not in fitting:
             owners = [other for other in OPTIONS if name in OPTIONS[other]] or ["vqvae"]
             option = f"--{name.replace('_', '-')}"
-            fail(option, "", f"must be given with --model {' or '.join(owners)} only", f"--model {kind}")
+            fail("", option, f"must be given with --model {' or '.join(owners)} only", f"--model {kind}")
 
 
 def _absolute(source: str) -> str:
