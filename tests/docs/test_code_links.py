@@ -12,7 +12,8 @@ def test_every_code_link_is_to_a_file_that_has_the_name(page):
 
 
 def test_a_link_to_no_file_or_no_name_is_broken(tmp_path):
-    (tmp_path / "a.py").write_text("x = 1\nclass A:\n    def f(self):\n        return 1\n\nclass B:\n    y = 2 + 2\n")
+    body = "x = 1\nclass A:\n    def f(self):\n        return 1\n\nclass B:\n    y = 2 + 2\n"
+    (tmp_path / "a.py").write_text(body)
     source = (tmp_path / "a.py").read_text()
     assert all(has(name, source) for name in ("x", "A", "A.f", "B.y", "return 1", "vqnp/a.py"))
     assert not any(has(name, source) for name in ("g", "A.g", "2 + 3", "y = 3", "= "))  # the last: several
