@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idxfiles import idx_bytes
 
 from vqnp.data import datasets, files, load_dataset, load_splits, open_images
+
+from .idxfiles import idx_bytes
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_digits.py"
 

@@ -7,10 +7,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from idxfiles import idx_bytes
 
 from vqnp._check import InputError
 from vqnp.data import download, load_dataset, load_splits, named, open_images
+
+from .idxfiles import idx_bytes
 
 SHA256 = named.SHA256  # the real one
 RNG = np.random.default_rng(1)

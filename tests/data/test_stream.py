@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from idxfiles import CODES, KINDS, idx_bytes, npy_bytes, npz_bytes, zip_bytes
 
 from vqnp._check import InputError
 from vqnp.data import open_stream
+
+from .idxfiles import CODES, KINDS, idx_bytes, npy_bytes, npz_bytes, zip_bytes
 
 IMAGES = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2)
 

@@ -1,6 +1,7 @@
-"""The checks that the museum's mutants meet: short forms of the suite's own, for one package at a time.
+"""The smoke test: the whole library in short, in a few seconds; the bugs of tests/bugs are caught by it.
 
-Run on the package as it is they pass (test_bugs.py sees to it); on a mutant, the named one fails.
+Each test here passes on the package as it is; on a copy with a bug, the one that the museum names fails.
+It takes nothing from the other tests, so that it can run on a copy of the package.
 """
 
 from functools import partial
