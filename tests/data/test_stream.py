@@ -90,6 +90,7 @@ def test_any_bytes_are_an_array_or_a_sentence(data):
     in_file(bytes(content), use)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncated_anywhere(kind, written):
     content = KINDS[kind](IMAGES)
@@ -114,6 +115,7 @@ def test_one_bit_flipped_in_gzip_is_found_before_the_first_batch(written):
         open_stream(written(content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["idx", "npy"])
 def test_memory_does_not_grow_with_the_number_of_images(kind, tmp_path):
     path = tmp_path / "sparse"
