@@ -1,7 +1,7 @@
 """What holds for every test: hypothesis profiles, random numbers, the slow marker; figures are never shown.
 
-Hypothesis has no deadline, as kernels compile, and writes 20 examples a test for -m "not slow", 200 that are the
-same in every run where CI is set, else 100.
+Hypothesis has no deadline, as kernels compile. It writes 20 examples a test for -m "not slow"; else 100, or
+where CI is set 200, the same in every run.
 """
 
 import os

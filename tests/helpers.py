@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import pytest
 
 from vqnp import InputError
-from vqnp.cli.main import main
+from vqnp.cli import main
 
 
 @contextmanager

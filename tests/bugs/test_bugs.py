@@ -94,6 +94,7 @@ def test_the_package_as_it_is_passes(compiled, runs):
 @pytest.mark.parametrize("bug", MUSEUM, ids=lambda bug: bug.name)
 def test_caught(bug, runs):
     out = runs["test_caught", bug].result()
+    assert not re.search("(Name|Import|Syntax|Attribute)Error", out), f"the planted code does not run: {out}"
     failed = set(re.findall(r"^FAILED .*?::(\w+)", out, re.M))
     assert bug.caught_by in failed, f"not caught by {bug.caught_by}; failed: {failed or out}"
     if bug.crosschecked:
