@@ -323,7 +323,7 @@ def test_without_a_history_the_level_rises_with_perplexity(K, a, b):
         (80, "healthy"),
     ],
 )
-def test_the_bands(value, level):
+def test_the_bands_of_the_docstring(value, level):
     assert diagnose(value, 100).level == level
 
 

@@ -1,4 +1,4 @@
-"""Prose is true: the Python of README.md, CONTRIBUTING.md and docs/ runs, links lead somewhere, commands parse.
+"""Prose is true: the Python of README, CONTRIBUTING and docs/ runs, links lead somewhere, commands parse.
 
 A page's ```python blocks run in order, in one namespace, in an empty folder; a failure's traceback
 points to the line of the page. A block that cannot run is marked ```python no-run: and a reason.
