@@ -178,7 +178,9 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
     return model, meta, _beside_model(arrays)
 
 
-def _load_format_1(meta: dict[str, Any], arrays: dict[str, Array]) -> tuple[Any, dict[str, Any], dict[str, Array]]:
+def _load_format_1(
+    meta: dict[str, Any], arrays: dict[str, Array]
+) -> tuple[Any, dict[str, Any], dict[str, Array]]:
     """load_all of what version 0.1 wrote."""
     trainer = meta.get("trainer")
     restart = trainer["schedule"]["restart_dead_codes"] if trainer else 0.0
