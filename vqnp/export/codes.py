@@ -5,19 +5,18 @@ Of a VAE or an autoencoder: images -> latents -> images.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vqnp._check import Array, InputError, fail
+from vqnp._files import Rows, atomic, check_file, write_npy, write_npz
 from vqnp._images import to_float
-from vqnp.checkpoint import atomic
-from vqnp.data import ArrayStream, open_stream
-from vqnp.data.stream import open_member
-from vqnp.evaluation.codes import BATCH, batches, origin
+from vqnp.data import ArrayStream
+from vqnp.data.batches import BATCH, batches, origin
+from vqnp.data.stream import find_array
 from vqnp.models import VAE, VQVAE, Autoencoder
 
 Model = VQVAE | VAE | Autoencoder
@@ -65,12 +64,8 @@ def encode_file(
     parts = (model.encode(batch).astype(dtype) for batch in _floats(model, images))
     about = {"num_embeddings": np.array([model.num_embeddings])} if isinstance(model, VQVAE) else {}
     about["model"] = np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)
-    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for what, array in about.items():
-            with archive.open(zipfile.ZipInfo(f"{what}.npy"), "w") as out:
-                np.lib.format.write_array(out, array, allow_pickle=False)
-        with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
-            _write_npy(out, (len(images), width), dtype, progress(parts, _parts(len(images))))
+    rows = Rows((len(images), width), dtype, progress(parts, _parts(len(images))))
+    write_npz(path, {**about, name: rows})
 
 
 def open_codes(model: Model, path: str | Path) -> ArrayStream:
@@ -86,22 +81,14 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
     """
     name, width, dtype = encoded_as(model)
     where = f"{name} {path}"
-    if not Path(path).is_file():
-        fail(where, "", "must be an existing file", "a folder" if Path(path).is_dir() else "no such file")
-    if zipfile.is_zipfile(path):
-        found = open_member(path, [name])
-        if found is None:
-            fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
-        codes, owner = found, open_member(path, ["model"])
+    codes = find_array(check_file(where, path), [name])
+    if codes is None:
+        fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
+    owner = find_array(path, ["model"]) if codes.member else None  # a .npy names no model
+    if owner is not None and owner.read().tobytes().hex() != model.fingerprint():
         means = "vectors" if name == "codes" else "images"
-        if owner is not None and owner.read().tobytes().hex() != model.fingerprint():
-            fail(
-                where,
-                "", f"must be {name} of this model",
-                f"{name} of another model: their numbers mean other {means}",
-            )
-    else:
-        codes = open_stream(path)
+        got = f"{name} of another model: their numbers mean other {means}"
+        fail(where, "", f"must be {name} of this model", got)
     if len(codes.shape) != 2 or codes.shape[1] != width:
         fail(where, name, f"must have shape (n, {width})", f"shape {codes.shape}")
     if isinstance(model, VQVAE):
@@ -119,7 +106,8 @@ def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Pr
     """
     parts = (_decode(model, batch, codes) for batch in codes.batches(BATCH))
     with atomic(path) as out:
-        _write_npy(out, (len(codes), *model.image_shape), model.dtype, progress(parts, _parts(len(codes))))
+        shape = (len(codes), *model.image_shape)
+        write_npy(out, Rows(shape, model.dtype, progress(parts, _parts(len(codes)))))
 
 
 def _floats(model: Model, images: Array | ArrayStream) -> Iterator[Array]:
@@ -137,11 +125,3 @@ def _decode(model: Model, batch: Array, codes: ArrayStream) -> Array:
 
 def _parts(n: int) -> int:
     return -(-n // BATCH)
-
-
-def _write_npy(out: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterator[Array]) -> None:
-    """A .npy of a known shape, its rows coming in parts."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(out, header)
-    for part in parts:
-        out.write(np.ascontiguousarray(part).tobytes())
