@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from vqnp._check import Array, InputError, fail
-from vqnp.data import open_stream
-from vqnp.data.files import FILES, content_sha256, find_idx
-from vqnp.data.named import SHA256
+from vqnp.data.idx import FILES, find_idx
+from vqnp.data.named import SHA256, content_sha256
+from vqnp.data.stream import open_array
 
 COUNTS = {"train": 10_000, "test": 2_000}
 DEFAULT_OUT = Path(__file__).resolve().parent.parent / "vqnp" / "data" / "digits.npz"
@@ -29,9 +29,9 @@ def read_first(folder: Path, file: str, count: int) -> Array:
     path = find_idx(folder, file)
     if path is None:
         fail(str(folder), "", f"must hold {file}, gzipped or not", "a folder without it")
-    if (came := content_sha256(path)) != SHA256["mnist"][file]:
-        fail(str(path), "the content", f"must have SHA-256 {SHA256['mnist'][file]}", came)
-    return next(open_stream(path).batches(count))
+    if (digest := content_sha256(path)) != SHA256["mnist"][file]:
+        fail(str(path), "the content", f"must have SHA-256 {SHA256['mnist'][file]}", digest)
+    return next(open_array(path).batches(count))
 
 
 def make_arrays(folder: Path) -> dict[str, Array]:
