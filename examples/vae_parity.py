@@ -91,7 +91,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 def table(found: dict[str, dict[str, np.ndarray]]) -> str:
     """A row for each measure: mean (range) of both, difference, spread."""
     lines = [
-        "| on the test images | vqnp | PyTorch | difference of the means | standard deviation of a seed |",
+        "| on the test images | vqnp | PyTorch | difference of the means | standard deviation between seeds |",
         "|---|---|---|---|---|",
     ]
     for name, label in MEASURES.items():
@@ -128,19 +128,20 @@ PAGE = """# A VAE in vqnp and in PyTorch
 
 Written by `python examples/vae_parity.py --full`.
 
-The default VAE (784, 512, 256 units, 512, 784; Bernoulli), {epochs} epochs on {n} digits, {seeds} seeds each.
-Each run has weights, minibatches and noise of its own; the two share only the distribution of the first
-weights, Adam's settings and the learning rate's schedule. PyTorch computes its figures itself.
+The default VAE (784-512-256-512-784, with 256 latent units; Bernoulli likelihood), {epochs} epochs on {n}
+digits, {seeds} seeds each.
+Each run has its own weights, minibatches and noise; the two libraries share only the distribution of the
+initial weights, Adam's settings and the learning rate schedule. PyTorch's figures are computed in PyTorch.
 
 {table}
 
 {verdict}
 
-![Three panels: reconstruction, KL and MSE of each seed, in vqnp and in PyTorch](vae_parity.png)
+![Three panels: reconstruction, KL and MSE for each seed, in vqnp and in PyTorch](vae_parity.png)
 
-*Each dot is a seed, each line the mean of its seeds. The axes do not begin at 0.*
+*Each dot is a seed, each line the mean over seeds. The axes do not start at 0.*
 
-Gradient for gradient the two agree to 1e-12, in float64: `tests/crosscheck/test_torch.py`.
+In float64 the gradients of the two agree to 1e-12: `tests/crosscheck/test_torch.py`.
 The mathematics is in [gaussian](math/gaussian.md).
 """
 
@@ -172,7 +173,7 @@ def main() -> None:
         if abs(compare(found["vqnp"][m], found["PyTorch"][m])[0])
         > 2 * compare(found["vqnp"][m], found["PyTorch"][m])[1]
     ]
-    within = "Every difference of means is within 2 standard deviations of a seed."
+    within = "Every difference between the means is within 2 standard deviations between seeds."
     verdict = f"Further apart than 2 standard deviations of a seed: {', '.join(apart)}." if apart else within
     print(f"\n{verdict}")
     folder = Path(__file__).parents[1] / "docs" if args.full else Path()
