@@ -190,7 +190,7 @@ class Study:
 def block(result: dict[str, Any]) -> str:
     """The part of a page that a script writes: marks, figure, command, table."""
     scale = ", ".join(f"{key} {_plain(value)}" for key, value in result["scale"].items())
-    about = f"From `{result['command']}`: {result['seeds']} seeds; {scale}. Mean, and least to largest."
+    about = f"From `{result['command']}`: {result['seeds']} seeds; {scale}. Each cell is the mean over the seeds, followed by the range."
     caption = result["caption"]
     parts = [BEGIN, f"![{caption}]({result['study']}.png)", f"*{caption}*", about, table(result), END]
     return "\n\n".join(parts)
