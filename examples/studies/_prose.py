@@ -1,7 +1,7 @@
 """Numbers in prose, each bound to the table that it comes from; a test compares the two.
 
-A paragraph is plain text. Below it, in an HTML comment that readers do not see, stands the list of its numbers,
-in the order of the text:
+A paragraph is plain text. Below it, in an HTML comment that readers do not see, stands the list of its
+numbers, in the order of the text:
 
     With 128 codes the test error is 0.0089, with 32 codes 2.1 times that.
     <!-- numbers: codebook=ema
@@ -10,14 +10,15 @@ in the order of the text:
     -->
 
 A line is a number and its reference: a column of the study, and the settings that pick one row. `mse` is the
-mean over the seeds, `mse.min` and `mse.max` are the smallest and the largest value, `a / b` is a ratio. A setting
-that has one value throughout the study need not be named. The first line may hold settings that the references
-share (a setting in the reference itself takes precedence) and the name of the study (default: that of the page).
-A number of another study is written `0.0089  codebook_size: mse K=128`, with all its settings.
+mean over the seeds, `mse.min` and `mse.max` are the smallest and the largest value, `a / b` is a ratio. A
+setting that has one value throughout the study need not be named. The first line may hold settings that the
+references share (a setting in the reference itself takes precedence) and the name of the study (default: that
+of the page). A number of another study is written `0.0089  codebook_size: mse K=128`, with all its settings.
 
-A list covers the text back to the previous list or heading. Every occurrence there of a number in the list must
-be listed, in order. Write ? for a number, in the text and in the list, and the script of the study fills it in,
-to three significant digits. If the results change, the text stays as it was written, and the test fails.
+A list covers the text back to the previous list or heading. Every occurrence there of a number in the list
+must be listed, in order. Write ? for a number, in the text and in the list, and the script of the study fills
+it in, to three significant digits. If the results change, the text stays as it was written, and the test
+fails.
 
 A single number may also carry its reference itself: 0.0089<!--mse K=128 codebook=ema-->.
 """
@@ -31,7 +32,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-INLINE = re.compile(r"(?P<number>\?|[−-]?\d+(?:,\d{3})*(?:\.\d+)?)(?P<unit> %)?<!--(?P<reference>[^ >][^>]*)-->")
+INLINE = re.compile(
+    r"(?P<number>\?|[−-]?\d+(?:,\d{3})*(?:\.\d+)?)(?P<unit> %)?<!--(?P<reference>[^ >][^>]*)-->"
+)
 LIST = re.compile(r"^<!-- numbers(?:: *(?P<shared>.*))?\n(?P<lines>(?:.*\n)*?)-->$", re.MULTILINE)
 LINE = re.compile(r"^(?P<number>\?|−?[\d,.]+) +(?P<reference>\S.*)$", re.MULTILINE)
 NUMBER = re.compile(r"(?<![\w.])−?\d+(?:,\d{3})*(?:\.\d+)?(?!\w)|(?<=[\s(×])\?(?=[\s,.;:)])")
@@ -42,7 +45,7 @@ NOT_PROSE = re.compile(
 
 
 class Bound(NamedTuple):
-    """A number of a list: where it stands in the list and in the text (None: nowhere), and its reference."""
+    """A number of a list: its places in the list and in the text (None if it is not there), its reference."""
 
     listed: re.Match[str]
     found: re.Match[str] | None
@@ -56,7 +59,7 @@ def value(reference: str, study: str, folder: Path) -> float:
 
 
 def bound(text: str) -> Iterator[list[Bound]]:
-    """The numbers of each list of a page, paired in order with the same numbers of the text that it covers."""
+    """The numbers of each list of a page, paired in order with those of the text that it covers."""
     plain, start = _prose(text), 0
     for block in LIST.finditer(text):
         start = max([start, *(h.end() for h in HEADING.finditer(plain, start, block.start()))])
@@ -119,12 +122,12 @@ def unreferenced(text: str, result: dict[str, Any]) -> list[str]:
 
 
 def _prose(text: str) -> str:
-    """The text with everything else blanked, character for character, so that places stay what they are."""
+    """The prose of a page; everything else is replaced by blanks, so that positions agree."""
     return NOT_PROSE.sub(lambda other: re.sub(r"[^\n]", " ", other[0]), text)
 
 
 def _with(shared: str, reference: str) -> str:
-    """The reference with the study and the settings of the list's first line, where it has none of its own."""
+    """The reference, completed with the study and the settings of the first line of its list."""
     words = shared.split()
     study = "".join(f"{word}: " for word in words if "=" not in word)
     parts = []
