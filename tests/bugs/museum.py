@@ -247,7 +247,7 @@ return quantize_forward(
     ),
     Bug(
         "a checkpoint without the cluster sizes",
-        "nn.quantizers.ema:EMAVectorQuantizer.buffers",
+        "nn.quantizers.ema:_as_buffers",
         '{"E": E, "N": N, "m": m, "t": np.asarray(t, np.int64)}',
         '{"E": E, "t": np.asarray(t, np.int64)}',
         "test_state_is_complete",
