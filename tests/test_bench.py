@@ -59,7 +59,7 @@ def test_the_peak_kernel_does_the_multiplications_that_are_counted():
 
 
 def bench_lanes():
-    from vqnp.kernels.tile import vector_bytes
+    from vqnp.kernels.llvm import vector_bytes
 
     return vector_bytes() // 4
 

@@ -216,7 +216,7 @@ def machine() -> dict[str, Any]:
     import numba
 
     from vqnp._version import __version__
-    from vqnp.kernels.tile import vector_bytes
+    from vqnp.kernels.llvm import vector_bytes
 
     return {
         "processor": _processor(),
