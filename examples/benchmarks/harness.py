@@ -23,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vqnp.bench.measure import LIBRARIES
+LIBRARIES = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+"""How many threads numba, BLAS and OpenMP use; each library reads its variable when it is loaded."""
 
 Size = tuple[int, ...]
 Run = Callable[[], Any]

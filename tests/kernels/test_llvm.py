@@ -39,7 +39,8 @@ with warnings.catch_warnings(record=True) as caught:
     assert multiply_add(one, 100) == multiply_add_plain(one, 100) == sum(i + 100 for i in range(CHAINS))
 print(llvm.vector_bytes(), undecided)
 for warning in caught:
-    print(warning.category.__name__, warning.message)
+    if warning.category is RuntimeWarning:  # numba's own warnings are of other categories
+        print(warning.message)
 """
 
 CHANGES = {
@@ -56,22 +57,22 @@ llvm.numba = types.SimpleNamespace(__version__=numba.__version__, types=numba.ty
 
 
 def run(change, folder):
-    """The program's lines, with an empty cache: compiled code of other runs would hide the change."""
+    """(width, rows certified, RuntimeWarnings), with an empty cache: code compiled before hides the change."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(folder)}
     program = PROGRAM.format(change=CHANGES[change])
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    (width, certified), *warned = (line.split(maxsplit=1) for line in done.stdout.splitlines())
-    return int(width), int(certified), warned
+    numbers, *messages = done.stdout.splitlines()
+    width, certified = map(int, numbers.split())
+    return width, certified, messages
 
 
 def test_a_tile_that_does_not_compile_is_replaced_by_the_direct_sums(tmp_path):
     _, certified, warned = run("no method", tmp_path)
     assert certified == 0
-    for (category, message), kernel in zip(warned, ["nearest_code", "vqnp bench"], strict=True):
-        assert category == "RuntimeWarning"
+    for message, kernel in zip(warned, ["nearest_code", "vqnp bench"], strict=True):
         assert message.startswith(f"{kernel}: the vector code does not compile with numba ")
         assert message.endswith(", so slower code with the same results is used")
 
@@ -79,5 +80,5 @@ def test_a_tile_that_does_not_compile_is_replaced_by_the_direct_sums(tmp_path):
 def test_an_unknown_width_is_taken_as_16_bytes(tmp_path):
     width, certified, warned = run("no registry", tmp_path)
     assert width == 16 and certified > 0
-    ((category, message),) = warned
-    assert category == "RuntimeWarning" and "the width of the processor's vectors is unknown" in message
+    (message,) = warned
+    assert "the width of the processor's vectors is unknown" in message

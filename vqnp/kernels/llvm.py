@@ -1,8 +1,8 @@
 """LLVM's vector instructions for numba kernels: the only file that uses the private API of numba or llvmlite.
 
 Python cannot express that twelve vectors of sums stay in registers, so the inner loops of tile.py and
-peak.py are written as LLVM instructions, through numba's `intrinsic`. Tested with numba 0.59 to 0.68
-and llvmlite 0.42 to 0.50, the range that setup.cfg declares. Where another version does not compile
+peak.py are written as LLVM instructions, through numba's `intrinsic`. Tested with numba 0.58 to 0.68
+and llvmlite 0.41 to 0.50, the range that setup.cfg declares. Where another version does not compile
 them, `compiles` warns once, and a slower kernel with the same results takes their place.
 
 Private are `cpu_target`, `magic_tuple`, `make_array` and `get_dummy_value`. Numba's on-disk cache looks only
