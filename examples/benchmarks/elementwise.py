@@ -170,8 +170,9 @@ def main() -> None:
 
 {reports.about()}
 
-`python examples/benchmarks/elementwise.py --rounds {args.rounds} --seconds {args.seconds}`; float32, standard normal
-data. Each cell is a median, with the least time beside it: other programs ran on the machine meanwhile.
+`python examples/benchmarks/elementwise.py --rounds {args.rounds} --seconds {args.seconds}`; float32,
+standard normal data. Each cell is a median, with the least time beside it: other programs ran on the
+machine meanwhile.
 
 {sections}
 

@@ -57,7 +57,7 @@ llvm.numba = types.SimpleNamespace(__version__=numba.__version__, types=numba.ty
 
 
 def run(change, folder):
-    """(width, rows certified, RuntimeWarnings), with an empty cache: code compiled before hides the change."""
+    """(width, rows certified, RuntimeWarnings); with an empty cache, so that everything is compiled anew."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(folder)}
