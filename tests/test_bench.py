@@ -1,4 +1,4 @@
-"""vqnp bench: its figures are of what it says, its table and picture show them, and rubbish is refused."""
+"""vqnp bench: it measures what it names, its table and figure show that, and wrong options are refused."""
 
 import json
 
@@ -65,7 +65,7 @@ def test_the_peak_kernel_does_the_multiplications_that_are_counted():
 @needs_kernels
 @pytest.mark.parametrize("threads", [1, 2])
 def test_matrix_products_are_timed_on_the_stated_number_of_threads(monkeypatch, threads):
-    """Whatever BLAS was told before: by environment variables, or as here in the process."""
+    """Whatever the limit was before, set by environment variables or, as here, in the process."""
     known = [info for info in threadpool_info() if info["user_api"] == "blas"]
     if not known:
         pytest.skip("threadpoolctl does not know this BLAS")
@@ -129,7 +129,7 @@ def test_the_command_prints_a_table_and_writes_both_files(tmp_path, capsys):
         (["--threads", "1", "9999"], "; got 9999"),
     ],
 )
-def test_rubbish_is_refused(arguments, sentence, tmp_path, capsys):
+def test_wrong_options_are_refused(arguments, sentence, tmp_path, capsys):
     assert main(["bench", *arguments, "--out", str(tmp_path / "b")]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "b").exists()

@@ -1,9 +1,8 @@
-"""How the benchmarks measure: every contender in a process of its own, asked in turn, first for its answer.
+"""How the benchmarks measure: each contender in a process of its own, in turn; its answer is checked first.
 
-A contender is a process with the same number of threads as the others, so that no library finds the
-cores taken by the idle threads of another, and the memory that it needs is its own. Rounds go through
-all contenders; each timing lasts so long that clock and scheduler do not matter; ratios are of times
-of the same round.
+All contenders have the same number of threads. In a process of its own, no library finds the cores taken by
+idle threads of another, and the memory that it needs can be told apart. Each round times every contender;
+a timing lasts long enough for clock and scheduler not to matter; ratios are of times of the same round.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ OURS, PEAK = "vqnp", "FMA peak"
 
 
 IDLE = 0.25
-"""Seconds before each timing on several threads. Those of OpenBLAS go on spinning for a while when their work
-is done, and the next contender would find a core taken: with 0.02 a matrix product took twice as long. Then
-the contender runs untimed, twice as long as it is timed: after a rest the scheduler leaves both threads on
-one core for a while, and 1.4 ms became 0.8 only after some 0.1 s."""
+"""Seconds of rest before each timing on several threads. OpenBLAS's threads spin for a while after their
+work, and the next contender would find a core taken: after 0.02 s a matrix product took twice as long. Then
+the contender runs untimed, for twice the time of a timing: after a rest the scheduler leaves both threads on
+one core for a while, and 1.4 ms became 0.8 ms only after some 0.1 s."""
 
 
 class Timing(NamedTuple):
@@ -96,21 +95,21 @@ def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
                 for _ in range(request):
                     run()
                 pipe.send(time.perf_counter() - start)
-        except Exception as error:  # the parent says which contender it was, and goes on
+        except Exception as error:  # the parent reports it with the contender's name
             pipe.send(error)
 
 
 def _keep_freed_memory() -> None:
     """Free 31 MB: glibc keeps what is freed for the next call if ever a larger block was freed, up to 32 MB.
 
-    Without this a contender with temporaries of some MB would pay for fresh pages in each call or not,
-    depending on what it did before.
+    Without this a contender with temporaries of some MB would need new pages in each call or not, depending
+    on what it did before.
     """
     np.empty(31 << 20, np.uint8)
 
 
 def _give_back_memory() -> None:
-    """What was freed goes back to the system, so that a call that needs it again is seen to."""
+    """Return freed memory to the system, so that a call that needs it again is seen to need it."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -119,7 +118,7 @@ def _give_back_memory() -> None:
 
 
 def _memory(field: str = "VmRSS") -> int:
-    """Resident bytes now (and the peak counts from here), or at the peak; 0 where Linux's /proc is not."""
+    """Resident bytes now (the peak counts from here), or at the peak; 0 without Linux's /proc."""
     try:
         if field == "VmRSS":
             Path("/proc/self/clear_refs").write_text("5")
@@ -159,7 +158,7 @@ class Process:
 
 @contextmanager
 def started(makers: dict[str, Callable[[Size], Run]], threads: int) -> Iterator[list[Process]]:
-    """Their processes, in which every library has so many threads and picks its code for the processor."""
+    """Their processes: every library has this number of threads and code for this very processor."""
     before = dict(os.environ)
     os.environ.update(dict.fromkeys(LIBRARIES, str(threads)))
     os.environ.pop("OPENBLAS_CORETYPE", None)  # it would bind NumPy to the kernels of another processor

@@ -3,7 +3,7 @@
 python examples/benchmarks/scaling.py            two minutes; write scaling.md, .json and .png
 python examples/benchmarks/scaling.py --quick    does it run?
 
-Needs nothing but vqnp. NumPy's expanded form stands beside it, which is fast and now and then wrong.
+Needs nothing but vqnp. It is compared with NumPy's expanded form, which is fast and sometimes wrong.
 """
 
 from __future__ import annotations

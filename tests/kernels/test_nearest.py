@@ -94,15 +94,15 @@ def test_a_non_contiguous_array_is_copied_in_parts(monkeypatch, shape):
     assert len(list(nearest._contiguous_parts(np.ascontiguousarray(z)))) == 1
 
 
-def test_memory_beside_the_codes_does_not_grow_with_the_vectors(tmp_path):
-    """A memory-mapped array, then one of a foreign layout: no copy of the vectors is made."""
+def test_memory_apart_from_the_codes_does_not_grow_with_the_vectors(tmp_path):
+    """A memory-mapped array, then one in Fortran order: no copy of all vectors is made."""
     E = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     nearest_code(E, E)
     peaks = []
     for N in (1 << 17, 1 << 19):
         mapped = np.lib.format.open_memmap(tmp_path / f"{N}.npy", "w+", np.float32, (N, 8))
-        foreign = np.zeros((8, N), np.float32).T
-        for z in (mapped, foreign):
+        fortran = np.zeros((8, N), np.float32).T
+        for z in (mapped, fortran):
             tracemalloc.start()
             k = nearest_code(z, E)
             peaks.append(tracemalloc.get_traced_memory()[1] - k.nbytes)

@@ -2,7 +2,7 @@
 
 x: any shape -> Φ: the same
 
-NumPy has no erfc. Python's, called for each element, takes about ten times as long as the compiled loop
+NumPy has no erfc. Python's, called for each element, takes 10 to 16 times as long as the compiled loop
 (docs/benchmarks/elementwise.md).
 """
 

@@ -3,7 +3,7 @@
 dy, y: any shape -> dx: the same
 
 np.where branches at each element, and the sign of an activation is hard to predict: at random signs it takes
-4 to 25 times as long as the compiled loop, which has no branch (docs/benchmarks/elementwise.md).
+5 to 30 times as long as the compiled loop, which has no branch (docs/benchmarks/elementwise.md).
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
 
     Notes
     -----
-    Memory beside k is needed for the codebook only, whatever N: a non-contiguous z is copied in parts.
+    Apart from k, only the codebook needs memory, whatever N: a non-contiguous z is copied in parts.
     Large batches are shared among NUMBA_NUM_THREADS threads; the answer does not depend on their number.
 
     References

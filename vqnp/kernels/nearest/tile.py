@@ -23,7 +23,7 @@ from vqnp.kernels.nearest.bound import Codebook, prepare, scores_plain
 
 CODES_PER_TILE, VECTORS_PER_TILE = 6, 2
 """A tile: 6 codes against 2 vectors, whose lanes are rows of z. 12 vectors of sums keep two FMA units
-of latency 4 busy (8 would), and 12 maxima beside them still fit into 32 registers. Of the tiles from
+of latency 4 busy (8 would), and 12 maxima in addition still fit into 32 registers. Of the tiles from
 2 × 3 to 12 × 2, measured at the ten sizes of examples/benchmarks/nearest.py with vectors of 64, 32
 and 16 bytes, the fastest or within 3 % of it at each."""
 
@@ -88,10 +88,10 @@ def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) ->
 
     zT: (D, rows), panels: (P, D, 6), bias: (P, 6) -> code: (rows,) int32, lead: (rows,)
 
-    A code is known by its panel and its place in it. Each score counts twice: for the maximum of its
-    panel, and for the maximum of its place over all panels. Any code but the best is in another panel
-    or at another place; so the second best score is that of the second best panel or that of the
-    second best place. That takes two maxima for each score; to keep the best two would take three.
+    A code is identified by its panel and its place there. Each score enters two maxima: that of its panel,
+    and that of its place over all panels. Any code but the best is in another panel or at another place,
+    so the second best score is that of the second best panel or that of the second best place. That
+    takes two maxima for each score; to keep the best two scores would take three.
     """
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -137,7 +137,7 @@ def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) ->
 
 
 def _keep_best_two(e: VectorBuilder, score: Any, index: Any, best: Any, second: Any, best_index: Any) -> None:
-    """If a score is among the best two so far, put it there, and its index beside the best."""
+    """If a score is among the best two so far, keep it; if it is the best, keep its index too."""
     b = e.builder
     before = b.load(best)
     wins = b.fcmp_ordered(">", score, before)
