@@ -68,14 +68,14 @@ def by_erfc(x: Array, _: Array) -> Array:
 # Σ(a − b)²: a, b -> r and the sum.
 
 
-def by_rounded_squares(a: Array, b: Array) -> tuple[Array, Any]:
-    r = a - b
-    return r, (r * r).sum(dtype=np.float64)
-
-
 def by_float64(a: Array, b: Array) -> tuple[Array, Any]:
     r = a - b
     return r, np.square(r, dtype=np.float64).sum()
+
+
+def by_rounded_squares(a: Array, b: Array) -> tuple[Array, Any]:
+    r = a - b
+    return r, (r * r).sum(dtype=np.float64)
 
 
 def by_float32(a: Array, b: Array) -> tuple[Array, Any]:
@@ -97,8 +97,8 @@ FUNCTIONS: dict[str, dict[str, Callable[[Array, Array], Any]]] = {
     },
     "Φ(x)": {OURS: by_kernel, "math.erfc": by_erfc},
     "Σ(a − b)²": {
-        "squares in float32, sum in float64": by_rounded_squares,
         "all in float64": by_float64,
+        "squares in float32, sum in float64": by_rounded_squares,
         "all in float32": by_float32,
         "einsum": by_einsum,
     },

@@ -11,6 +11,9 @@ from vqnp._check import Array
 
 
 def difference_and_square(a: Array, b: Array) -> tuple[Array, np.float64]:
-    """r = a − b and Σr², the squares in the arrays' dtype and their sum in float64."""
+    """r = a − b in the arrays' dtype, and Σr² in float64.
+
+    a, b: any shape -> r: the same, Σr²: float64
+    """
     r = a - b
-    return r, (r * r).sum(dtype=np.float64)
+    return r, np.square(r, dtype=np.float64).sum()
