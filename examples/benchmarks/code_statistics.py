@@ -3,7 +3,7 @@
 python examples/benchmarks/code_statistics.py            two minutes; write .md, .json, .png
 python examples/benchmarks/code_statistics.py --quick    does it run?
 
-Needs the bench extra: pip install -e '.[bench]'. First the answer of each is held against exact sums.
+Needs the bench extra: pip install -e '.[bench]'. First the answer of each is compared with exact sums.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def by_index_add(z: Array, k: Array, K: int) -> tuple[Array, Array]:
 
 
 def by_one_hot(z: Array, k: Array, K: int) -> tuple[Array, Array]:
-    """As most VQ layers do it: n = 1ᵀO, s = Oᵀz."""
+    """As in most VQ layers: n = 1ᵀO, s = Oᵀz for one-hot rows O."""
     import torch
 
     onehot = torch.nn.functional.one_hot(torch.from_numpy(k), K).float()
@@ -63,7 +63,7 @@ def by_one_hot(z: Array, k: Array, K: int) -> tuple[Array, Array]:
 
 
 def by_sparse(z: Array, k: Array, K: int) -> tuple[Array, Array]:
-    """The same, O being sparse."""
+    """The same with a sparse O."""
     from scipy.sparse import csr_array
 
     N = len(k)
@@ -149,7 +149,7 @@ def errors() -> str:
 def memory(timings: list[harness.Timing]) -> str:
     """What each needed at the first size beyond its inputs."""
     group = next(iter(reports.grouped(timings).values()))
-    cells = " | ".join(reports.mega(t.extra_bytes) for t in group)
+    cells = " | ".join(reports.megabytes(t.extra_bytes) for t in group)
     return f"| extra memory at the first size | {cells} |"
 
 

@@ -85,7 +85,7 @@ def table(timings: list[harness.Timing]) -> str:
         reached = turns * work(size) / peak_of(threads).flops
         alone = {t.contender: t for t in groups.get((1, size), [])}.get(OURS)
         gain = f"{alone.median / ours.median:.2f}×" if alone and threads > 1 else ""
-        memory = ", ".join(reports.mega(t.extra_bytes) for t in (ours, peer))
+        memory = ", ".join(reports.megabytes(t.extra_bytes) for t in (ours, peer))
         lines.append(
             f"| {', '.join(map(str, size))} | {threads} | {1e3 * ours.median:.3g} | {rate(ours):.0f} | "
             f"{reached:.0%} | {peer.contender} | {1e3 * peer.median:.3g} | {reports.ratio(peer, ours)} | "
@@ -94,7 +94,7 @@ def table(timings: list[harness.Timing]) -> str:
     return "\n".join(lines)
 
 
-def every(timings: list[harness.Timing]) -> str:
+def all_rates(timings: list[harness.Timing]) -> str:
     """GFLOP/s of all contenders, a row for each size and number of threads."""
     lines = ["| N, D, K | threads | " + " | ".join(ANSWERS) + " |", "|---" * (2 + len(ANSWERS)) + "|"]
     for (threads, size), group in reports.grouped(timings).items():
@@ -105,7 +105,7 @@ def every(timings: list[harness.Timing]) -> str:
 
 
 def work(size: Size) -> float:
-    """2NDK operations, whatever a contender really does."""
+    """2NDK operations, whatever a contender does in fact."""
     N, D, K = size
     return 2.0 * N * D * K
 
@@ -137,7 +137,7 @@ Extra memory is what one call needs beyond its inputs, the N codes included. {re
 
 ## GFLOP/s of each
 
-{every(timings)}
+{all_rates(timings)}
 
 ## Wrong codes
 

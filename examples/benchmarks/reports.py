@@ -17,18 +17,18 @@ from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 
 
 def best_peer(timings: Sequence[Timing], own: str = OURS, yardsticks: Sequence[str] = (PEAK,)) -> Timing:
-    """The fastest by its median, but ourselves and what is no contender."""
+    """The contender with the shortest median time, other than ours and the yardsticks."""
     return min((t for t in timings if t.contender not in (own, *yardsticks)), key=lambda t: t.median)
 
 
 def ratio(slow: Timing, fast: Timing) -> str:
-    """How many times as long slow takes: median over the rounds (and the quartiles)."""
+    """Time of slow / time of fast: the median over the rounds (and the quartiles)."""
     r = np.array(slow.seconds) / np.array(fast.seconds)
     low, mid, high = np.percentile(r, [25, 50, 75])
     return f"{mid:.2f} ({low:.2f} to {high:.2f})"
 
 
-def mega(bytes_: int | None) -> str:
+def megabytes(bytes_: int | None) -> str:
     return "unknown" if bytes_ is None else f"{bytes_ / 1e6:.1f} MB"
 
 
@@ -49,7 +49,7 @@ def about(*libraries: str) -> str:
 
 
 def write(args: argparse.Namespace, name: str, text: str, timings: Sequence[Timing], figure: Figure) -> None:
-    """name.md, name.json (every single time), name.png; the Markdown is printed as well."""
+    """Write name.md, name.json (each single time) and name.png, and print the Markdown."""
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [t._asdict() for t in timings]
     (args.out / f"{name}.json").write_text(json.dumps({"machine": machine(), "timings": rows}) + "\n")

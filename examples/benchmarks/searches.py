@@ -1,4 +1,4 @@
-"""The contenders of nearest.py: who finds the nearest codes, called as their users call them."""
+"""The contenders of nearest.py: functions that find the nearest codes, as users of each library call them."""
 
 from __future__ import annotations
 
