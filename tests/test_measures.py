@@ -10,7 +10,7 @@ from hypothesis import assume, given
 
 import vqnp
 from vqnp._check import InputError
-from vqnp.metrics.sharpness import sharpness
+from vqnp.metrics.spectrum import sharpness
 
 SEEDS = st.integers(0, 2**32 - 1)
 

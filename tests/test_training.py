@@ -11,7 +11,7 @@ import pytest
 
 from vqnp import VQVAE, InputError, fit, load, load_dataset, resume
 from vqnp.optim import Adam
-from vqnp.training.fit import Interrupted
+from vqnp.training.loop import Interrupted
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 IMAGES = load_dataset("digits").images[:70]
