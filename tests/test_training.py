@@ -148,19 +148,52 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, number):
-    whole, _ = trained(epochs=40)
-    before = signal.getsignal(number)
-    timer = threading.Timer(0.15, os.kill, (os.getpid(), number))
-    timer.start()
-    with pytest.raises(Interrupted) as stop:
-        while True:  # until the signal has come during a run
-            trained(epochs=40, checkpoint=tmp_path / "c.npz")
-    timer.join()
-    assert 0 < stop.value.step < 40 * 5 and isinstance(stop.value, KeyboardInterrupt)
+@pytest.mark.parametrize("step", [1, 7, 10, 15])
+def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, monkeypatch, number, step):
+    """It comes within a step; after it in mid-epoch (1, 7), at an epoch's end (10), or nothing is left (15)."""
+    whole, history = trained()
+    before, backward = signal.getsignal(number), VQVAE.backward
+    model, steps = made(), 0
+
+    def signalled(self, cache):
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            os.kill(os.getpid(), number)
+        return backward(self, cache)
+
+    monkeypatch.setattr(VQVAE, "backward", signalled)
+    if step == 15:
+        assert fit(model, IMAGES, **SHORT, checkpoint=tmp_path / "c.npz") == history
+    else:
+        with pytest.raises(Interrupted) as stop:
+            fit(model, IMAGES, **SHORT, checkpoint=tmp_path / "c.npz")
+        assert stop.value.step == step == steps and isinstance(stop.value, KeyboardInterrupt)
     assert signal.getsignal(number) is before
+    assert Trainer.restore(tmp_path / "c.npz", IMAGES).step == step
     model, _ = resume(tmp_path / "c.npz", IMAGES, progress=False)
     assert same(whole, model)
+
+
+def test_a_second_signal_acts_at_once(monkeypatch):
+    def twice(self, cache):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(VQVAE, "backward", twice)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        trained()
+    assert not isinstance(stop.value, Interrupted)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_thread_trains_too():
+    """Only the main thread may have handlers of signals."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(trained()))
+    thread.start()
+    thread.join()
+    assert same(results[0][0], trained()[0])
 
 
 KILLED = """
