@@ -33,7 +33,7 @@ class SquaredError:
 def checked_batches(
     model: Any, images: Array | ArrayStream, progress: bool
 ) -> Iterator[tuple[int, Array, Array]]:
-    """(number of its first image, batch as it came, x in float64), an error naming an image by its own number.
+    """(number of its first image, the batch, x in float64); an error names an image by its own number.
 
     With a bar on standard error once it takes longer than a second.
     """
