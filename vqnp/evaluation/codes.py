@@ -9,8 +9,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.data.batches import origin
-from vqnp.evaluation.error import SquaredError, numbered_batches
+from vqnp.evaluation.error import SquaredError, checked_batches
 from vqnp.metrics.codebook import dead_codes, perplexity
 from vqnp.metrics.diagnosis import Diagnosis, diagnose
 
@@ -100,10 +99,10 @@ def evaluate_codes(
         No images, or images of another shape than the model's.
     """
     K = model.num_embeddings
-    errors, counts, n = SquaredError(model), np.zeros(K, np.int64), 0
-    for first, batch in numbered_batches(images, progress):
+    errors, counts, n = SquaredError(), np.zeros(K, np.int64), 0
+    for _, batch, x in checked_batches(model, images, progress):
         k = model.encode(batch)
-        errors.add(model.decode(k), batch, first, origin(images, "evaluate"))
+        errors.add(model.decode(k), x)
         counts += np.bincount(k.reshape(-1), minlength=K)
         n += len(batch)
     value = perplexity(counts)

@@ -12,8 +12,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.data.batches import origin
-from vqnp.evaluation.error import SquaredError, numbered_batches
+from vqnp.evaluation.error import SquaredError, checked_batches
 from vqnp.metrics.posterior import ACTIVE
 from vqnp.ops.gaussian import gaussian_kl_terms
 
@@ -127,10 +126,10 @@ def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = F
     InputError
         No images, or images of another shape than the model's.
     """
-    errors, moments = SquaredError(model), _Moments(int(np.prod(model.encoding.shape)))
-    for first, batch in numbered_batches(images, progress):
+    errors, moments = SquaredError(), _Moments(int(np.prod(model.encoding.shape)))
+    for first, batch, x in checked_batches(model, images, progress):
         z = model.latents(batch, first)
-        errors.add(model.decode(z), batch, first, origin(images, "evaluate"))
+        errors.add(model.decode(z), x)
         moments.add(z.reshape(len(z), -1))
     return LatentEvaluation(errors.mean(), moments.n, moments.spread / moments.n)
 
@@ -144,10 +143,10 @@ def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False
     images are batched. Arguments and errors as in evaluate_latents.
     """
     rng, units = np.random.default_rng(0), int(np.prod(model.encoding.shape))
-    errors, moments, nll, kl = SquaredError(model), _Moments(units), 0.0, np.zeros(units)
-    for first, batch in numbered_batches(images, progress):
+    errors, moments, nll, kl = SquaredError(), _Moments(units), 0.0, np.zeros(units)
+    for first, batch, x in checked_batches(model, images, progress):
         mu, logvar = model.posterior(batch, first)
-        errors.add(model.decode(mu), batch, first, origin(images, "evaluate"))
+        errors.add(model.decode(mu), x)
         moments.add(mu.reshape(len(mu), -1))
         kl += gaussian_kl_terms(mu, logvar).reshape(len(mu), -1).sum(axis=0, dtype=np.float64)
         eps = rng.standard_normal(mu.shape, mu.dtype)

@@ -13,9 +13,12 @@ from vqnp._check import Array
 from vqnp.evaluation import Evaluation
 from vqnp.inspection.anatomy import CodeAnatomy, code_anatomy
 from vqnp.models import VQVAE
-from vqnp.plots.curves import History, draw_curves
+from vqnp.plots.curves import History, add_legend, draw_curves
 from vqnp.plots.sheets import draw_pairs, flat_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, dress, new_figure, no_ticks
+
+LEAST_CHANGE = 1e-3
+"""Of a pixel value, a quarter of a grey level: smaller ones are not drawn as if they were large."""
 
 
 def codebook_training_figure(
@@ -32,7 +35,9 @@ def codebook_training_figure(
         "codebook_loss": (PURPLE, "codebook loss, training"),
         "commitment_loss": (GREEN, "commitment loss, training"),
     }
-    draw_curves(figure.add_subplot(grid[0, 0]), history, "Loss", "mean squared error", curves, log=True)
+    axes = figure.add_subplot(grid[0, 0])
+    draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
+    add_legend(axes)
     _perplexity(figure.add_subplot(grid[0, 1]), history, len(result.counts))
     draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
     _usage(figure.add_subplot(grid[2, 0]), result.counts)
@@ -55,7 +60,7 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
         rows, columns, figure, left=0.02, right=0.98, bottom=0.75 / height, top=1 - 0.55 / height, hspace=0.45
     )
     effect = flat_images(anatomy.effect)
-    span = float(np.quantile(np.abs(effect), 0.999)) or 1.0
+    span = max(float(np.quantile(np.abs(effect), 0.999)), LEAST_CHANGE)
     shown: Any = None
     for i, j in enumerate(order):
         axes = figure.add_subplot(grid[i // columns, i % columns])
@@ -78,9 +83,10 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
 
 def _perplexity(axes: Axes, history: History, K: int) -> None:
     curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
-    draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves, "lower right")
+    draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)
     _level(axes, K, f"all {K} codes equally")
     axes.set_ylim(0, 1.12 * K)
+    add_legend(axes)
 
 
 def _level(axes: Axes, y: float, label: str) -> None:
@@ -110,20 +116,23 @@ def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None
     """Twelve codes, each as the mean image that uses it, with what it adds in red and removes in blue."""
     order = np.argsort(-anatomy.counts, kind="stable")[:12]
     context, effect = flat_images(anatomy.context), flat_images(anatomy.effect)
-    span = float(np.abs(effect[order]).max()) or 1.0
+    span = max(float(np.abs(effect[order]).max()), LEAST_CHANGE)
     inner = place.subgridspec(2, 6, wspace=0.08, hspace=0.3)
     for i, j in enumerate(order):
         axes = figure.add_subplot(inner[i // 6, i % 6])
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
         axes.set_title(f"code {j}", fontsize=7, pad=2)
         no_ticks(axes)
-        if i == 0:
-            axes.annotate(
-                "Most used codes in context: ink added red, removed blue",
-                (0, 1.3),
-                xycoords="axes fraction",
-                fontsize=9.5,
-            )
+    box = place.get_position(figure)
+    heading = "Most used codes in context: ink added red, removed blue"
+    axes.annotate(
+        heading,
+        (box.x0, box.y1),
+        (0, 12),  # points: the titles of the codes are 9 high
+        xycoords="figure fraction",
+        textcoords="offset points",
+        fontsize=9.5,
+    )
 
 
 def _overlay(context: Array, effect: Array) -> Array:
