@@ -20,10 +20,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def checked(**shapes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def checked(*, where: str | None = None, **shapes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: InputError unless the named arguments are arrays of these shapes and of one dtype.
 
-    An argument that is None is not checked.
+    An argument that is None is not checked. where is the name in the error; default: the function's own.
     """
 
     def decorate(op: Callable[P, R]) -> Callable[P, R]:
@@ -37,7 +37,7 @@ def checked(**shapes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             for name, place, letters in declared:
                 x = args[place] if place < len(args) else kwargs.get(name)
                 if x is not None:
-                    dtype = _check(op.__name__, name, x, letters, lengths, dtype)
+                    dtype = _check(where or op.__name__, name, x, letters, lengths, dtype)
             return op(*args, **kwargs)
 
         return with_checks
