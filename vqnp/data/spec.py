@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_lengths, fail
+from vqnp._check import Array, check_float, check_lengths, fail
 from vqnp._images import to_float
 
 
@@ -25,6 +25,8 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_lengths("DataSpec", "shape", self.shape))
+        object.__setattr__(self, "low", check_float("DataSpec", "low", self.low, "(-inf, inf)"))
+        object.__setattr__(self, "high", check_float("DataSpec", "high", self.high, f"({self.low}, inf)"))
 
     @classmethod
     def of(cls, value: DataSpec | Mapping[str, Any]) -> DataSpec:
@@ -49,8 +51,8 @@ class DataSpec:
         """
         x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
         if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):
-            sizes = ", ".join(map(str, self.shape))
-            fail(where, "images", f"must have shape (n, {sizes}) or (n, {self.size})", f"shape {x.shape}")
+            shapes = {str(("n", *shape)).replace("'n'", "n"): None for shape in (self.shape, (self.size,))}
+            fail(where, "images", f"must have shape {' or '.join(shapes)}", f"shape {x.shape}")
         return x.reshape(len(x), *self.shape)
 
     def clip(self, x: Array) -> Array:
