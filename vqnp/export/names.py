@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_finite, fail
-from vqnp.nn import Module, Param
+from vqnp.nn import Module, Param, VectorQuantizer
 from vqnp.nn.module import TorchName
 
 
@@ -107,8 +107,8 @@ def _first_statistics(model: Module, new: Mapping[str, Array]) -> dict[str, Arra
     """The buffers with which training would begin at the new codes."""
     first: dict[str, Array] = {}
     for prefix, module in model.named_modules():
-        if f"{prefix}E" in new:
-            buffers = module.first_buffers(new[f"{prefix}E"])  # type: ignore[attr-defined]
+        if isinstance(module, VectorQuantizer) and f"{prefix}E" in new:
+            buffers = module.first_buffers(new[f"{prefix}E"])
             first |= {prefix + name: array for name, array in buffers.items()}
     return first
 

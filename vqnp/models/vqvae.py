@@ -10,7 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_codes, check_int, check_lengths, check_rng, fail
+from vqnp._check import (
+    Array,
+    check_choice,
+    check_codes,
+    check_float,
+    check_int,
+    check_lengths,
+    check_rng,
+    fail,
+)
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.metrics.codebook import bits_per_image, perplexity
@@ -128,6 +137,7 @@ class VQVAE(Model):
         D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
         K = check_int(where, "num_embeddings", num_embeddings)
         check_choice(where, "codebook", codebook, ("ema", "gradient"))
+        check_float(where, "epsilon", epsilon, "[0, inf)")  # refused with a gradient codebook too
         rng = check_rng(where, rng)
         dtype = check_dtype(where, dtype).name
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
