@@ -75,11 +75,15 @@ def test_a_letter_twice_in_one_shape_is_one_length():
         checked(where="other", E="(D, D)")(lambda E: E)(W)
 
 
-def test_none_is_not_checked_and_neither_is_what_is_not_declared():
+def test_none_is_allowed_where_it_is_the_default_and_what_is_not_declared_is_not_checked():
     np.testing.assert_array_equal(affine(X, W), np.zeros((2, 4)))
     np.testing.assert_array_equal(affine(X, W, None, scale=2), np.zeros((2, 4)))
     with refused("b"):
         affine(X, W, B[:2], scale=2)
+    with refused("x", "must be a NumPy array", "NoneType", where="affine"):
+        affine(None, W, B)
+    with refused("W", "must be a NumPy array", "NoneType", where="affine"):
+        affine(X, W=None)
 
 
 @given(st.lists(st.integers(0, 3), max_size=3).map(tuple), st.integers(0, 4), st.integers(0, 4))
