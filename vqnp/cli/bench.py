@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> None:
     """Measure, for each number of threads; print the table; write the figures and the picture."""
     import json
 
+    from vqnp._files import atomic
     from vqnp.bench import measure
     from vqnp.bench.report import bench_figure, table
-    from vqnp.checkpoint import atomic
     from vqnp.plots import save_figure
 
     rounds = check_int("--rounds", "N", args.rounds)

@@ -26,7 +26,7 @@ def add_options(p: Parser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Decode, and say what was written."""
-    from vqnp.checkpoint import atomic
+    from vqnp._files import atomic
     from vqnp.cli.runs import open_run
     from vqnp.export.codes import decode_file, open_codes
     from vqnp.plots import save_sheet

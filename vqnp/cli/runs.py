@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from vqnp._check import InputError, fail
-from vqnp.checkpoint import atomic, load_all
+from vqnp._files import atomic
+from vqnp.checkpoint import load_all
 from vqnp.models import Model
 
 

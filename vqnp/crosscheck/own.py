@@ -9,8 +9,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.metrics.codebook import perplexity
-from vqnp.nn import EMAVectorQuantizer
-from vqnp.nn import VectorQuantizer
+from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 
 
 class QuantizerAdapter:

@@ -5,18 +5,17 @@ Of a VAE or an autoencoder: images -> latents -> images.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from vqnp._check import Array, InputError, fail
-from vqnp.checkpoint import atomic
-from vqnp.data import ArrayStream, open_stream
+from vqnp._files import Rows, atomic, check_file, write_npy, write_npz
+from vqnp.data import ArrayStream
 from vqnp.data.batches import BATCH, batches, origin
-from vqnp.data.stream import open_member
+from vqnp.data.stream import find_array
 from vqnp.models import Model, format1
 
 Progress = Callable[[Iterator[Array], int], Iterator[Array]]
@@ -54,12 +53,8 @@ def encode_file(
     parts = (model.encode(batch).astype(dtype) for batch in _floats(model, images))
     about = {"num_embeddings": np.array([model.num_embeddings])} if model.num_embeddings else {}
     about["model"] = np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)
-    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for what, array in about.items():
-            with archive.open(zipfile.ZipInfo(f"{what}.npy"), "w") as out:
-                np.lib.format.write_array(out, array, allow_pickle=False)
-        with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
-            _write_npy(out, (len(images), *shape), dtype, progress(parts, _parts(len(images))))
+    rows = Rows((len(images), *shape), dtype, progress(parts, _parts(len(images))))
+    write_npz(path, {**about, name: rows})
 
 
 def open_codes(model: Model, path: str | Path) -> ArrayStream:
@@ -75,17 +70,12 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
     """
     name, shape, dtype, _ = model.encoding
     where = f"{name} {path}"
-    if not Path(path).is_file():
-        fail(where, "", "must be an existing file", "a folder" if Path(path).is_dir() else "no such file")
-    if zipfile.is_zipfile(path):
-        found = open_member(path, [name])
-        if found is None:
-            fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
-        codes, owner = found, open_member(path, ["model"])
-        if owner is not None and not _is_of(owner.read().tobytes().hex(), model):
-            fail(where, "", f"must be {name} of this model", f"{name} of another model")
-    else:
-        codes = open_stream(path)
+    codes = find_array(check_file(where, path), [name])
+    if codes is None:
+        fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
+    owner = find_array(path, ["model"]) if codes.member else None  # a .npy names no model
+    if owner is not None and not _is_of(owner.read().tobytes().hex(), model):
+        fail(where, "", f"must be {name} of this model", f"{name} of another model")
     if codes.shape[1:] != shape:
         fail(where, name, f"must have shape (n, {', '.join(map(str, shape))})", f"shape {codes.shape}")
     if model.num_embeddings:
@@ -103,7 +93,8 @@ def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Pr
     """
     parts = (_decode(model, batch, codes) for batch in codes.batches(BATCH))
     with atomic(path) as out:
-        _write_npy(out, (len(codes), *model.data.shape), model.dtype, progress(parts, _parts(len(codes))))
+        shape = (len(codes), *model.data.shape)
+        write_npy(out, Rows(shape, model.dtype, progress(parts, _parts(len(codes)))))
 
 
 def _is_of(fingerprint: str, model: Model) -> bool:
@@ -126,11 +117,3 @@ def _decode(model: Model, batch: Array, codes: ArrayStream) -> Array:
 
 def _parts(n: int) -> int:
     return -(-n // BATCH)
-
-
-def _write_npy(out: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterator[Array]) -> None:
-    """A .npy of a known shape, its rows coming in parts."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(out, header)
-    for part in parts:
-        out.write(np.ascontiguousarray(part).tobytes())

@@ -6,13 +6,12 @@ torch-npz: a plain .npz of arrays by name, and "meta", a JSON text; safetensors:
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from types import ModuleType
 
 from vqnp._check import Array, InputError, check_choice, fail
+from vqnp._files import META, atomic, check_file, one_line, read_npz, write_arrays
 from vqnp._version import __version__
-from vqnp.checkpoint import META, atomic, read_member, write_arrays
 from vqnp.export.names import from_torch, to_torch
 from vqnp.models import format1
 from vqnp.nn import Module, build, describe
@@ -91,13 +90,12 @@ def load_torch(path: str | Path, model: Module | None = None) -> Module:
     where = f"weights {path}"
     if path.suffix not in FORMATS.values():
         fail(where, "", f"must end in {' or '.join(FORMATS.values())}", path.name)
+    check_file(where, path)
     try:
         arrays, text = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
         if model is None:
             model, arrays = _described(text, arrays)
         return from_torch(arrays, model)
-    except FileNotFoundError:
-        fail(where, "", "must exist", "no such file")
     except InputError as error:
         raise error.within(where) from None
     except MemoryError as error:
@@ -127,34 +125,22 @@ def _described(text: str | None, arrays: dict[str, Array]) -> tuple[Module, dict
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:
-    """The arrays of an .npz, and its meta if there is one; no pickle is loaded, no header believed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.removesuffix(".npy"): read_member(archive, info) for info in archive.infolist()
-            }
-    except InputError:
-        raise
-    except (KeyError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        fail("file", "", "must be an .npz, whole and unchanged", f"{type(error).__name__}: {error}")
-    text = members.pop(META, None)
-    return members, None if text is None else str(text)
+    """The arrays of an .npz, and its meta if there is one."""
+    arrays = read_npz("file", path)
+    text = arrays.pop(META, None)
+    return arrays, None if text is None else str(text)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
     """The arrays of a .safetensors, and its meta if there is one."""
     package = _safetensors("load_torch")
-    path.stat()  # the package's own error for no file names no file
     try:
         with package.safe_open(path, framework="np") as file:
             meta = (file.metadata() or {}).get("vqnp")
             return {name: file.get_tensor(name) for name in file.keys()}, meta
     except (package.SafetensorError, TypeError, ValueError, AttributeError) as error:  # NumPy has no bfloat16
-        fail(
-            "file",
-            "", "must be a .safetensors of NumPy's dtypes, whole and unchanged",
-            " ".join(str(error).split()),
-        )
+        needed = "must be a .safetensors of NumPy's dtypes, whole and unchanged"
+        fail("file", "", needed, one_line(error))
 
 
 def _safetensors(where: str) -> ModuleType:
