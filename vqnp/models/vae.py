@@ -221,4 +221,4 @@ def _noise(rng: Any, mu: Array) -> Array:
 
 def _rows(x: Array) -> Array:
     """(B, ...) -> (B, P): an example in one row, over which its loss is a sum."""
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), int(np.prod(x.shape[1:])))
