@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import FLOATS, Array, InputError, check_array, check_lengths, fail
+from vqnp._check import FLOATS, Array, InputError, check_array, check_choice, check_lengths, fail
 from vqnp.data.spec import DataSpec
-from vqnp.nn import Flatten, Module, Reshape, Sequential, describe, mlp
+from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
 from vqnp.nn.module import Cache
 
 CHUNK_EXAMPLES = 128
@@ -233,6 +233,7 @@ def mlp_networks(
     The decoder has the hidden layers in reverse order.
     """
     hidden = check_lengths(where, "hidden", hidden)
+    check_choice(where, "activation", activation, tuple(ACTIVATIONS))
     dtype = check_dtype(where, dtype)
     P = int(np.prod(image_shape))
     encoder = mlp((P, *hidden, int(np.prod(encoded))), activation, rng, dtype)
