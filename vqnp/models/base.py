@@ -191,10 +191,14 @@ class Model(Module):
         digest = hashlib.sha256()
         for array in self.meaning_arrays():
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(json.dumps([describe(self.decoder), self.data.as_dict()], sort_keys=True).encode())
+        digest.update(json.dumps(self.meaning_values(), sort_keys=True).encode())
         for name, param in self.decoder.named_parameters():
             digest.update(name.encode() + param.value.tobytes())
         return digest.hexdigest()
+
+    def meaning_values(self) -> list[Any]:
+        """Plain values on which it depends what a code or a latent stands for."""
+        return [describe(self.decoder), self.data.as_dict()]
 
     def meaning_arrays(self) -> list[Array]:
         """Arrays beside the decoder's on which it depends what a code stands for."""

@@ -205,6 +205,9 @@ class VAE(Autoencoder):
         """The mean of p(x|z): σ(a), or a clipped to the data's range."""
         return sigmoid(x_hat) if self.likelihood == "bernoulli" else super().to_data(x_hat)
 
+    def meaning_values(self) -> list[Any]:
+        return [*super().meaning_values(), self.likelihood]
+
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
         """decode(z), z ~ N(0, I): n new examples -> (n, *data.shape)."""
         n = check_int("VAE.sample", "n", n, 0)
