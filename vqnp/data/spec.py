@@ -6,7 +6,7 @@ x: (n, *shape), low ≤ x ≤ high
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,12 @@ class DataSpec:
     @classmethod
     def of(cls, value: DataSpec | Mapping[str, Any]) -> DataSpec:
         """value itself, or the DataSpec that as_dict() describes."""
-        return value if isinstance(value, DataSpec) else cls(**value)
+        if isinstance(value, DataSpec):
+            return value
+        names = tuple(field.name for field in fields(cls))
+        if not isinstance(value, Mapping) or not value.keys() <= set(names):
+            fail("DataSpec", "data", f"must be a DataSpec, or a mapping of {', '.join(names)}", repr(value))
+        return cls(**value)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
