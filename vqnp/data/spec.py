@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_float, check_lengths, fail
+from vqnp._check import Array, check_float, check_lengths, fail, many
 from vqnp._images import to_float
 
 
@@ -56,7 +56,7 @@ class DataSpec:
         """
         x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
         if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):
-            shapes = {str(("n", *shape)).replace("'n'", "n"): None for shape in (self.shape, (self.size,))}
+            shapes = dict.fromkeys((many(self.shape), many((self.size,))))  # a row has one shape, not two
             fail(where, "images", f"must have shape {' or '.join(shapes)}", f"shape {x.shape}")
         return x.reshape(len(x), *self.shape)
 

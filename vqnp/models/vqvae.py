@@ -19,6 +19,7 @@ from vqnp._check import (
     check_lengths,
     check_rng,
     fail,
+    many,
 )
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
@@ -244,8 +245,7 @@ class VQVAE(Model):
         """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
         k = check_codes("VQVAE.decode", codes, self.num_embeddings)
         if k.ndim == 0 or k.shape[1:] != self.latent_shape:
-            sizes = ", ".join(map(str, self.latent_shape))
-            fail("VQVAE.decode", "codes", f"must have shape (n, {sizes})", f"shape {k.shape}")
+            fail("VQVAE.decode", "codes", f"must have shape {many(self.latent_shape)}", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
     def decode_latents(self, z: Array) -> Array:
