@@ -1,4 +1,4 @@
-"""θ of a VQVAE under PyTorch's names and in its layouts, and back: nn.Linear's weight is our Wᵀ.
+"""θ of a model under PyTorch's names and in its layouts, and back: nn.Linear's weight is our Wᵀ.
 
 encoder.1.W: (I, O) <-> encoder.1.weight: (O, I);  quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
 """
@@ -42,7 +42,8 @@ def to_torch(model: Module) -> dict[str, Array]:
 
     Parameters
     ----------
-    model : VQVAE, VAE or Autoencoder
+    model : Module
+        A VQVAE, a VAE, an Autoencoder or any module whose layers know PyTorch's names.
 
     Returns
     -------

@@ -28,7 +28,7 @@ PART_EXAMPLES = 16 * CHUNK_EXAMPLES
 
 
 class Encoding(NamedTuple):
-    """What encode gives: an array called "codes" or "latents", (n, *shape) of dtype; size is in words."""
+    """What encode gives: "codes" or "latents", (n, *shape) of dtype; size says how much that is."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,10 +37,10 @@ class Encoding(NamedTuple):
 
 
 class Model(Module):
-    """An encoder, a decoder and the kind of data between which they stand; and what a trainer asks.
+    """An encoder, a decoder, the form of the data, and what a trainer asks of them.
 
-    A subclass has `kind` (its name on the command line) and: loss, backward, latents, encoding, encode,
-    decode, evaluate, config.
+    A subclass has `kind` (its name on the command line) and: loss, backward, latents, encoding, decode,
+    evaluate, config.
     """
 
     kind: str
