@@ -46,6 +46,16 @@ def test_bytes_are_scaled_to_the_range_and_never_pass_an_end_of_it(seed, dtype, 
     assert spec.clip(x).tobytes() == x.tobytes()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_brightest_byte_is_no_number_above_high(dtype):
+    """low + (high − low) rounds to more than high for one range in ten or so, such as [-0.1, 0.3]."""
+    r = np.random.default_rng(0)
+    for low, high in [(-0.1, 0.3), *np.sort(r.uniform(-1, 1, (300, 2)))]:
+        spec, white = DataSpec((), low, high), np.full(1, 255, np.uint8)
+        x = spec.to_array(white, dtype, "test")
+        np.testing.assert_array_equal(spec.to_array(x, dtype, "test"), np.minimum(x, dtype(high)))
+
+
 def test_bytes_in_the_unit_range_are_divided_by_255_and_rounded_once():
     p = np.arange(256, dtype=np.uint8)
     x = DataSpec(()).to_array(p, np.float32, "test")
