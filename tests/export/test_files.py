@@ -74,6 +74,7 @@ def test_reading_another_model_gives_what_was_written(tmp_path, format, kind):
     same_bits(back.state_dict(), model.state_dict())
 
 
+@pytest.mark.slow
 @formats
 def test_the_same_model_has_the_same_bytes_in_another_process(tmp_path, model, format):
     path, again = (tmp_path / f"{name}{FORMATS[format]}" for name in "ab")
@@ -248,6 +249,7 @@ def test_the_command_writes_the_file_and_lists_what_is_in_it(tmp_path, model, fo
     assert wrong == f"--out must end in {FORMATS[format]}; got w.txt"
 
 
+@pytest.mark.slow
 def test_the_import_brings_no_safetensors():
     script = "import sys, vqnp.export, vqnp.cli.export; print('safetensors' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -194,6 +194,7 @@ def test_an_argument_out_of_range_is_refused_as_by_the_class_itself(description,
         build(description)
 
 
+@pytest.mark.slow
 def test_a_class_is_known_to_another_process_once_its_module_is_imported(tmp_path):
     vqnp.save(tmp_path / "m.npz", EXAMPLES["VQVAE"]())
     script = "import sys, vqnp; vqnp.load(sys.argv[1])"

@@ -166,6 +166,7 @@ def test_a_start_from_one_vector_each_leaves_unused_codes_where_they_are(first_s
     np.testing.assert_allclose(after.E[unused], E[unused], rtol=2 * EPSILON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_debias", [True, False])
 def test_a_zero_start_makes_unused_codes_0_and_used_ones_the_batchs_means(first_step, zero_debias):
     E, z, k, unused = first_step
