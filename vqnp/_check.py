@@ -104,6 +104,11 @@ def at_index(at: tuple[int, ...]) -> str:
     return f" at index {at if len(at) > 1 else at[0]}" if at else ""
 
 
+def many(shape: tuple[int, ...]) -> str:
+    """The shape of n arrays of one shape, for an error: "(n, 28, 28)", and "(n,)" of numbers."""
+    return f"({', '.join(map(str, ('n', *shape)))}{',' * (not shape)})"
+
+
 def check_finite(where: str, name: str, x: Array) -> None:
     """Raise NonFiniteError with the place of the first NaN or infinity in x, if there is one."""
     bad = ~np.isfinite(x)
