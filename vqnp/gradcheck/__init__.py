@@ -7,13 +7,8 @@ import types
 import warnings
 from typing import Any
 
-from vqnp.gradcheck.checks import (
-    GradcheckError,
-    GradcheckReport,
-    gradcheck,
-    gradcheck_module,
-    surrogate_check,
-)
+from vqnp.gradcheck.checks import gradcheck, gradcheck_module, surrogate_check
+from vqnp.gradcheck.report import GradcheckError, GradcheckReport
 
 __all__ = ["GradcheckError", "GradcheckReport", "gradcheck", "gradcheck_module", "surrogate_check"]
 
