@@ -3,8 +3,6 @@
 Linear.forward: x must have last axis 4; got shape (3, 5)
 """
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Self

@@ -1,7 +1,5 @@
 """x = p / 255: images as floating-point numbers in [0, 1]."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

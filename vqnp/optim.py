@@ -1,7 +1,5 @@
 """Adam, θ ← θ − α · m̂ / (√v̂ + ε), and the cosine schedule of its learning rate α."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 

@@ -1,7 +1,5 @@
 """Is a backward pass the derivative? Checks of gradients and of declared estimators, for any functions."""
 
-from __future__ import annotations
-
 import sys
 import types
 import warnings

@@ -12,8 +12,6 @@ difference is accurate to 1e-5 at best. At a kink (ReLU at 0, a vector between t
 derivative to compare with: choose arguments that are more than a few h away from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """⟨∂L/∂a, v⟩ by backward and by central differences, for each argument a of a pair of passes."""
 
-from __future__ import annotations
-
 import inspect
 import math
 from collections.abc import Callable, Sequence

@@ -1,8 +1,7 @@
 """What a gradient check found: ⟨∂L/∂a, v⟩ by backward and by differences, for each argument a."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 
 class GradcheckError(AssertionError):
@@ -47,7 +46,7 @@ class GradcheckReport:
             lines.append(f"{r.argument:<{width}}{r.analytic:>16.8g}{r.numeric:>16.8g}{r.error:>16.1e}{mark}")
         return "\n".join([*lines, f"{'ok' if self.ok else 'FAILED'} at {self.rtol:.0e}"])
 
-    def raise_if_failed(self) -> GradcheckReport:
+    def raise_if_failed(self) -> Self:
         """Return self, or raise GradcheckError with the wrong arguments and the table."""
         wrong = ", ".join(row.argument for row in self.rows if not row.error <= self.rtol)
         if wrong:

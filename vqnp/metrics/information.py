@@ -1,4 +1,4 @@
-"""I(x; k) = H(k),  I(c; k) = Σ p(c, k) log₂ p(c, k)/(p(c) p(k)): what codes tell about image and class, in bits.
+"""I(x; k) = H(k),  I(c; k) = Σ p(c, k) log₂ p(c, k)/(p(c) p(k)): information in codes, in bits.
 
 k: (n, M) the codes of n images, each in [0, K); c: (n,) their classes
 """

@@ -12,7 +12,7 @@ from vqnp._check import Array, check_array, check_float, fail
 from vqnp.ops.gaussian import gaussian_kl_terms
 
 ACTIVE = 0.01
-"""Variance of a unit's mean above which it is active, as in Burda et al., who found that it matters little."""
+"""Variance of a unit's mean above which it is active; Burda et al. found that the value matters little."""
 
 ROWS = 256
 """Draws that mutual_information has in memory at a time, beside all n posteriors."""

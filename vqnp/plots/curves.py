@@ -1,13 +1,12 @@
-"""Columns of a training's history as curves over its epochs."""
-
-from __future__ import annotations
+"""Columns of a training's history as curves over its epochs, and sorted bars."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 
-from vqnp.plots.style import dress, plain_log
+from vqnp._check import Array
+from vqnp.plots.style import BLUE, dress, plain_log
 
 History = Sequence[Mapping[str, float]]
 
@@ -21,9 +20,9 @@ def draw_curves(
     legend: str = "upper right",
     log: bool = False,
 ) -> None:
-    """A curve for each column that the history has and that is not 0 throughout.
+    """A curve for each column that the history has; on a logarithmic axis not for columns of zeros.
 
-    curves: {column: (colour, label)}; legend: its place; log: a logarithmic axis, if anything is above 0
+    curves: {column: (colour, label)}; legend: its location; log: a logarithmic axis, if anything is above 0
     """
     epochs = [row["epoch"] for row in history]
     for name, (colour, label) in curves.items():
@@ -38,3 +37,10 @@ def draw_curves(
     dress(axes, title, "epoch", unit)
     if axes.lines:
         axes.legend(fontsize=8, frameon=False, loc=legend)  # type: ignore[call-overload]
+
+
+def draw_sorted(axes: Axes, values: Array, title: str, x: str, y: str) -> None:
+    """Bars for values: (n,), the largest first."""
+    axes.bar(np.arange(1, len(values) + 1), np.sort(values)[::-1], width=1.0, color=BLUE)
+    axes.set_xlim(0.5, len(values) + 0.5)
+    dress(axes, title, x, y)
