@@ -103,21 +103,8 @@ class Adam:
 def cosine(step: int, steps: int, lr: float) -> float:
     """α_s = α · ½ (1 + cos(π s / S)): from α at step 0 down to 0 at step S.
 
-    s, S, α: numbers -> α_s
+    s: step, from 0 to S; S: steps; α: lr -> a number
 
-    Parameters
-    ----------
-    step, steps : int
-        s and S; step is in [0, steps].
-    lr : float
-        α, the learning rate at step 0.
-
-    Returns
-    -------
-    float
-
-    References
-    ----------
     Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5, without restarts.
     """
     return lr * (1 + math.cos(math.pi * step / steps)) / 2

@@ -19,9 +19,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.gradcheck.differences import Check, same
-from vqnp.gradcheck.report import GradcheckError, GradcheckReport, Row
-
-__all__ = ["GradcheckError", "GradcheckReport", "Row", "gradcheck", "gradcheck_module", "surrogate_check"]
+from vqnp.gradcheck.report import GradcheckError, GradcheckReport
 
 
 def gradcheck(
@@ -108,25 +106,8 @@ def surrogate_check(
     be forward's, to rounding; its derivative is then compared with backward. This finds a β on the
     wrong term, which changes no forward value.
 
-    Parameters
-    ----------
-    forward, backward, *args, rng
-        As in gradcheck.
-    freeze : callable
-        Makes the surrogate at args.
-    **settings
-        argnums, cotangents, h, draws and rtol of gradcheck.
-
-    Returns
-    -------
-    GradcheckReport
-
-    Raises
-    ------
-    GradcheckError
-        As gradcheck, and if the surrogate's values differ from forward's.
-    InputError
-        As gradcheck.
+    Parameters, returns and errors are those of gradcheck (argnums, cotangents, h, draws and rtol by name);
+    it also raises GradcheckError if the surrogate's values differ from forward's.
     """
     return Check(forward, backward, args, rng, freeze, **settings).report()
 
@@ -158,19 +139,12 @@ def gradcheck_module(
     freeze : callable, optional
         For surrogate_check: freeze(x, *parameters) -> surrogate(x, *parameters) -> (y, …).
     **settings
-        cotangents, h, draws and rtol of gradcheck.
-
-    Returns
-    -------
-    GradcheckReport
+        cotangents, h, draws and rtol of gradcheck, whose returns and errors apply here too.
 
     Raises
     ------
     GradcheckError
-        As gradcheck, and if forward changes a parameter, or backward overwrites a gradient that it
-        should add to.
-    InputError
-        As gradcheck.
+        Also if forward changes a parameter, or backward overwrites a gradient that it should add to.
     """
     forward, backward = forward or module.forward, backward or module.backward
     once_each: dict[int, tuple[str, Any]] = {}
@@ -202,9 +176,9 @@ def gradcheck_module(
         return (dx, *once)
 
     args, names = (x, *values), ["x", *(name for name, _ in named)]
-    settings["argnums"] = range(len(args))
+    nums = range(len(args))
     try:
-        return Check(module_forward, module_backward, args, rng, freeze, names, **settings).report()
+        return Check(module_forward, module_backward, args, rng, freeze, names, nums, **settings).report()
     finally:
         for (_, param), value, grad in zip(named, values, grads, strict=True):
             param.value[...], param.grad[...] = value, grad
