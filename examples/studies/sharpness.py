@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import vqnp
-from vqnp.metrics.sharpness import sharpness
+from vqnp.metrics import sharpness
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure, spread
 
 MODELS = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.error import SquaredError, aligned, numbered_batches
+from vqnp.evaluation.error import SquaredError, aligned, checked_batches
 from vqnp.metrics.codebook import dead_codes, perplexity
 from vqnp.metrics.diagnosis import Diagnosis, diagnose
 
@@ -84,10 +84,10 @@ def evaluate_codes(
     Parameters, returns and errors are those of `evaluate`; model is a VQVAE.
     """
     K = model.num_embeddings
-    errors, counts, n = SquaredError(model, images), np.zeros(K, np.int64), 0
-    for first, batch in numbered_batches(images, progress):
+    errors, counts, n = SquaredError(), np.zeros(K, np.int64), 0
+    for _, batch, x in checked_batches(model, images, progress):
         k = model.encode(batch)
-        errors.add(model.decode(k), batch, first)
+        errors.add(model.decode(k), x)
         counts += np.bincount(k.reshape(-1), minlength=K)
         n += len(batch)
     value = perplexity(counts)

@@ -14,12 +14,12 @@ from vqnp.data.batches import BATCH, batches, origin
 class SquaredError:
     """Σ (x̂ − x)² and the number of its terms, in float64."""
 
-    def __init__(self, model: Any, images: Array | ArrayStream) -> None:
-        self.data, self.where, self.total, self.count = model.data, origin(images, "evaluate"), 0.0, 0
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
 
-    def add(self, x_hat: Array, images: Array, first: int) -> None:
-        """Add a batch: x_hat, images: (n, *data.shape); first is the index of images[0] in the data set."""
-        error = x_hat.astype(np.float64) - self.data.to_array(images, np.float64, self.where, first)
+    def add(self, x_hat: Array, x: Array) -> None:
+        """Add a batch, x_hat and x of one shape, x in float64."""
+        error = x_hat.astype(np.float64) - x
         self.total += float((error * error).sum())
         self.count += error.size
 
@@ -28,14 +28,19 @@ class SquaredError:
         return self.total / self.count
 
 
-def numbered_batches(images: Array | ArrayStream, progress: bool) -> Iterator[tuple[int, Array]]:
-    """(index of its first image, batch), with a bar on standard error if it takes longer than a second."""
+def checked_batches(
+    model: Any, images: Array | ArrayStream, progress: bool
+) -> Iterator[tuple[int, Array, Array]]:
+    """(index of its first image, batch, x in float64); an error names an image by its index in the data set.
+
+    With a bar on standard error if it takes longer than a second.
+    """
     if len(images) == 0:
         fail("evaluate", "images", "must hold at least one image", "none")
     first = 0
     total = -(-len(images) // BATCH)
     for batch in tqdm(batches(images), total=total, unit="batch", delay=1, disable=not progress):
-        yield first, batch
+        yield first, batch, model.data.to_array(batch, np.float64, origin(images, "evaluate"), first)
         first += len(batch)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.error import SquaredError, aligned, numbered_batches
+from vqnp.evaluation.error import SquaredError, aligned, checked_batches
 from vqnp.metrics.posterior import ACTIVE
 from vqnp.ops.gaussian import gaussian_kl_terms
 
@@ -112,10 +112,10 @@ def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = F
 
     Parameters and errors are those of `evaluate`; model is an Autoencoder.
     """
-    errors, moments = SquaredError(model, images), _Moments(model)
-    for first, batch in numbered_batches(images, progress):
+    errors, moments = SquaredError(), _Moments(model)
+    for first, batch, x in checked_batches(model, images, progress):
         z = model.latents(batch, first)
-        errors.add(model.decode(z), batch, first)
+        errors.add(model.decode(z), x)
         moments.add(z)
     return LatentEvaluation(errors.mean(), moments.n, moments.squares / moments.n)
 
@@ -129,10 +129,10 @@ def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False
     Parameters and errors are those of `evaluate`; model is a VAE.
     """
     rng, nll, kl = np.random.default_rng(0), 0.0, np.zeros(int(np.prod(model.encoding.shape)))
-    errors, moments = SquaredError(model, images), _Moments(model)
-    for first, batch in numbered_batches(images, progress):
+    errors, moments = SquaredError(), _Moments(model)
+    for first, batch, x in checked_batches(model, images, progress):
         mu, logvar = model.posterior(batch, first)
-        errors.add(model.decode(mu), batch, first)
+        errors.add(model.decode(mu), x)
         moments.add(mu)
         kl += gaussian_kl_terms(mu, logvar).reshape(len(mu), -1).sum(axis=0, dtype=np.float64)
         eps = rng.standard_normal(mu.shape, mu.dtype)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice, check_int, check_rng, fail
-from vqnp.nn.describe import register
+from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops import activation
 from vqnp.ops.linear import linear_backward, linear_forward

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice, check_float, check_rng
-from vqnp.nn.describe import register
+from vqnp.nn.description import register
 from vqnp.nn.module import Cache, TorchName
 from vqnp.nn.quantizers.vector import VectorQuantizer
 from vqnp.ops.ema import SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_update

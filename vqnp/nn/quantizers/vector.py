@@ -23,10 +23,10 @@ from vqnp._check import (
 )
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
-from vqnp.nn.describe import register
+from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops.ema import random_rows, rarely_used
-from vqnp.ops.kmeans import kmeans
+from vqnp.ops.lloyd import kmeans
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.ops.quantize import quantize_backward, quantize_forward
 
