@@ -63,28 +63,11 @@ def check_array(
     dtype: np.dtype[Any] | None = None,
     finite: bool = False,
 ) -> Array:
-    """Return x if it is a float32 or float64 array of the required form, else raise.
+    """Return x if it is a float32 or float64 array of the required form, else raise InputError.
 
-    Parameters
-    ----------
-    where, name : str
-        The function, and the name of its argument, for the error.
-    x : object
-        The argument. Only NumPy arrays of float32 or float64 are accepted: a silent conversion would
-        hide the precision of the result from the caller.
-    ndim, last, shape : optional
-        The required number of axes, length of the last axis, or shape.
-    dtype : numpy.dtype, optional
-        The required dtype, that of the other arguments; default: float32 or float64.
-    finite : bool, default False
-        Whether NaN and infinity are refused.
-
-    Raises
-    ------
-    InputError
-        If x has another type, dtype, number of axes or shape.
-    NonFiniteError
-        At the first NaN or infinity, with its index.
+    ndim, last, shape: the required number of axes, length of the last axis, or shape; dtype: that of the
+    other arguments; finite: refuse NaN and infinity, with NonFiniteError. Other types are not converted,
+    which would hide the precision of the result.
     """
     if not isinstance(x, np.ndarray):
         fail(where, name, "must be a NumPy array of float32 or float64", type(x).__name__)
@@ -104,7 +87,7 @@ def check_array(
 
 
 def at_index(at: tuple[int, ...]) -> str:
-    """An index in words: " at index 3" or " at index (0, 2)"; empty for an array without axes."""
+    """An index in words: " at index 3" or " at index (0, 2)"; empty if the array has no axes."""
     return f" at index {at if len(at) > 1 else at[0]}" if at else ""
 
 

@@ -19,31 +19,10 @@ def to_float(
 ) -> Array:
     """x = p / 255 for uint8 images p; floating-point images in [0, 1] are returned unchanged.
 
-    images: (n, ...) -> x: (n, ...)
+    images: (n, ...) of uint8, float32 or float64 -> x: (n, ...) of dtype, float32 or float64
 
-    Parameters
-    ----------
-    images : ndarray of uint8, float32 or float64, shape (n, ...)
-    dtype : numpy.dtype, default float32
-        float32 or float64, the dtype of x. p / 255 is rounded once.
-    first : int, default 0
-        The index of images[0] in the whole data set, for errors about a batch of it.
-    where, name : str
-        The caller, and the name of its argument, for errors.
-    low, high : float, default 0 and 1
-        The range of x: a uint8 p becomes low + (high − low) p / 255.
-
-    Returns
-    -------
-    ndarray of dtype, shape (n, ...)
-        images itself, not a copy, if it has this dtype already.
-
-    Raises
-    ------
-    NonFiniteError
-        At NaN or infinity, with the index of the first.
-    InputError
-        If a number is outside the range (with its index) or the dtype is another.
+    p / 255 is rounded once, to dtype. first: the index of images[0] in the whole data set, and where and
+    name: the caller and its argument, for errors; low, high: the range of x, if it is not [0, 1].
     """
     dtype = np.dtype(dtype)
     if dtype not in FLOATS:

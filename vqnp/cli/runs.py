@@ -60,11 +60,7 @@ class Run:
 def create(folder: str | Path, config: Mapping[str, Any], force: bool = False) -> Run:
     """Make a run folder that holds its configuration; both appear at once.
 
-    Raises
-    ------
-    InputError
-        If the folder has files in it, and not force. With force the files of a run are replaced, and
-        no others are changed.
+    A folder with files in it is an error; with force, the files of a run in it are deleted, and no others.
     """
     run, text = Run(folder), json.dumps(dict(config), indent=2) + "\n"
     if run.folder.exists() and not run.folder.is_dir():
@@ -97,13 +93,7 @@ def next_folder(parent: str | Path, name: str) -> Path:
 
 
 def open_run(path: str | Path) -> tuple[Model, str, list[dict[str, float]]]:
-    """The model of a run folder or a checkpoint, its training data ("digits" if unknown), and its history.
-
-    Raises
-    ------
-    InputError
-        If there is no checkpoint, or one that cannot be read: see checkpoint.load.
-    """
+    """The model of a run folder or a checkpoint, its training data ("digits" if unknown), and its history."""
     path = Path(path)
     if not path.exists():
         fail("RUN", "", "must be a run folder or a checkpoint", f"{path}, which does not exist")
