@@ -12,11 +12,13 @@ from ahead import begun
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "benchmarks/code_statistics.py": ["--quick", "--threads", "1"],
+    "benchmarks/elementwise.py": ["--quick", "--threads", "1"],
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "crosscheck_vq_pytorch.py": [],
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
+    "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "studies/code_anatomy.py": ["--quick"],

@@ -11,9 +11,12 @@ from vqnp._check import Array
 from vqnp.evaluation import Evaluation
 from vqnp.inspection.anatomy import CodeAnatomy, code_anatomy
 from vqnp.models import VQVAE
-from vqnp.plots.curves import History, draw_curves, draw_sorted
+from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
 from vqnp.plots.sheets import draw_pairs, flat_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, no_ticks
+
+LEAST_CHANGE = 1e-3
+"""In pixel values, a quarter of a grey level: smaller changes are not scaled to full colour."""
 
 
 def codebook_training_figure(
@@ -30,19 +33,20 @@ def codebook_training_figure(
         "codebook_loss": (PURPLE, "codebook loss, training"),
         "commitment_loss": (GREEN, "commitment loss, training"),
     }
-    draw_curves(figure.add_subplot(grid[0, 0]), history, "Loss", "mean squared error", curves, log=True)
-    K = len(result.counts)
-    perplexities = figure.add_subplot(grid[0, 1])
+    axes = figure.add_subplot(grid[0, 0])
+    draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
+    add_legend(axes)
+    axes, K = figure.add_subplot(grid[0, 1]), len(result.counts)
     curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
-    title = "Codebook perplexity"
-    draw_curves(perplexities, history, title, "effective number of codes", curves, "lower right")
-    _level(perplexities, K, f"all {K} codes equally")
-    perplexities.set_ylim(0, 1.12 * K)
+    draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)
+    _level(axes, K, f"all {K} codes equally")
+    axes.set_ylim(0, 1.12 * K)
+    add_legend(axes)
     draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
-    usage, shares = figure.add_subplot(grid[2, 0]), 100 * result.counts / result.counts.sum()
+    axes, shares = figure.add_subplot(grid[2, 0]), 100 * result.counts / result.counts.sum()
     title = "Codebook usage on the test set"
-    draw_sorted(usage, shares, title, "code, most used first", "share of all codes (%)")
-    _level(usage, 100 / K, "uniform")
+    draw_sorted(axes, shares, title, "code, most used first", "share of all codes (%)")
+    _level(axes, 100 / K, "uniform")
     _most_used(figure, grid[2, 1], code_anatomy(model, images))
     return figure
 
@@ -60,7 +64,7 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
     edges = {"left": 0.02, "right": 0.98, "bottom": 0.75 / height, "top": 1 - 0.55 / height}
     grid = GridSpec(rows, columns, figure, hspace=0.45, **edges)
     effect = flat_images(anatomy.effect)
-    span = float(np.quantile(np.abs(effect), 0.999)) or 1.0
+    span = max(float(np.quantile(np.abs(effect), 0.999)), LEAST_CHANGE)
     shown: Any = None
     for i, j in enumerate(order):
         axes = figure.add_subplot(grid[i // columns, i % columns])
@@ -88,16 +92,17 @@ def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None
     """Twelve codes: the mean image of each, with the ink that it adds in red and removes in blue."""
     order = np.argsort(-anatomy.counts, kind="stable")[:12]
     context, effect = flat_images(anatomy.context), flat_images(anatomy.effect)
-    span = float(np.abs(effect[order]).max()) or 1.0
+    span = max(float(np.abs(effect[order]).max()), LEAST_CHANGE)
     inner = place.subgridspec(2, 6, wspace=0.08, hspace=0.3)
     for i, j in enumerate(order):
         axes = figure.add_subplot(inner[i // 6, i % 6])
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
         axes.set_title(f"code {j}", fontsize=7, pad=2)
         no_ticks(axes)
-        if i == 0:
-            title = "Most used codes in context: ink added red, removed blue"
-            axes.annotate(title, (0, 1.3), xycoords="axes fraction", fontsize=9.5)
+    title, box = "Most used codes in context: ink added red, removed blue", place.get_position(figure)
+    where = {"xycoords": "figure fraction", "textcoords": "offset points"}
+    offset = (0, 12)  # points: the titles of the codes are 9 high
+    axes.annotate(title, (box.x0, box.y1), offset, fontsize=9.5, **where)  # type: ignore[arg-type]
 
 
 def _overlay(context: Array, effect: Array) -> Array:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 from vqnp._check import Array
 from vqnp.plots.style import BLUE, dress, plain_log
@@ -17,12 +18,11 @@ def draw_curves(
     title: str,
     unit: str,
     curves: Mapping[str, tuple[str, str]],
-    legend: str = "upper right",
     log: bool = False,
 ) -> None:
     """A curve for each column that the history has; on a logarithmic axis not for columns of zeros.
 
-    curves: {column: (colour, label)}; legend: its location; log: a logarithmic axis, if anything is above 0
+    curves: {column: (colour, label)}; log: a logarithmic axis, if anything is above 0
     """
     epochs = [row["epoch"] for row in history]
     for name, (colour, label) in curves.items():
@@ -34,9 +34,34 @@ def draw_curves(
         plain_log(axes)
     elif not log:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.lines else 0.0)
+    if len(set(epochs)) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)  # ticks at whole numbers
     dress(axes, title, "epoch", unit)
-    if axes.lines:
-        axes.legend(fontsize=8, frameon=False, loc=legend)  # type: ignore[call-overload]
+
+
+def add_legend(axes: Axes) -> None:
+    """A legend with no line or label under it; if there is no such place, the y axis is made longer."""
+    if not axes.lines:
+        return
+    legend = axes.legend(fontsize=8, frameon=False, loc="best")
+    labels = [text.get_window_extent() for text in axes.texts]
+    if not _covers(legend.get_window_extent().padded(4), axes, labels):
+        return
+    legend.set_loc("upper right")
+    room = 4 + max((4 + label.height for label in labels), default=0)  # pixels; a label is above its line
+    lowest = legend.get_window_extent().y0 - room
+    free = float(axes.transAxes.inverted().transform((0, lowest))[1])
+    axis = axes.yaxis.get_transform()
+    low, top = axis.transform(np.array([axes.get_ylim()[0], axes.dataLim.y1]))
+    axes.set_ylim(top=float(axis.inverted().transform(np.array([low + (top - low) / free]))[0]))
+
+
+def _covers(box: Bbox, axes: Axes, labels: Sequence[Bbox]) -> bool:
+    """Whether a line or a label is within the box, in pixels."""
+    paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+    if any(path.intersects_bbox(box, filled=False) or box.count_contains(path.vertices) for path in paths):
+        return True
+    return any(box.overlaps(label) for label in labels)
 
 
 def draw_sorted(axes: Axes, values: Array, title: str, x: str, y: str) -> None:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from vqnp._check import Array
 from vqnp.evaluation import LatentEvaluation
 from vqnp.models import VAE, Autoencoder
-from vqnp.plots.curves import History, draw_curves, draw_sorted
+from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
 from vqnp.plots.sheets import draw_pairs, draw_sheet, flat_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure
 
@@ -25,7 +25,9 @@ def autoencoder_training_figure(
     """
     figure, grid = training_grid()
     curves = {"reconstruction_loss": (BLUE, "training"), "test_mse": (ORANGE, "test (clipped to [0, 1])")}
-    draw_curves(figure.add_subplot(grid[0, :]), history, "Loss", "mean squared error", curves, log=True)
+    axes = figure.add_subplot(grid[0, :])
+    draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
+    add_legend(axes)
     ten = images[:10]
     draw_pairs(figure.add_subplot(grid[1, :]), ten, model.reconstruct(ten))
     title = "Variance of each unit on the test set"
@@ -50,11 +52,13 @@ def vae_training_figure(model: VAE, history: History, images: Array, result: Lat
         "kl": (GREEN, "KL, training"),
         "test_kl": (GREY, "KL, test"),
     }
-    title = "Loss: reconstruction and KL"
-    draw_curves(figure.add_subplot(grid[0, 0]), history, title, "nats per image", losses)
+    axes = figure.add_subplot(grid[0, 0])
+    draw_curves(axes, history, "Loss: reconstruction and KL", "nats per image", losses)
+    add_legend(axes)
     units = {"test_active_units": (ORANGE, "variance of the mean above 0.01")}
-    title = "Units in use (test images)"
-    draw_curves(figure.add_subplot(grid[0, 1]), history, title, "active units", units)
+    axes = figure.add_subplot(grid[0, 1])
+    draw_curves(axes, history, "Units in use (test images)", "active units", units)
+    add_legend(axes)
     draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
     title = "KL of each unit on the test set"
     draw_sorted(figure.add_subplot(grid[2, 0]), result.kl_per_unit, title, UNITS, "nats per image")

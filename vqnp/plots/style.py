@@ -3,13 +3,14 @@
 The colours are those of Okabe and Ito, which are distinct for all kinds of colour vision.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import Formatter, MaxNLocator, NullFormatter
 
 from vqnp._check import Array
 from vqnp._files import atomic
@@ -58,19 +59,28 @@ def no_ticks(axes: Axes) -> None:
         spine.set_visible(False)
 
 
-class PlainNumbers(LogFormatter):
-    """Ticks of a logarithmic axis as 0.02, not as 2e−02."""
+class PlainNumbers(Formatter):
+    """Tick labels of a logarithmic axis as 0.02, not as 2e−02, and only as many as fit.
 
-    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
-        return f"{x:g}"
+    Below 0.4 decades all digits, up to three decades 1, 2 and 5, above only 1; from 2 to 5 is 0.398 decades,
+    so there is always at least one label.
+    """
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """The label of the tick at x, or "" for none."""
+        low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
+        decades = math.log10(high / low)
+        digit = round(x / 10 ** math.floor(math.log10(x) + 1e-9))
+        shown = range(1, 10) if decades < 0.4 else (1, 2, 5) if decades <= 3 else (1,)
+        return f"{x:g}" if digit in shown else ""
 
 
 def plain_log(axes: Axes, which: str = "y") -> None:
-    """A logarithmic axis with plain numbers, also at 2 and 5 if it is short; which: "x" or "y"."""
+    """A logarithmic axis with plain numbers; which: "x" or "y"."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     for formatter in (axis.set_major_formatter, axis.set_minor_formatter):
-        formatter(PlainNumbers(minor_thresholds=(2, 0.4)))
+        formatter(PlainNumbers())
 
 
 def log_settings(axes: Axes, values: Any, which: str = "x") -> None:
