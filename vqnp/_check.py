@@ -97,6 +97,11 @@ def _first(x: Array, bad: Array) -> str:
     return f"{x[at]}{at_index(at)}"
 
 
+def many(shape: tuple[int, ...]) -> str:
+    """The shape of n arrays of one shape, for an error: "(n, 28, 28)", or "(n,)" for numbers."""
+    return f"({', '.join(map(str, ('n', *shape)))}{',' * (not shape)})"
+
+
 def check_finite(where: str, name: str, x: Array) -> None:
     """Raise NonFiniteError with the index of the first NaN or infinity in x, if there is one."""
     bad = ~np.isfinite(x)

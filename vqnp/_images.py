@@ -31,7 +31,9 @@ def to_float(
         fail(where, name, "must be a NumPy array", type(images).__name__)
     if images.dtype == np.uint8:
         x: Array = np.divide(images, dtype.type(255), dtype=dtype)
-        return x if (low, high) == (0, 1) else (low + (high - low) * x).astype(dtype)
+        if (low, high) == (0, 1):
+            return x
+        return np.clip(low + (high - low) * x, low, high).astype(dtype)  # rounding may pass an end
     check_pixels(where, images, first=first, name=name, low=low, high=high)
     return images.astype(dtype, copy=False)
 

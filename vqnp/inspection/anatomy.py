@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array
+from vqnp._check import Array, fail
 from vqnp.models import VQVAE
 
 EXAMPLES = 32
@@ -49,11 +49,13 @@ def code_anatomy(model: VQVAE, images: Array) -> CodeAnatomy:
     Raises
     ------
     InputError
-        If images have another shape than the model's.
+        If there are no images, or they have another shape than the model's.
     """
     k = model.encode(images)
-    k = k.reshape(len(k), -1)
     K, M = model.num_embeddings, model.num_latents
+    k = k.reshape(len(k), M)
+    if len(k) == 0:
+        fail("code_anatomy", "images", "must hold at least one image", f"shape {np.shape(images)}")
     at = np.stack([np.bincount(k[:, m], minlength=K) for m in range(M)])
     z_q = model.quantizer.decode(k)
     mean = z_q.mean(axis=0)
