@@ -71,7 +71,7 @@ def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) ->
     if source == "uniform":
         k, bits = np.random.default_rng(seed).integers(K, size=(1000, M)), model.bits_per_image
     else:
-        chain = vqnp.CodeChain(model.encode(train), K, order=int(source == "Markov"))
+        chain = vqnp.priors.Markov(model.encode(train), K, order=int(source == "Markov"))
         k, bits = chain.sample(1000, seed), chain.code_length(model.encode(test))
     return model.decode(k), {"bits": bits, "saved": 100 * (1 - bits / model.bits_per_image)}
 

@@ -13,7 +13,7 @@ import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
 from vqnp.nn import Activation, Flatten, Linear, Module, Param, Reshape, Sequential, build, describe, register
-from vqnp.nn.describe import MODULES
+from vqnp.nn.description import MODULES
 
 
 @register
