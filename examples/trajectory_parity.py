@@ -74,7 +74,7 @@ def run(images: np.ndarray, steps: int, dtype: str, codebook: str) -> dict[str, 
     codes, units: the number of codes that differ, and of hidden units of the encoder that are active in one
     of the two only.
     """
-    model = vqnp.VQVAE(dtype=dtype, codebook=codebook)
+    model = vqnp.VQVAE.mlp(dtype=dtype, codebook=codebook)
     epochs = -(-steps // -(-len(images) // BATCH))
     schedule = Schedule(epochs, BATCH, restart_dead_codes=0)  # a restart draws random latents
     ours = Trainer(model, images, schedule)

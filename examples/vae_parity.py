@@ -53,7 +53,7 @@ class TorchVAE(torch.nn.Module):
 
 def train_vqnp(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> dict[str, float]:
     """The test figures of one run."""
-    model = vqnp.VAE(rng=seed)
+    model = vqnp.VAE.mlp(rng=seed)
     vqnp.fit(model, train, epochs=epochs, batch_size=BATCH, lr=LR, seed=seed, progress=False)
     result = vqnp.evaluate(model, test)
     return {"reconstruction": result.reconstruction_loss, "kl": result.kl, "mse": result.mse}
@@ -62,7 +62,7 @@ def train_vqnp(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> d
 def train_torch(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> dict[str, float]:
     """The same in PyTorch: autograd, its Adam, its generator; initial weights from vqnp's distribution."""
     torch.manual_seed(seed)
-    start = vqnp.VAE(rng=1000 + seed)  # PyTorch's own initialization is √3 times narrower
+    start = vqnp.VAE.mlp(rng=1000 + seed)  # PyTorch's own initialization is √3 times narrower
     net = TorchVAE(start.config)
     net.load_state_dict({n: torch.from_numpy(a) for n, a in vqnp.export.to_torch(start).items()})
     x, y = (torch.from_numpy(a.reshape(len(a), -1).astype("f") / 255) for a in (train, test))

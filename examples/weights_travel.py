@@ -115,7 +115,7 @@ def main() -> None:
     if args.model:
         model = vqnp.load(args.model)
     else:
-        model = vqnp.VQVAE()
+        model = vqnp.VQVAE.mlp()
         vqnp.fit(model, train.images, epochs=1)
 
     net = TorchVQVAE(model.config)

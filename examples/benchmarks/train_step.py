@@ -34,7 +34,7 @@ LR, BETA, DECAY, EPSILON = 1e-3, 0.25, 0.99, 1e-5
 
 def model() -> vqnp.VQVAE:
     """The same parameters in every process."""
-    return vqnp.VQVAE(hidden=(512, 256), commitment_cost=BETA, decay=DECAY, epsilon=EPSILON, rng=0)
+    return vqnp.VQVAE.mlp(hidden=(512, 256), commitment_cost=BETA, decay=DECAY, epsilon=EPSILON, rng=0)
 
 
 def images(n: int) -> Array:

@@ -24,7 +24,7 @@ REMEDIES = {
     "none": {},
     "k-means": {"codebook_init": "kmeans"},
     "small-random": {"codebook_init": "uniform"},
-    "restarts": {"restart": 0.05},
+    "restarts": {"restart_dead_codes": 0.05},
     "K=32": {"num_embeddings": 32},
     "beta=0.25": {"commitment_cost": 0.25},
     "EMA": {"codebook": "ema"},
@@ -43,19 +43,17 @@ def measure(scale, seed: int, remedy: str) -> dict:
     """Train once; at some steps take perplexity, error and diagnosis on the test images."""
     train, test = vqnp.load_splits("digits")
     options = {"num_embeddings": scale.K, "codebook": "gradient", "commitment_cost": scale.beta}
-    options |= REMEDIES[remedy]
-    schedule = Schedule(
-        scale.epochs, scale.batch_size, restart_dead_codes=options.pop("restart", 0.0), seed=seed
-    )
-    model = vqnp.VQVAE(hidden=(scale.hidden,), rng=seed, **options)
+    options |= {"restart_dead_codes": 0} | REMEDIES[remedy]
+    schedule = Schedule(scale.epochs, scale.batch_size, seed=seed)
+    model = vqnp.VQVAE.mlp(hidden=(scale.hidden,), rng=seed, **options)
     trainer = Trainer(model, train.images[: scale.images], schedule)
-    trainer.begin()
+    trainer.initialize()
     history, levels = [], []
     for until in scale.steps:
         while trainer.step < min(until, trainer.steps):
             trainer.train_step()
             if trainer.step % trainer.steps_per_epoch == 0:
-                trainer.end_epoch(None)
+                trainer.end_epoch()
         now = vqnp.evaluate(model, test.images[:1000])
         history.append({"perplexity": now.perplexity, "mse": now.mse})
         levels.append(vqnp.diagnose(now.perplexity, model.num_embeddings, history).level)
