@@ -39,7 +39,7 @@ def measure(scale, seed: int, init: str, decay: float, smoothing: str, start: st
     encoder = Sequential(Flatten(), mlp((784, H, 256), "relu", rng), Reshape(16, 16))
     decoder = Sequential(Flatten(), mlp((256, H, 784), "relu", rng), Reshape(28, 28))
     options = {"decay": decay, "smoothing": smoothing, "codebook_init": init}
-    model = vqnp.VQVAE.mlp(encoder, STARTS[start](scale.K, 16, **options, rng=rng), decoder)
+    model = vqnp.VQVAE(encoder, STARTS[start](scale.K, 16, **options, rng=rng), decoder)
     schedule = Schedule(scale.epochs, scale.batch_size, seed=seed)
     trainer = Trainer(model, train.images[: scale.images], schedule)
     trainer.initialize()
