@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 
 import vqnp
-from vqnp.plots.codebook import save_sheet
+from vqnp.plots import save_sheet
 
 
 def main() -> None:
