@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from vqnp.cli.main import build_parser
+from vqnp.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
