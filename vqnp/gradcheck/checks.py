@@ -125,7 +125,7 @@ def gradcheck_module(
     """gradcheck of a layer, with respect to x and to each of its parameters.
 
     module.forward(x) -> (y, …, cache); module.backward(dy, …, cache) -> dx, adding to param.grad;
-    module.named_params() -> (name, param) with arrays param.value and param.grad
+    module.named_parameters() -> (name, param) with arrays param.value and param.grad
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def gradcheck_module(
         a parameter, or backward overwrites a gradient that it should add to.
     """
     once_each: dict[int, tuple[str, Any]] = {}
-    for name, param in module.named_params():
+    for name, param in module.named_parameters():
         once_each.setdefault(id(param), (name, param))  # tied parameters are one
     named = list(once_each.values())
     values = [param.value.copy() for _, param in named]
