@@ -94,6 +94,7 @@ def test_the_figure_has_a_bar_for_each_computation_and_number_of_threads():
     assert "%" in axes.get_xlabel()
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_the_command_prints_a_table_and_writes_both_files(tmp_path, capsys):
     assert main(["bench", "--threads", "1", "--rounds", "1", "--out", str(tmp_path / "new" / "b")]) == 0

@@ -57,6 +57,7 @@ def one_thread():
     return digest(NUMBA_NUM_THREADS="1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("environment", [{"NUMBA_NUM_THREADS": "2"}, {"NUMBA_DISABLE_JIT": "1"}])
 def test_the_same_bits(one_thread, environment):
     assert digest(**environment) == one_thread

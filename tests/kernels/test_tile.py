@@ -188,6 +188,7 @@ def on(processor):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_every_width_of_vectors_gives_the_same_codes():
     here = on("as it is")
     assert int(here[0]) == tile.vector_bytes()
