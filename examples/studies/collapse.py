@@ -56,7 +56,7 @@ def measure(scale, seed: int, remedy: str) -> dict:
             if trainer.step % trainer.steps_per_epoch == 0:
                 trainer.end_epoch()
         now = vqnp.evaluate(model, test.images[:1000])
-        history.append({"perplexity": now.perplexity, "mse": now.mse})
+        history.append({"perplexity": now.perplexity, "reconstruction_loss": now.mse})
         levels.append(vqnp.diagnose(now.perplexity, model.num_embeddings, history).level)
     K = model.num_embeddings
     return {
@@ -68,7 +68,7 @@ def measure(scale, seed: int, remedy: str) -> dict:
         "mse": now.mse,
         "diagnosis": levels[-1],
         "utilizations": [100 * row["perplexity"] / K for row in history],
-        "errors": [row["mse"] for row in history],
+        "errors": [row["reconstruction_loss"] for row in history],
         "levels": levels,
     }
 
