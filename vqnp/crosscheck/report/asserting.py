@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vqnp.crosscheck.checking import Allow, check
-from vqnp.crosscheck.quantities import BEHAVIOURS
-from vqnp.crosscheck.report import Report
-
-QUANTITIES = (
-    "codes",
-    "z_q",
-    "loss",
-    "perplexity",
-    "loss, 4 × batch",
-    "dz",
-    "dE",
-    "evaluation: codes",
-    "evaluation: z_q",
-    "evaluation: loss",
-    *(f"{name} after {steps}" for steps in ("1 step", "5 steps") for name in ("E", "N", "m")),
-    *(quantity for quantity, *_ in BEHAVIOURS),
-)
-"""The rows of a report, in its order."""
+from vqnp.crosscheck.report.checking import Allow, check
+from vqnp.crosscheck.report.quantities import QUANTITIES
+from vqnp.crosscheck.report.report import Report
 
 
 def assert_conforms(adapter: Any, allow: Allow = (), **options: Any) -> Report:

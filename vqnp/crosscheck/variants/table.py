@@ -17,7 +17,9 @@ class Variant(NamedTuple):
 
 
 PAPER = "van den Oord et al. 2017, arXiv 1711.00937"
+EQUATION_3 = f"{PAPER}, equation 3"
 IRIE = "Irie et al. 2023, arXiv 2302.07950"
+GITHUB = "https://github.com/"
 
 VARIANTS: dict[str, dict[str, Variant]] = {
     "distance": {
@@ -27,14 +29,14 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "expanded, in float32",
             "‖z‖² − 2z·e + ‖e‖² cancels when the data sit off the origin: centre the encoder's output, or "
             "compute Σ(z − e)² directly.",
-            "https://github.com/pytorch/pytorch/issues/42479",
+            f"{GITHUB}pytorch/pytorch/issues/42479",
         ),
         "expanded_float64": Variant("expanded, in float64: wrong only very far from the origin"),
         "cosine": Variant("cosine similarity: another rule than the nearest code"),
         "other": Variant(
             "not the nearest code",
-            "Codes are not the nearest ones even at the origin: look for a wrong axis, a maximum in place "
-            "of a minimum, or sampled codes.",
+            "Codes are not the nearest ones even at the origin: look for a wrong axis, a maximum in place of "
+            "a minimum, or sampled codes.",
             f"{PAPER}, equation 1",
         ),
     },
@@ -49,30 +51,30 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "swapped: on the codebook term",
             "β multiplies the codebook term: the encoder is pulled 1/β times as hard as intended and the "
             "codebook β times. Exchange the two detached arguments.",
-            "https://github.com/CompVis/taming-transformers/issues/57",
+            f"{GITHUB}CompVis/taming-transformers/issues/57",
         ),
         "complement": Variant(
             "(1 − β) on the commitment term, β on the codebook term",
             "The weights are tied to each other: the codebook's is not 1, as in the paper's equation 3.",
-            f"{PAPER}, equation 3",
+            EQUATION_3,
         ),
         "both": Variant(
             "one weight on both terms",
             "The commitment weight scales the codebook term too: the codebook's gradient is β times the "
             "paper's.",
-            f"{PAPER}, equation 3",
+            EQUATION_3,
         ),
         "none": Variant("the commitment term alone, as for a codebook that follows by EMA"),
         "undetached": Variant(
             "one term without stop-gradients",
             "One squared error pulls z and E with the same weight: the classical loss at β = 1 has these "
             "gradients and twice the value, and no other β has them.",
-            f"{PAPER}, equation 3",
+            EQUATION_3,
         ),
         "other": Variant(
             "no known weighting",
             "The gradients are not those of the loss value with any known placing of β.",
-            f"{PAPER}, equation 3",
+            EQUATION_3,
         ),
     },
     "reduction": {
@@ -80,8 +82,8 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "mean_of_sums": Variant("sum over D, mean over vectors, as the paper writes it"),
         "sum": Variant(
             "sum over everything, the batch included",
-            "The loss grows with the batch: at another batch size the same β means another balance. "
-            "Divide by the number of vectors.",
+            "The loss grows with the batch: at another batch size the same β means another balance. Divide "
+            "by the number of vectors.",
             "docs/decisions/0003-reduction-mean.md",
         ),
         "sum_of_means": Variant(
@@ -97,7 +99,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "The loss is computed from z + sg(z_q − z): the codebook gets no gradient from it, and the "
             "encoder the difference of the two terms, while the reconstruction still improves. Take the loss "
             "from E[k], before that line. (No gradient at all may also come from .item().)",
-            "https://github.com/andylolu2/jax-vqvae-gpt/issues/2",
+            f"{GITHUB}andylolu2/jax-vqvae-gpt/issues/2",
         ),
     },
     "straight_through": {
@@ -118,9 +120,9 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no": Variant("none of it reaches E"),
         "yes": Variant(
             "the reconstruction's gradient leaks into E",
-            "z_q hangs on E outside the loss: the decoder moves the codebook, too. Detach it: "
-            "z + (e − z).detach().",
-            "https://github.com/ritheshkumar95/pytorch-vqvae/issues/7",
+            "z_q hangs on E outside the loss: the decoder moves the codebook, too. Detach it: z + (e − "
+            "z).detach().",
+            f"{GITHUB}ritheshkumar95/pytorch-vqvae/issues/7",
         ),
     },
     "codes": {
@@ -129,12 +131,12 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "those after the update",
             "z_q and the loss look up codes that have just moved towards this batch, so the training loss "
             "flatters the codebook. Quantize first, update afterwards.",
-            "https://github.com/zalandoresearch/pytorch-vq-vae/issues/5",
+            f"{GITHUB}zalandoresearch/pytorch-vq-vae/issues/5",
         ),
         "mixed": Variant(
             "z_q of one side of the update, the loss of the other",
             "z_q and the loss come from two different codebooks: quantize first, update afterwards.",
-            "https://github.com/zalandoresearch/pytorch-vq-vae/issues/5",
+            f"{GITHUB}zalandoresearch/pytorch-vq-vae/issues/5",
         ),
         "other": Variant(
             "rows of no codebook",
@@ -153,7 +155,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "N = 0, m = e",
             "Every code that the first batch does not use becomes some 1e5 times too long and is lost. Start "
             "with N = 1.",
-            f"https://github.com/google-deepmind/sonnet/issues/272; {IRIE}",
+            f"{GITHUB}google-deepmind/sonnet/issues/272; {IRIE}",
         ),
         "zero": Variant(
             "N = m = 0",
@@ -186,9 +188,9 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "no": Variant("raw"),
         "yes": Variant(
             "smoothed, written back",
-            "The smoothed N is stored, so that smoothing compounds: an unused N never falls below about "
-            "ε/(1 − γ) while m does, and the code shrinks to 0. Keep the raw N.",
-            "https://github.com/schmidtdominik/LAPO/issues/5",
+            "The smoothed N is stored, so that smoothing compounds: an unused N never falls below about ε/(1 "
+            "− γ) while m does, and the code shrinks to 0. Keep the raw N.",
+            f"{GITHUB}schmidtdominik/LAPO/issues/5",
         ),
     },
     "smoothing": {
@@ -196,7 +198,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "additive": Variant(
             "ε added, not normalised",
             "Adding ε without normalising shrinks all codes a little towards 0.",
-            "https://github.com/google-deepmind/sonnet/issues/248",
+            f"{GITHUB}google-deepmind/sonnet/issues/248",
         ),
         "none": Variant(
             "none",
@@ -232,7 +234,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
             "restarted, and undone by the next update",
             "A restart sets e, but the next update computes e = m/N from the old m. Reset e, N and m "
             "together.",
-            "https://github.com/lucidrains/vector-quantize-pytorch/issues/45",
+            f"{GITHUB}lucidrains/vector-quantize-pytorch/issues/45",
         ),
     },
     "kmeans_start": {
@@ -240,7 +242,7 @@ VARIANTS: dict[str, dict[str, Variant]] = {
         "collapses": Variant(
             "codes collapse at the second step",
             "After k-means m must be n·μ, not μ: the next update divides it by N = n.",
-            "https://github.com/lucidrains/vector-quantize-pytorch/issues/66",
+            f"{GITHUB}lucidrains/vector-quantize-pytorch/issues/66",
         ),
         "unused": Variant("the codebook does not wait for data"),
     },
@@ -253,11 +255,8 @@ VARIANTS: dict[str, dict[str, Variant]] = {
     },
 }
 
-TITLES = {
-    "distance": "distance",
-    "ties": "ties",
+TITLES = {dimension: dimension.replace("_", " ") for dimension in VARIANTS} | {
     "beta_on": "β on",
-    "reduction": "reduction",
     "loss_from": "loss computed",
     "straight_through": "straight-through",
     "leak": "gradient into E",
@@ -266,10 +265,6 @@ TITLES = {
     "start": "EMA start",
     "zero_debias": "zero-debias",
     "write_back": "stored N",
-    "smoothing": "smoothing",
-    "perplexity": "perplexity",
-    "dead_codes": "dead codes",
     "kmeans_start": "k-means start",
-    "codebook_init": "codebook init",
 }
 """How the report names each dimension."""

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.outputs import sort_outputs
+from vqnp.crosscheck.adapters.outputs import as_codes, sort_outputs
 
 
 class JaxFunction:
@@ -70,11 +70,8 @@ class JaxFunction:
         with self._precision():
             out = sort_outputs(function(jax.numpy.asarray(z), jax.numpy.asarray(E)), z.size, len(E))
             out = {name: None if value is None else np.asarray(value) for name, value in out.items()}
-        out["z_q"] = out["z_q"].reshape(z.shape)
-        if out["k"] is not None:
-            k = out["k"]
-            out["k"] = k.argmax(-1) if k.size == len(z) * len(E) and len(E) > 1 else k.reshape(-1)
-        return out
+        k = None if out["k"] is None else as_codes(out["k"], len(z), len(E))
+        return out | {"z_q": out["z_q"].reshape(z.shape), "k": k}
 
     def _precision(self) -> Any:
         if hasattr(jax, "enable_x64"):  # since JAX 0.8; an experiment before

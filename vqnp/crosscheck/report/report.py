@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqnp.crosscheck.finding import Finding
-from vqnp.crosscheck.quantities import Row
-from vqnp.crosscheck.variants import TITLES, VARIANTS
+from vqnp.crosscheck.findings.finding import Finding
+from vqnp.crosscheck.report.quantities import Row
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 CANNOT_TELL = "cannot tell from what the adapter gives"
 

@@ -2,43 +2,19 @@
 
 With p the weight of the commitment term, q that of the codebook term and c the average's constant:
 W = c(p + q) whatever is wrong; A = cp, B = cq; and where the loss is taken from z_q after straight-through,
-both terms reach z, with opposite signs: A = c(p − q), and B = cq only if z_q still hangs on E.
+both terms reach z, with opposite signs: A = c(p − q), and B = cq only if z_q still depends on E.
 Each hypothesis makes all of them linear in β; β is fitted, and the hypothesis kept if the rest agrees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp.crosscheck.finding import Finding
-from vqnp.crosscheck.weights import Passing, Weights, tolerance
-
-PLACES = {
-    "commitment": ((0, 1), (1, 0)),
-    "codebook": ((1, 0), (0, 1)),
-    "complement": ((1, -1), (0, 1)),
-    "both": ((0, 1), (0, 1)),
-    "none": ((0, 1), (0, 0)),
-    "undetached": ((0, 1), (0, 1)),
-}
-"""p and q as (constant, times β). "none" has no codebook term, as with a codebook that follows by EMA;
-"undetached" is one squared error whose gradient reaches both z and E, so that it counts once in W."""
-
-
-def value_weight(place: str, p: Any, q: Any) -> Any:
-    """The loss per unit of c Σr²: p + q, but of one term that is both only p."""
-    return p if place == "undetached" else p + q
-
-
-SCALES: dict[str, Callable[[int, int], float]] = {
-    "mean": lambda N, D: 1 / (N * D),
-    "mean_of_sums": lambda N, D: 1 / N,
-    "sum": lambda N, D: 1.0,
-    "sum_of_means": lambda N, D: 1 / D,
-}
+from vqnp.crosscheck.findings.finding import Finding, among
+from vqnp.crosscheck.findings.weights import Passing, Weights, tolerance
+from vqnp.crosscheck.variants.formulas import PLACES, SCALES
 
 
 class LossModel(NamedTuple):
@@ -47,7 +23,7 @@ class LossModel(NamedTuple):
     beta_on: str
     reduction: str
     late: bool  # the loss is taken after straight-through
-    beta: float  # NaN where what was measured does not hang on it
+    beta: float  # NaN where what was measured does not depend on it
 
 
 def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossModel]:
@@ -67,33 +43,29 @@ def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossMode
 def _fit_beta(
     place: str, reduction: str, late: bool, sizes: list[Weights], through: Passing, dtype: Any
 ) -> float | None:
-    """β by least squares over all weights in units of c; None if they do not agree, NaN if no β shows."""
+    """β by least squares over all weights in units of c; None if they do not agree, NaN if any β will do."""
     p, q = (np.array(part, float) for part in PLACES[place])
+    turned = through.kind == "rotation"
+    reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
     rows: list[tuple[Any, float]] = []
     for w in sizes:
-        c = SCALES[reduction](*w.shape)
-        turned = through.kind == "rotation"
         expected = [
-            (value_weight(place, p, q), w.W),
+            (p if place == "undetached" else p + q, w.W),  # one term that is both counts once
             (p - q if late and not turned else p, w.A),
             (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
-            (q if not late else q * _hangs(through), w.B),
+            (q * reaches_E, w.B),
         ]
+        c = SCALES[reduction](*w.shape)
         rows += [(row, value / c) for row, value in expected if value is not None]
     if not rows:
         return None
     M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
     slope, rest = M[:, 1], y - M[:, 0]
-    beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # NaN: any β will do
+    beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")
     tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
     size = max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
     fits = np.abs(rest - np.nan_to_num(slope * beta)).max() <= tol * size
     return None if not fits or beta < -tol or (place == "complement" and beta > 1 + tol) else beta
-
-
-def _hangs(through: Passing) -> float:
-    """Whether z_q has a gradient with respect to E, so that a late loss has one too."""
-    return 1.0 if through.leak is not None and abs(through.leak) > 0.5 else 0.0
 
 
 def prefer(
@@ -107,18 +79,17 @@ def prefer(
     """
     if all(w.B is None for w in sizes):
         models = [m for m in models if m.beta_on != "undetached"] or models
-    if has_steps and any(m.beta_on == "none" for m in models):
-        models = [m for m in models if m.beta_on == "none"]
-    if beta is not None and any(np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6) for m in models):
-        models = [m for m in models if np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6)]
+    if has_steps:
+        models = [m for m in models if m.beta_on == "none"] or models
+    if beta is not None:
+        models = [m for m in models if np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6)] or models
     return models
 
 
 def usual_beta(models: list[LossModel]) -> float | None:
     """β under the most usual of the hypotheses that are left: what a comparison may go by."""
-    usual = [
-        m for m in models if m.beta_on in ("commitment", "none") and m.reduction == "mean" and not m.late
-    ]
+    places = ("commitment", "none")
+    usual = [m for m in models if m.beta_on in places and m.reduction == "mean" and not m.late]
     return next((m.beta for m in usual or models if np.isfinite(m.beta)), None)
 
 
@@ -130,26 +101,20 @@ def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Findi
         return [Finding(d, None, why) for d in ("beta_on", "reduction", "loss_from")], None
     if not models or not all(w.clean for w in sizes):
         return [
-            Finding("beta_on", "other" if models == [] else None, f"no known loss has {seen}"),
-            Finding("reduction", _scaling(sizes), f"from how {seen} change with N and D"),
+            Finding("beta_on", None if models else "other", f"no known loss has {seen}"),
+            Finding("reduction", _reduction_of_value(sizes), f"from how {seen} change with N and D"),
             Finding("loss_from", None, f"no known loss has {seen}"),
         ], None
     betas = [m.beta for m in models]
-    agreed = betas[0] if np.ptp(betas) <= 1e-3 * max(betas) + 1e-9 else None
-    one = all(w.shape[1] == sizes[0].shape[1] for w in sizes)
-    silent = all(w.A == 0 and not w.B for w in sizes) and any(w.W for w in sizes)
-    also = "; a loss that was detached as a whole looks the same" if silent else ""
-    why = f"{seen}; only a layer that takes any D could tell" if one else seen
+    one_D = all(w.shape[1] == sizes[0].shape[1] for w in sizes)
+    only_D = "; only a layer that takes any D could tell" if one_D else ""
+    detached = all(w.A == 0 and not w.B for w in sizes) and any(w.W for w in sizes)
+    also = "; a loss that was detached as a whole looks the same" if detached else ""
     return [
-        _among("beta_on", [m.beta_on for m in models], seen),
-        _among("reduction", [m.reduction for m in models], why),
-        _among("loss_from", ["straight_through" if m.late else "codes" for m in models], seen + also),
-    ], agreed
-
-
-def _among(dimension: str, variants: list[str], evidence: str) -> Finding:
-    different = tuple(dict.fromkeys(variants))
-    return Finding(dimension, different[0] if len(different) == 1 else None, evidence, different)
+        among("beta_on", (m.beta_on for m in models), seen),
+        among("reduction", (m.reduction for m in models), seen + only_D),
+        among("loss_from", ("straight_through" if m.late else "codes" for m in models), seen + also),
+    ], betas[0] if np.ptp(betas) <= 1e-3 * max(betas) + 1e-9 else None
 
 
 def describe(sizes: list[Weights]) -> str:
@@ -162,14 +127,14 @@ def describe(sizes: list[Weights]) -> str:
     return told and f"weights of a mean: {told}"
 
 
-def _scaling(sizes: list[Weights]) -> str | None:
+def _reduction_of_value(sizes: list[Weights]) -> str | None:
     """The reduction from the loss value alone, where the gradients fit nothing."""
     values = [(w.W, w.shape) for w in sizes if w.W is not None]
     if len(values) < 3 or not values[0][0]:
         return None
-    fits = [
-        name
-        for name, c in SCALES.items()
-        if all(abs(W / c(*s) / (values[0][0] / c(*values[0][1])) - 1) < 1e-3 for W, s in values)
-    ]
+    fits = []
+    for name, c in SCALES.items():
+        in_units = np.array([W / c(*shape) for W, shape in values])
+        if (np.abs(in_units / in_units[0] - 1) < 1e-3).all():
+            fits.append(name)
     return fits[0] if len(fits) == 1 else None

@@ -9,8 +9,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.metrics.codebook import perplexity
-from vqnp.nn.ema_quantizer import EMAVectorQuantizer
-from vqnp.nn.quantizer import VectorQuantizer
+from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 
 
 class QuantizerAdapter:
@@ -21,21 +20,14 @@ class QuantizerAdapter:
     kind : class
         VectorQuantizer, EMAVectorQuantizer, or a class with their methods.
     dtype : float32 or float64
-    restart : float
-        As in `update`.
     **options
-        What the quantizer is made with: commitment_cost, beta_on, start, ….
+        What the quantizer is made with: commitment_cost, reduction, restart_dead_codes, ….
     """
 
     def __init__(
-        self,
-        kind: type[VectorQuantizer] = VectorQuantizer,
-        *,
-        dtype: Any = np.float64,
-        restart: float = 0.0,
-        **options: Any,
+        self, kind: type[VectorQuantizer] = VectorQuantizer, *, dtype: Any = np.float64, **options: Any
     ) -> None:
-        self.kind, self.dtype, self.restart, self.options = kind, np.dtype(dtype), restart, options
+        self.kind, self.dtype, self.options = kind, np.dtype(dtype), options
         self.name = f"vqnp.{kind.__name__}"
         self.layer: VectorQuantizer | None = None
         self.waits = False
@@ -45,24 +37,31 @@ class QuantizerAdapter:
 
     def make(self, E: Array) -> VectorQuantizer:
         """A new layer with the codebook E."""
-        layer = self.kind(*E.shape, **{**self.options, "codebook_init": "uniform"}, dtype=self.dtype)
-        layer._start(E.copy(), None, np.random.default_rng(0))
+        layer = self.kind(*E.shape, **self.options | {"codebook_init": "uniform"}, dtype=E.dtype)
+        layer._set_codebook(E.copy())
         return layer
 
-    def forward(self, z: Array, E: Array) -> tuple[Array, Array, Array, float]:
-        layer = self.make(E)
-        z_q, L, k, _ = layer.forward(z, lookahead=getattr(layer, "codes", "before") == "after")
-        return k, z_q, L, perplexity(np.bincount(k, minlength=len(E)))
+    def forward(self, z: Array, E: Array) -> tuple[Array, ...]:
+        return self._answer(self.make(E), z)
 
-    def evaluate(self, z: Array, E: Array) -> tuple[Array, Array, Array, float]:
-        z_q, L, k, _ = self.make(E).forward(z)
-        return k, z_q, L, perplexity(np.bincount(k, minlength=len(E)))
+    def evaluate(self, z: Array, E: Array) -> tuple[Array, ...]:
+        layer = self.make(E)
+        layer.training = False  # for the variants whose codebook moves in forward
+        return self._answer(layer, z)
+
+    def _answer(self, layer: VectorQuantizer, z: Array) -> tuple[Array, ...]:
+        z_q, codebook, commitment, k, _ = layer.forward(z)
+        return k, z_q, codebook + commitment, self.figure(np.bincount(k, minlength=layer.num_embeddings))
+
+    def figure(self, counts: Array) -> Array:
+        """The perplexity."""
+        return np.asarray(perplexity(counts))
 
     def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array | None]:
         layer = self.make(E)
-        *_, cache = layer.forward(z, lookahead=getattr(layer, "codes", "before") == "after")
+        *_, cache = layer.forward(z)
         dz = layer.backward(G, cache)
-        return dz, layer.E.grad if "E" in layer.params() else None
+        return dz, layer.E.grad if hasattr(layer, "E") else None
 
     def fresh(self, K: int, D: int) -> Array | None:
         self.layer = self.kind(K, D, **self.options, dtype=self.dtype)
@@ -76,7 +75,7 @@ class QuantizerAdapter:
         layer = self.layer
         assert isinstance(layer, EMAVectorQuantizer)  # reset or fresh comes first
         if self.waits:
-            layer.start_from(z, 0)
+            layer.initialize(z, 0)
             self.waits = False
-        layer.update(z, layer.encode(z), 0, self.restart)
+        layer.update(z, layer.encode(z), 0)
         return layer.ema.E, layer.ema.N, layer.ema.m

@@ -11,7 +11,7 @@ import numpy as np
 from vector_quantize_pytorch import VectorQuantize
 
 from vqnp._check import Array
-from vqnp.crosscheck.torch_module import TorchModule
+from vqnp.crosscheck.adapters.torch_module import TorchModule
 
 CONSISTENT: dict[str, Any] = {
     "decay": 0.99,

@@ -1,0 +1,100 @@
+"""vqnp's quantizers in float64, with any variants of the table: what a layer's answers are compared with.
+
+It is an adapter itself: asked with a variant, it answers as a layer with that variant would.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_choice
+from vqnp.crosscheck.adapters.own import QuantizerAdapter
+from vqnp.crosscheck.variants.formulas import PLACES, SCALES, perplexities
+from vqnp.crosscheck.variants.quantizers import planted
+from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
+
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "beta_on": tuple(PLACES),
+    "reduction": tuple(SCALES),
+    "loss_from": ("codes", "straight_through"),
+    "straight_through": ("copy", "rotation", "none"),
+    "leak": ("no", "yes"),
+    "codes": ("before", "after"),
+    "evaluation_loss": ("same", "zero"),
+    "distance": ("exact", "expanded_float32"),
+    "ties": ("lowest", "highest"),
+    "perplexity": tuple(perplexities(np.ones(1))),
+    "start": ("consistent", "zero_counts", "independent", "zero"),
+    "zero_debias": ("no", "yes"),
+    "write_back": ("no", "yes"),
+    "smoothing": ("laplace", "additive", "none"),
+}
+"""What the reference can be, the default first."""
+
+AVERAGES = ("codes", "start", "zero_debias", "write_back", "smoothing")
+"""Dimensions of a codebook that follows by moving averages."""
+
+
+class Reference(QuantizerAdapter):
+    """VectorQuantizer or EMAVectorQuantizer, each part with the variant that is asked for.
+
+    Parameters
+    ----------
+    ema : bool
+        Whether the codebook follows by moving averages: then there are `reset` and `step`, E has no
+        gradient and the default of beta_on is "none".
+    beta, decay, epsilon : float
+    dtype : float32 or float64
+        Of what it is given and gives back; inside it is float64.
+    **variants
+        A variant for each dimension of SETTINGS that is not to be the default.
+    """
+
+    fresh = None  # type: ignore[assignment]  # how a codebook begins is not compared
+
+    def __init__(
+        self,
+        *,
+        ema: bool = False,
+        beta: float = 0.25,
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+        dtype: Any = np.float64,
+        name: str = "vqnp's reference",
+        **variants: str,
+    ) -> None:
+        default = {d: values[0] for d, values in SETTINGS.items()} | ({"beta_on": "none"} if ema else {})
+        for dimension, variant in variants.items():
+            check_choice("Reference", "the dimension", dimension, tuple(SETTINGS))
+            check_choice("Reference", dimension, variant, SETTINGS[dimension])
+        self.v = default | variants
+        idle = ("leak",) if ema else AVERAGES
+        plants = {d: v for d, v in variants.items() if v != default[d] and d not in idle}
+        kind, options = planted(EMAVectorQuantizer if ema else VectorQuantizer, plants)
+        averages = {"decay": decay, "epsilon": epsilon} if ema else {}
+        super().__init__(kind, dtype=dtype, commitment_cost=beta, **averages, **options)
+        self.name = name
+
+    def make(self, E: Array) -> VectorQuantizer:
+        return super().make(E.astype(np.float64))
+
+    def figure(self, counts: Array) -> Array:
+        return np.asarray(perplexities(counts)[self.v["perplexity"]])
+
+    def _answer(self, layer: VectorQuantizer, z: Array) -> tuple[Array, ...]:
+        k, z_q, L, figure = super()._answer(layer, z.astype(np.float64))
+        return k, z_q.astype(self.dtype), np.asarray(L, self.dtype), figure
+
+    def evaluate(self, z: Array, E: Array) -> tuple[Array, ...]:
+        k, z_q, L, figure = super().evaluate(z, E)
+        return k, z_q, L if self.v["evaluation_loss"] == "same" else np.zeros_like(L), figure
+
+    def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array | None]:
+        """∂(L + ⟨G, z_q⟩)/∂z and ∂E, with the stop-gradients of the variant."""
+        dz, dE = super().backward(z.astype(np.float64), E, G.astype(np.float64))
+        return dz.astype(self.dtype), None if dE is None else dE.astype(self.dtype)
+
+    def _step(self, z: Array) -> tuple[Array, ...]:
+        return tuple(a.astype(self.dtype) for a in super()._step(z.astype(np.float64)))
