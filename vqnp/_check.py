@@ -6,7 +6,7 @@ Linear.forward: x must have last axis 4; got shape (3, 5)
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, Self
 
 import numpy as np
@@ -149,6 +149,13 @@ def check_choice(where: str, name: str, value: Any, choices: Sequence[str]) -> s
     if not isinstance(value, str) or value not in choices:
         fail(where, name, f"must be one of {', '.join(map(repr, choices))}", repr(value))
     return value
+
+
+def check_lengths(where: str, name: str, value: Any) -> tuple[int, ...]:
+    """Return value as a tuple of integers of at least 1, else raise InputError."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        fail(where, name, "must be a sequence of integers", repr(value))
+    return tuple(check_int(where, f"{name}[{i}]", n) for i, n in enumerate(value))
 
 
 def as_array(where: str, name: str, value: Any) -> Array:

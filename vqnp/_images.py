@@ -16,6 +16,8 @@ def to_float(
     first: int = 0,
     where: str = "to_float",
     name: str = "images",
+    low: float = 0.0,
+    high: float = 1.0,
 ) -> Array:
     """x = p / 255 for uint8 images; floating point ones in [0, 1] stay as they are.
 
@@ -31,6 +33,8 @@ def to_float(
         image by its own number.
     where, name : str
         For the error: the caller, and the argument's name in it.
+    low, high : float
+        The range of x, if it is not [0, 1]: low + (high − low) p / 255 for uint8.
 
     Returns
     -------
@@ -51,23 +55,25 @@ def to_float(
         fail(where, name, "must be a NumPy array", type(images).__name__)
     if images.dtype == np.uint8:
         x: Array = np.divide(images, dtype.type(255), dtype=dtype)
-        return x
-    check_pixels(where, images, first=first, name=name)
+        return x if (low, high) == (0, 1) else (low + (high - low) * x).astype(dtype)
+    check_pixels(where, images, first=first, name=name, low=low, high=high)
     return images.astype(dtype, copy=False)
 
 
-def check_pixels(where: str, images: Array, *, first: int = 0, name: str = "images") -> None:
-    """Raise unless images are uint8, or float32 or float64 within [0, 1]."""
+def check_pixels(
+    where: str, images: Array, *, first: int = 0, name: str = "images", low: float = 0.0, high: float = 1.0
+) -> None:
+    """Raise unless images are uint8, or float32 or float64 within [low, high]."""
     if images.dtype == np.uint8:
         return
     if images.dtype.newbyteorder("=") not in FLOATS:
-        fail(where, name, "must be uint8, or float32 or float64 in [0, 1]", images.dtype)
-    if images.size and images.min() >= 0 and images.max() <= 1:  # both False for a NaN
+        fail(where, name, f"must be uint8, or float32 or float64 in [{low:g}, {high:g}]", images.dtype)
+    if images.size and images.min() >= low and images.max() <= high:  # both False for a NaN
         return
-    for bad in np.argwhere(~((images >= 0) & (images <= 1))):
+    for bad in np.argwhere(~((images >= low) & (images <= high))):
         value = images[tuple(bad)]
         at = tuple(int(i) + first * (axis == 0) for axis, i in enumerate(bad))
         here = f"{value!s}{at_index(at)}"
         if not np.isfinite(value):
             raise NonFiniteError(where, name, "must be finite", here)
-        fail(where, name, "must be in [0, 1] if they are not uint8", here)
+        fail(where, name, f"must be in [{low:g}, {high:g}] if they are not uint8", here)

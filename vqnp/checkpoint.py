@@ -16,10 +16,11 @@ import numpy as np
 
 from vqnp._check import Array, InputError, fail
 from vqnp._version import __version__
-from vqnp.models import VAE, VQVAE, Autoencoder, ImageModel, build
+from vqnp.models import format1
+from vqnp.nn import Module, build, describe
 
 FORMAT = "vqnp-checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 META = "meta"
 
 
@@ -131,12 +132,26 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
 
 
 def save(
-    path: str | Path, model: ImageModel, meta: Mapping[str, Any] = {}, arrays: Mapping[str, Array] = {}
+    path: str | Path,
+    model: Module,
+    meta: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Array] | None = None,
 ) -> None:
-    """Write model (and whatever a trainer adds) to path, atomically.
+    """Write a model, and whatever a trainer adds, to path, atomically.
+
+    model: made of registered modules, see vqnp.nn.describe -> an .npz
+
+    Parameters
+    ----------
+    path : path
+    model : Module
+    meta, arrays : mapping, optional
+        What else the file shall hold: plain values, and arrays by names that do not begin with "model.".
 
     Raises
     ------
+    InputError
+        A module of a class that is not registered.
     OSError
         The folder cannot be written, or the disk is full; what was at path is still there.
     """
@@ -144,32 +159,55 @@ def save(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "vqnp_version": __version__,
-        "kind": model.kind,
-        "model": model.config,
+        "model": describe(model),
     }
-    state = {f"model.{name}": array for name, array in model.state().items()}
-    write_arrays(path, {**head, **meta}, {**state, **arrays})
+    state = {f"model.{name}": array for name, array in model.state_dict().items()}
+    write_arrays(path, {**head, **(meta or {})}, {**state, **(arrays or {})})
 
 
-def load_all(path: str | Path) -> tuple[VQVAE | VAE | Autoencoder, dict[str, Any], dict[str, Array]]:
+def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
     """The model of a checkpoint, its meta, and the arrays that are not the model's."""
     meta, arrays = read_arrays(path)
     try:
-        model = build(meta.get("kind", "vqvae"), meta["model"])  # older ones are all of a VQVAE
-        model.load_state({n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")})
+        if meta["format_version"] == 1:
+            return _load_format_1(meta, arrays)
+        model = build(meta["model"])
+        model.load_state_dict(_of_model(arrays))
     except (InputError, TypeError, KeyError, MemoryError) as error:
         raise InputError(f"checkpoint {path}", "", "must hold a whole model", error) from None
-    return model, meta, {name: a for name, a in arrays.items() if not name.startswith("model.")}
+    return model, meta, _beside_model(arrays)
 
 
-def load(path: str | Path) -> VQVAE | VAE | Autoencoder:
+def _load_format_1(meta: dict[str, Any], arrays: dict[str, Array]) -> tuple[Any, dict[str, Any], dict[str, Array]]:
+    """load_all of what version 0.1 wrote."""
+    trainer = meta.get("trainer")
+    restart = trainer["schedule"]["restart_dead_codes"] if trainer else 0.0
+    model = format1.model_of(meta.get("kind", "vqvae"), meta["model"], restart)
+    arrays = {format1.renamed(name): array for name, array in arrays.items()}
+    model.load_state_dict(_of_model(arrays))
+    rest = _beside_model(arrays)
+    if trainer:
+        trainer, rest = format1.trainer_of(trainer, model, rest)
+        meta = {**meta, "trainer": trainer}
+    return model, meta, rest
+
+
+def _of_model(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
+
+
+def _beside_model(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: a for name, a in arrays.items() if not name.startswith("model.")}
+
+
+def load(path: str | Path) -> Any:
     """The model of a checkpoint, or of a run folder.
 
     Raises
     ------
     InputError
         No checkpoint, or one that is truncated, corrupted, foreign, of a newer format, or holds a
-        pickled object.
+        pickled object, or a module whose class is not registered.
     """
     path = Path(path)
     return load_all(path / "checkpoint.npz" if path.is_dir() else path)[0]

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from vqnp._check import Array, fail
-from vqnp._images import to_float
+from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.data.batches import BATCH as BATCH
-from vqnp.data.batches import batches as batches
-from vqnp.data.batches import origin as origin
-from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents
+from vqnp.data.batches import origin
+from vqnp.evaluation.error import SquaredError, numbered_batches
 from vqnp.metrics.codebook import dead_codes, perplexity
 from vqnp.metrics.diagnosis import Diagnosis, diagnose
-from vqnp.models import VAE, VQVAE, Autoencoder
 
-FEW = 10
-"""Codes for each of the K from which on a perplexity is judged beside the training's: over n codes it
-is at most n, and below about ten for each it is biased low whatever the codebook is (ours)."""
+CODES_PER_EMBEDDING = 10
+"""Codes for each of the K from which on a perplexity is compared with the training's: over n codes it is at
+most n, and below about ten for each it is biased low whatever the codebook is (our measurement)."""
 
 
 @dataclass(frozen=True)
@@ -83,32 +78,19 @@ class Evaluation:
         return "\n".join(f"{name:<21}{value}" for name, value in rows)
 
 
-@overload
-def evaluate(
-    model: VQVAE, images: Array | ArrayStream, history: Any = None, progress: bool = False
-) -> Evaluation: ...
-
-
-@overload
-def evaluate(
-    model: Autoencoder, images: Array | ArrayStream, history: Any = None, progress: bool = False
-) -> LatentEvaluation: ...
-
-
-def evaluate(
-    model: VQVAE | VAE | Autoencoder, images: Array | ArrayStream, history: Any = None, progress: bool = False
-) -> Evaluation | LatentEvaluation:
+def evaluate_codes(
+    model: Any, images: Array | ArrayStream, history: Any = None, progress: bool = False
+) -> Evaluation:
     """MSE = ⟨(x̂ − x)²⟩ of x̂ = decode(encode(x)), and exp(−Σ p log p) of the codes, over all images.
 
-    images: (n, *image_shape), uint8 or float in [0, 1], in memory or streamed -> Evaluation
+    images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> Evaluation
 
     Parameters
     ----------
-    model : VQVAE, VAE or Autoencoder
-        Of the last two: see latent_evaluation.evaluate_latents, whose LatentEvaluation is returned.
+    model : VQVAE
     images : ndarray or ArrayStream
     history : optional
-        Of the training, for the diagnosis: see diagnosis.diagnose.
+        Of the training, for the diagnosis: see metrics.diagnose.
     progress : bool
         A bar on standard error once it takes longer than a second.
 
@@ -117,31 +99,22 @@ def evaluate(
     InputError
         No images, or images of another shape than the model's.
     """
-    if isinstance(model, Autoencoder):
-        return evaluate_latents(model, images, progress)
-    counts = np.zeros(model.num_embeddings, np.int64)
-    total, entries, n = 0.0, 0, 0
-    for batch in tqdm(
-        batches(images), total=-(-len(images) // BATCH), unit="batch", delay=1, disable=not progress
-    ):
-        x = to_float(batch, np.float64, first=n, where=origin(images, "evaluate"))
+    K = model.num_embeddings
+    errors, counts, n = SquaredError(model), np.zeros(K, np.int64), 0
+    for first, batch in numbered_batches(images, progress):
         k = model.encode(batch)
-        error = model.decode(k).astype(np.float64) - x.reshape(-1, *model.image_shape)
-        total += float((error * error).sum())
-        entries += error.size
+        errors.add(model.decode(k), batch, first, origin(images, "evaluate"))
+        counts += np.bincount(k.reshape(-1), minlength=K)
         n += len(batch)
-        counts += np.bincount(k.reshape(-1), minlength=model.num_embeddings)
-    if n == 0:
-        fail("evaluate", "images", "must hold at least one image", "none")
     value = perplexity(counts)
-    if counts.sum() < FEW * model.num_embeddings:
+    if counts.sum() < CODES_PER_EMBEDDING * K:
         history = None  # so few codes cannot show the perplexity that training saw
     return Evaluation(
-        mse=total / entries,
+        mse=errors.mean(),
         perplexity=value,
-        num_embeddings=model.num_embeddings,
+        num_embeddings=K,
         bits_per_image=model.bits_per_image,
         images=n,
         counts=counts,
-        diagnosis=diagnose(value, model.num_embeddings, history),
+        diagnosis=diagnose(value, K, history),
     )

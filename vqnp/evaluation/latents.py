@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from vqnp._check import Array, fail
-from vqnp._images import to_float
+from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.data.batches import BATCH, batches, origin
+from vqnp.data.batches import origin
+from vqnp.evaluation.error import SquaredError, numbered_batches
 from vqnp.metrics.posterior import ACTIVE
-from vqnp.models import VAE, Autoencoder
 from vqnp.ops.gaussian import gaussian_kl_terms
 
 
@@ -97,40 +95,63 @@ class LatentEvaluation:
         return "\n".join(f"{name:<21}{value}" for name, value in rows)
 
 
-def evaluate_latents(
-    model: Autoencoder, images: Array | ArrayStream, progress: bool = False
-) -> LatentEvaluation:
-    """MSE, variance of each unit, and a VAE's likelihood and KL, over all images.
+class _Moments:
+    """Mean and variance of each latent unit, a batch at a time, without cancellation (Chan et al. 1979)."""
 
-    images: (n, *image_shape), uint8 or float in [0, 1], in memory or streamed -> LatentEvaluation
+    def __init__(self, units: int) -> None:
+        self.n, self.mean, self.spread = 0, np.zeros(units), np.zeros(units)
 
-    The draws of z are from a generator of their own (seed 0), an image's the same however it is batched.
+    def add(self, z: Array) -> None:
+        """z: (m, units)"""
+        m, n = len(z), self.n
+        step = z.mean(axis=0, dtype=np.float64) - self.mean
+        self.spread += z.var(axis=0, dtype=np.float64) * m + step * step * (n * m / (n + m))
+        self.mean += step * (m / (n + m))
+        self.n += m
+
+
+def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
+    """MSE of decode(z), and the variance of each unit of z, over all images.
+
+    images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> LatentEvaluation
+
+    Parameters
+    ----------
+    model : Autoencoder
+    images : ndarray or ArrayStream
+    progress : bool
+        A bar on standard error once it takes longer than a second.
+
+    Raises
+    ------
+    InputError
+        No images, or images of another shape than the model's.
     """
-    D, rng = model.latent_dim, np.random.default_rng(0)
-    square, nll, entries, n = 0.0, 0.0, 0, 0
-    mean, spread, kl = np.zeros(D), np.zeros(D), np.zeros(D)
-    total = -(-len(images) // BATCH)
-    for batch in tqdm(batches(images), total=total, unit="batch", delay=1, disable=not progress):
-        x = to_float(batch, np.float64, first=n, where=origin(images, "evaluate"))
-        if isinstance(model, VAE):
-            z, logvar = model.posterior(batch, n)
-            kl += gaussian_kl_terms(z, logvar).sum(axis=0, dtype=np.float64)
-            eps = rng.standard_normal(z.shape, model.dtype)
-            a = model.decoded(z + np.exp(logvar / 2) * eps)
-            nll += float(model.nll_forward(a, model.pixels(batch))[0]) * len(batch)
-        else:
-            z = model.latents(batch, n)
-        error = model.decode(z).astype(np.float64) - x.reshape(-1, *model.image_shape)
-        square += float((error * error).sum())
-        entries += error.size
-        # Two sets' means and sums of squares become one's (Chan et al. 1979): nothing cancels.
-        m = len(batch)
-        step = z.mean(axis=0, dtype=np.float64) - mean
-        spread += z.var(axis=0, dtype=np.float64) * m + step * step * (n * m / (n + m))
-        mean += step * (m / (n + m))
-        n += m
-    if n == 0:
-        fail("evaluate", "images", "must hold at least one image", "none")
-    if not isinstance(model, VAE):
-        return LatentEvaluation(square / entries, n, spread / n)
-    return LatentEvaluation(square / entries, n, spread / n, nll / n, kl / n)
+    errors, moments = SquaredError(model), _Moments(int(np.prod(model.encoding.shape)))
+    for first, batch in numbered_batches(images, progress):
+        z = model.latents(batch, first)
+        errors.add(model.decode(z), batch, first, origin(images, "evaluate"))
+        moments.add(z.reshape(len(z), -1))
+    return LatentEvaluation(errors.mean(), moments.n, moments.spread / moments.n)
+
+
+def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
+    """evaluate_latents at the posterior's mean; and −log p(x|z) at one draw, and the KL of each unit, in nats.
+
+    images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> LatentEvaluation
+
+    The draws of z are from a generator of their own (seed 0); an image's draw does not depend on how the
+    images are batched. Arguments and errors as in evaluate_latents.
+    """
+    rng, units = np.random.default_rng(0), int(np.prod(model.encoding.shape))
+    errors, moments, nll, kl = SquaredError(model), _Moments(units), 0.0, np.zeros(units)
+    for first, batch in numbered_batches(images, progress):
+        mu, logvar = model.posterior(batch, first)
+        errors.add(model.decode(mu), batch, first, origin(images, "evaluate"))
+        moments.add(mu.reshape(len(mu), -1))
+        kl += gaussian_kl_terms(mu, logvar).reshape(len(mu), -1).sum(axis=0, dtype=np.float64)
+        eps = rng.standard_normal(mu.shape, mu.dtype)
+        a = model.decode_raw(mu + np.exp(logvar / 2) * eps)
+        nll += float(model.nll_forward(a, *model.prepare(batch))[0]) * len(batch)
+    n = moments.n
+    return LatentEvaluation(errors.mean(), n, moments.spread / n, nll / n, kl / n)

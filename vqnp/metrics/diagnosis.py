@@ -45,15 +45,15 @@ BANDS = (
     (math.inf, "healthy", "excellent use of the codebook",
      "nothing needs to change; if the reconstructions lack detail, try a larger codebook"),
 )  # fmt: skip
-"""(utilization below which the band lies, level, sentence, advice), the worst first. The deck calls
-12.5 % and 11.7 % severe collapse and 93.8 % healthy and excellent; the borders between are ours."""
+"""(utilization below which the band lies, level, sentence, advice), the worst first. Utilizations of
+12.5 % and 11.7 % are usually called severe collapse, and 93.8 % healthy; the limits between are ours."""
 
 ONE_CODE = 1.5
 """Below this perplexity practically one code is used, half-way from one to two: severe collapse even
 where K is so small that utilization, at least 1/K, cannot show it (ours)."""
 
-DROP, WOBBLE = 0.7, 0.5
-"""A perplexity below 70 % of its peak has dropped. If only the last epoch says so it may be a wobble,
+DROP, DROP_OF_ONE_EPOCH = 0.7, 0.5
+"""A perplexity below 70 % of its peak has dropped. If only the last epoch says so it may be chance,
 unless it is below 50 % (ours)."""
 
 HIGH = 0.25
@@ -68,19 +68,19 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
 
     perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
 
-    ===================================  ===================================  ================
-    what is seen                         level                                whose words
-    ===================================  ===================================  ================
-    utilization below 20 %,              severe collapse                      the deck's; the
-    or perplexity below 1.5                                                   borders are ours
-    utilization below 50 %               partial collapse                     ours
-    utilization below 80 %               uneven use                           ours
-    utilization from 80 %                healthy                              the deck's
-    dropped to less than half of K       collapse by overfitting to few       the deck's
+    ===================================  ===================================
+    condition                            level
+    ===================================  ===================================
+    utilization below 20 %,              severe collapse
+    or perplexity below 1.5
+    utilization below 50 %               partial collapse
+    utilization below 80 %               uneven use
+    utilization from 80 %                healthy
+    dropped to less than half of K       collapse by overfitting to few
     while the error fell                 codes
-    dropped from a quarter of K or more  collapse during training             the deck's
-    K = 1                                no choice                            ours
-    ===================================  ===================================  ================
+    dropped from a quarter of K or more  collapse during training
+    K = 1                                no choice
+    ===================================  ===================================
 
     Without a history the level only rises with perplexity.
 
@@ -91,11 +91,11 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     num_embeddings : int
         K.
     history : optional
-        The training's course: a sequence of rows (mappings with "perplexity" and perhaps "mse", as
+        The training's course: a sequence of rows (mappings with "perplexity" and perhaps "reconstruction_loss" or "mse", as
         `fit` returns them or csv.DictReader reads them), or a mapping of those names to sequences, or
         a sequence of perplexities. Perplexity has dropped if it is now below 70 % of its peak: a
         single epoch is no peak and no drop, save the first epoch as a peak and a fall by more than
-        half as a drop. The error ("mse") fell if it is now at least 1 % below what it was at the peak.
+        half as a drop. The error fell if it is now at least 1 % below what it was at the peak.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
         )
     peak = _peak(course)
     high = course[peak] if course.size else value
-    dropped = value < WOBBLE * high or (value < DROP * high and bool((course[-2:] < DROP * high).all()))
+    dropped = value < DROP_OF_ONE_EPOCH * high or (value < DROP * high and bool((course[-2:] < DROP * high).all()))
     fell = f"perplexity fell from {high:.1f} to {value:.1f}"
     if dropped and share < 0.5 and _falls(errors, peak):
         level = "collapse by overfitting to few codes"
@@ -162,22 +162,28 @@ def _history(history: Any, K: int) -> tuple[Array, Array]:
         return np.empty(0), np.empty(0)
     try:
         if isinstance(history, Mapping):
-            columns = [list(history["perplexity"]), list(history.get("mse", []))]
+            columns = [list(history["perplexity"]), list(history.get(_error_name(history), []))]
         else:
             rows = list(history)
             if any(isinstance(row, Mapping) for row in rows):
-                columns = [[row["perplexity"] for row in rows], [row["mse"] for row in rows if "mse" in row]]
+                errors = [row[_error_name(row)] for row in rows if _error_name(row) in row]
+                columns = [[row["perplexity"] for row in rows], errors]
             else:
                 columns = [rows, []]
-        course, errors = (np.array(column, np.float64).reshape(len(column)) for column in columns)
+        course, mse = (np.array(column, np.float64).reshape(len(column)) for column in columns)
     except (KeyError, TypeError, ValueError) as error:
         needed = "rows with 'perplexity' and 'mse', or sequences of those names, or perplexities"
         fail("diagnose", "history", f"must be {needed}", f"{type(error).__name__}: {error}")
-    if errors.size not in (0, course.size):
+    if mse.size not in (0, course.size):
         needed = f"must have {course.size} values of 'mse', as of 'perplexity'"
-        fail("diagnose", "history", needed, errors.size)
+        fail("diagnose", "history", needed, mse.size)
     for epoch, value in enumerate(course):
         in_range("diagnose", value, K, f"history's perplexity in epoch {epoch + 1}")
-    for epoch, value in enumerate(errors):
+    for epoch, value in enumerate(mse):
         check_float("diagnose", f"history's mse in epoch {epoch + 1}", value, "[0, inf)")
-    return course, errors
+    return course, mse
+
+
+def _error_name(row: Mapping[str, Any]) -> str:
+    """The reconstruction error is "mse" in histories of version 0.1, and "reconstruction_loss" since."""
+    return "mse" if "mse" in row else "reconstruction_loss"

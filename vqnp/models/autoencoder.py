@@ -1,41 +1,43 @@
 """z = encoder(x),  x̂ = decoder(z),  L = ⟨(x̂ − x)²⟩: the autoencoder, a VQ-VAE without its quantizer.
 
-x: (B, P) an image of P pixels -> z: (B, D) D numbers -> x_hat: (B, P)
+x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_int, check_rng
-from vqnp.models.base import ImageModel, check_latents, in_parts
+from vqnp._check import Array, check_int, check_lengths, check_rng
+from vqnp.data.spec import DataSpec
+from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents
+from vqnp.models.base import Encoding, Model, check_latents, mlp_networks
+from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
 
 
-class AutoencoderLosses(NamedTuple):
-    """L = reconstruction, a scalar array: there is nothing else."""
+@register
+class Autoencoder(Model):
+    """z = encoder(x),  x̂ = decoder(z): one example becomes real numbers that no prior constrains.
 
-    total: Array
-    reconstruction: Array
-
-
-class Autoencoder(ImageModel):
-    """z = encoder(x),  x̂ = decoder(z),  with MLPs: one image becomes D numbers, of which nothing is asked.
-
-    x: (B, P) -> z: (B, D), x_hat: (B, P)
+    x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 
     Parameters
     ----------
-    image_shape : tuple of int
-        The shape of one image; P is its product.
-    latent_dim : int
-        D. The default, 256, is the 16 · 16 numbers of the default VQVAE's latents before they are
-        quantized: encoder and decoder are then the same networks, weight for weight.
-    hidden, activation, rng, dtype
-        As in VQVAE.
+    encoder : Module
+        (B, *data.shape) -> z: (B, *latent_shape, D).
+    decoder : Module
+        (B, *latent_shape, D) -> (B, *data.shape).
+    data : DataSpec
+        Shape and range of one example; grey images of 28 × 28 pixels in [0, 1] by default.
+
+    Raises
+    ------
+    InputError
+        Parts that do not fit: which part gave what.
 
     References
     ----------
@@ -43,91 +45,91 @@ class Autoencoder(ImageModel):
     """
 
     kind = "autoencoder"
-    columns: tuple[str, ...] = ("loss", "mse")
-    meaning: tuple[str, ...] = ("image_shape", "latent_dim", "hidden", "activation", "dtype")
-    encoded_per_latent = 1
-    """Numbers that the encoder says for each of the latent's."""
 
     def __init__(
-        self,
+        self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any] = DataSpec()
+    ) -> None:
+        h = self._connect(encoder, decoder, data)
+        z = self._latents_of(h)
+        self.latent_shape, self.latent_dim = z.shape[1:-1], z.shape[-1]
+        self._check_decoder(z)
+
+    @classmethod
+    def mlp(
+        cls,
         image_shape: tuple[int, ...] = (28, 28),
         latent_dim: int = 256,
         hidden: tuple[int, ...] = (512,),
         activation: str = "relu",
         rng: np.random.Generator | int = 0,
         dtype: str = "float32",
-    ) -> None:
-        hidden = self._check_shape(image_shape, hidden, activation, dtype)
-        self.latent_dim = check_int(type(self).__name__, "latent_dim", latent_dim)
-        H = self.encoded_per_latent * self.latent_dim
-        self._make_networks(hidden, activation, check_rng(type(self).__name__, rng), H, self.latent_dim)
-        self.config: dict[str, Any] = {
-            "image_shape": list(self.image_shape),
-            "latent_dim": self.latent_dim,
-            "hidden": list(hidden),
-            "activation": activation,
-            "dtype": self.dtype.name,
-        }
+    ) -> Autoencoder:
+        """An autoencoder whose encoder and decoder are multilayer perceptrons.
 
-    # The model and its gradients.
+        Parameters
+        ----------
+        image_shape : tuple of int
+            The shape of one image.
+        latent_dim : int
+            D. The default, 256, is the 16 · 16 numbers of the default VQVAE's latents before they are
+            quantized: encoder and decoder then start as the same networks, weight for weight.
+        hidden, activation, rng, dtype
+            As in VQVAE.mlp.
+        """
+        shape = check_lengths("Autoencoder", "image_shape", image_shape)
+        D = check_int("Autoencoder", "latent_dim", latent_dim)
+        rng = check_rng("Autoencoder", rng)
+        networks = mlp_networks("Autoencoder", shape, (D,), (D,), hidden, activation, rng, dtype)
+        return cls(*networks, data=DataSpec(shape))
 
-    def forward(self, x: Array) -> tuple[Any, ...]:
-        """x̂, z, cache for x: (B, P) in [0, 1]; changes nothing. x_hat is the decoder's own, not clipped."""
-        check_array("Autoencoder.forward", "x", x, ndim=2, last=self.num_pixels, dtype=self.dtype)
+    def config(self) -> dict[str, Any]:
+        return {"encoder": self.encoder, "decoder": self.decoder, "data": self.data.as_dict()}
+
+    # The loss and its gradient.
+
+    def loss(
+        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
+    ) -> tuple[dict[str, Array], Cache]:
+        """L = ⟨(x̂ − x)²⟩ for a batch (x,), the mean over all numbers of all examples; draws nothing."""
+        (x,) = batch
         z, encoder_cache = self.encoder.forward(x)
         x_hat, decoder_cache = self.decoder.forward(z)
-        return x_hat, z, (encoder_cache, decoder_cache)
-
-    def backward(self, dx_hat: Array, cache: Cache) -> Array:
-        """dx: decoder, then encoder; adds to every Param's grad.
-
-        dx_hat: (B, P) -> dx: (B, P)
-        """
-        encoder_cache, decoder_cache = cache
-        return self.encoder.backward(self.decoder.backward(dx_hat, decoder_cache), encoder_cache)
-
-    def backward_params(self, dx_hat: Array, cache: Cache) -> None:
-        """backward without dx."""
-        encoder_cache, decoder_cache = cache
-        self.encoder.backward_params(self.decoder.backward(dx_hat, decoder_cache), encoder_cache)
-
-    def loss_forward(self, x: Array) -> tuple[Any, ...]:
-        """L = ⟨(x̂ − x)²⟩, the mean over all pixels of all images; losses, z: (B, D), cache for x: (B, P)."""
-        x_hat, z, cache = self.forward(x)
         L, mse_cache = mse_forward(x_hat, x)
-        return AutoencoderLosses(L, L), z, (cache, mse_cache)
+        return {"loss": L, "reconstruction_loss": L}, (encoder_cache, decoder_cache, mse_cache)
 
-    def loss_backward(self, dL: Array | float, cache: Cache) -> Array:
-        """dx = dL · ∂L/∂x as far as x goes through the encoder (as the target x is a constant)."""
-        forward_cache, mse_cache = cache
-        return self.backward(mse_backward(dL, mse_cache)[0], forward_cache)
+    def backward(self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False) -> Array | None:
+        """Adds dL · ∂L/∂θ to every grad: decoder, then encoder.
 
-    def loss_backward_params(self, dL: Array | float, cache: Cache) -> None:
-        """loss_backward without dx."""
-        forward_cache, mse_cache = cache
-        self.backward_params(mse_backward(dL, mse_cache)[0], forward_cache)
+        dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
+        """
+        encoder_cache, decoder_cache, mse_cache = cache
+        dx_hat, _ = mse_backward(dL, mse_cache)
+        dz = self.decoder.backward(dx_hat, decoder_cache)
+        return self.encoder.backward(dz, encoder_cache, need_dx)
 
-    def train_forward(self, x: Array, rng: np.random.Generator, step: int) -> tuple[Any, Array, Array, Cache]:
-        """loss_forward; draws nothing, and has no codes."""
-        losses, z, cache = self.loss_forward(x)
-        return losses, z, np.empty((len(x), 0), np.int64), cache
+    def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> LatentEvaluation:
+        """MSE and the variance of each latent unit over a data set; see evaluation.evaluate_latents."""
+        return evaluate_latents(self, data, progress)
 
-    # What a person does with it.
+    # Public interface.
 
-    def latents(self, images: Array, first: int = 0) -> Array:
-        """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, D)."""
-        return self.encoded(images, first)
+    @property
+    def encoding(self) -> Encoding:
+        """Latents: (*latent_shape, D) numbers of the model's dtype."""
+        return Encoding("latents", (*self.latent_shape, self.latent_dim), self.dtype)
 
-    def encode(self, images: Array, progress: bool = False) -> Array:
-        """latents, a part of the images at a time: (n, *image_shape) -> z: (n, D) of the model's dtype."""
-        z = np.empty((len(images) if np.ndim(images) else 0, self.latent_dim), self.dtype)
-        return in_parts(self.latents, images, z, progress)
+    def _latents_of(self, h: Array) -> Array:
+        """z of the encoder's output."""
+        return h
 
-    def decode(self, codes: Array) -> Array:
-        """x̂ = decoder(z), clipped to [0, 1]; codes: z (n, D), any numbers -> (n, *image_shape)."""
-        z = check_latents(f"{type(self).__name__}.decode", "z", codes, (self.latent_dim,), self.dtype)
-        return self.to_pixels(self.decoded(z)).reshape(len(z), *self.image_shape)
+    def latents(self, images: Any, first: int = 0) -> Array:
+        """z = encoder(x): (n, *data.shape) -> z: (n, *latent_shape, D)."""
+        return self._latents_of(self.encode_raw(images, first))
 
-    def to_pixels(self, x_hat: Array) -> Array:
-        """The decoder's output brought into [0, 1], a value outside to the nearer end."""
-        return np.clip(x_hat, 0, 1)
+    def _encode_part(self, images: Any, first: int) -> Array:
+        return self.latents(images, first)
+
+    def decode(self, codes: Any) -> Array:
+        """x̂ = decoder(z) in the data's range; codes: z (n, *latent_shape, D), any numbers -> (n, *data.shape)."""
+        where = f"{type(self).__name__}.decode"
+        return self.decode_latents(check_latents(where, codes, self.encoding.shape, self.dtype))

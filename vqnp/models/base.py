@@ -1,190 +1,241 @@
-"""x̂ = decoder(encoder(x)) with MLPs: what every model of images shares, whatever stands in between.
+"""x̂ = decoder(encoder(x)): what every model made of an encoder and a decoder shares.
 
-x: (B, P) an image of P pixels -> h: (B, H) -> x_hat: (B, P)
+x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import FLOATS, Array, check_array, check_choice, check_int, fail
-from vqnp._images import to_float
-from vqnp.nn.layers import ACTIVATIONS, mlp
-from vqnp.nn.module import Cache, Module, Sequential
+from vqnp._check import FLOATS, Array, InputError, check_array, check_lengths, fail
+from vqnp.data.spec import DataSpec
+from vqnp.nn import Flatten, Module, Reshape, Sequential, describe, mlp
+from vqnp.nn.module import Cache
 
-CHUNK = 128
-"""Rows in each pass of encode and decode. A matrix product may round differently at another size, and
+CHUNK_EXAMPLES = 128
+"""Examples in each pass of encode and decode. A matrix product may round differently at another size, and
 (OpenBLAS in float32) a row at another place: so passes have one size, the last one padded, and batches
-that begin at multiples of it give the same bits as all images at once."""
+that begin at multiples of it give the same bits as all examples at once."""
 
-PART = 16 * CHUNK
-"""Images that encode has in memory as numbers at a time."""
+PART_EXAMPLES = 16 * CHUNK_EXAMPLES
+"""Examples that encode has in memory as numbers at a time."""
 
 
-class ImageModel(Module):
-    """Pixels in, an MLP encoder, a latent, an MLP decoder, pixels out; and what a trainer asks of a model.
+class Encoding(NamedTuple):
+    """What encode gives: an array named "codes" or "latents", (n, *shape) of dtype."""
 
-    A subclass has `kind` (its name on the command line), `columns` (the names, in a history, of what
-    `train_forward` gives as losses), `num_embeddings` (K, or 0 where the latent is no code), and:
-    latents, encode, decode, train_forward, loss_backward_params, config.
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Model(Module):
+    """An encoder, a decoder and the kind of data between which they stand; and what a trainer asks.
+
+    A subclass has `kind` (its name on the command line) and: loss, backward, latents, encoding, encode,
+    decode, evaluate, config.
     """
 
     kind: str
-    columns: tuple[str, ...]
-    meaning: tuple[str, ...] = ("image_shape", "hidden", "activation", "dtype")
-    """Entries of config on which depends what a latent means; the fingerprint is of them too."""
+    encoder: Module
+    decoder: Module
+    data: DataSpec
+    dtype: np.dtype[Any]
+    latent_shape: tuple[int, ...]
     num_embeddings = 0
-    config: dict[str, Any]
-    encoder: Sequential
-    decoder: Sequential
 
-    def _check_shape(self, image_shape: Any, hidden: Any, activation: str, dtype: str) -> tuple[int, ...]:
-        """Take the arguments that all models have; hidden as integers."""
+    def _connect(self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any]) -> Array:
+        """Take the parts; the encoder's output for one example, (1, ...), as the parts are tried on zeros."""
         where = type(self).__name__
-        self.image_shape = _lengths(where, "image_shape", image_shape)
-        hidden = _lengths(where, "hidden", hidden)
-        check_choice(where, "activation", activation, tuple(ACTIVATIONS))
+        for name, part in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(part, Module):
+                fail(where, name, "must be a vqnp.nn.Module", type(part).__name__)
+        self.encoder, self.decoder, self.data = encoder, decoder, DataSpec.of(data)
+        dtypes = {param.value.dtype for part in (encoder, decoder) for param in part.parameters()}
+        if len(dtypes) > 1:
+            fail(where, "encoder and decoder", "must have one dtype", ", ".join(sorted(map(str, dtypes))))
+        self.dtype = dtypes.pop() if dtypes else np.dtype(np.float32)
+        return self._tried("encoder", encoder, np.zeros((1, *self.data.shape), self.dtype))
+
+    def _tried(self, name: str, part: Module, x: Array) -> Array:
+        """part's output for x: (1, ...), or an InputError that says which part does not take it."""
         try:
-            self.dtype = np.dtype(dtype)
-        except TypeError:
-            self.dtype = np.dtype(object)
-        if self.dtype not in FLOATS:
-            fail(where, "dtype", "must be 'float32' or 'float64'", repr(dtype))
-        return hidden
+            y = part.forward(x)[0]
+        except (InputError, ValueError) as error:
+            needed = f"must take arrays of shape (B, {', '.join(map(str, x.shape[1:]))})"
+            raise InputError(type(self).__name__, name, needed, error) from None
+        if y.ndim < 2 or len(y) != 1:
+            fail(type(self).__name__, name, "must give an array of shape (B, ..., D)", f"shape {y.shape}")
+        return y
 
-    def _make_networks(
-        self, hidden: tuple[int, ...], activation: str, rng: np.random.Generator, encoded: int, latent: int
-    ) -> None:
-        """encoder: P -> hidden -> encoded;  decoder: latent -> hidden reversed -> P."""
-        P = self.num_pixels
-        self.encoder = mlp((P, *hidden, encoded), activation, rng, self.dtype)
-        self.decoder = mlp((latent, *hidden[::-1], P), activation, rng, self.dtype)
-
-    @property
-    def num_pixels(self) -> int:
-        """P."""
-        return int(np.prod(self.image_shape))
-
-    def parts(self) -> Mapping[str, Module]:
-        return {"encoder": self.encoder, "decoder": self.decoder}
+    def _check_decoder(self, z: Array) -> None:
+        """Raise unless the decoder makes an example of latents z: (1, *latent_shape, D)."""
+        shape = self._tried("decoder", self.decoder, np.zeros_like(z)).shape[1:]
+        if shape != self.data.shape:
+            needed = f"must give arrays of the data's shape, {self.data.shape}"
+            fail(type(self).__name__, "decoder", needed, f"shape {shape}")
 
     # What a trainer asks.
 
-    def train_start(self, images: Array, rng: np.random.Generator) -> None:
-        """What the model does with some of the training images before the first step: nothing."""
+    def prepare(self, data: Any) -> tuple[Array, ...]:
+        """x as minibatches are taken from it: (n, *data.shape) of the model's dtype, in a tuple of one."""
+        x = self.data.to_array(data, self.dtype, "fit")
+        if len(x) == 0:
+            fail("fit", "images", "must hold at least one image", f"shape {x.shape}")
+        return (x,)
 
-    def train_forward(self, x: Array, rng: np.random.Generator, step: int) -> tuple[Any, Array, Array, Cache]:
-        """losses (the first is the one that is minimised), z, k: (B, M) codes or (B, 0), cache.
+    def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
+        """What the model does with some of the training data before the first step: nothing."""
 
-        rng is what noise is drawn from; step counts from 0.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no train_forward")
+    def loss(
+        self, batch: tuple[Array, ...], rng: np.random.Generator, step: int = 0
+    ) -> tuple[dict[str, Array], Cache]:
+        """{"loss": what is minimised, and its terms by name}, cache; rng is for noise, step counts from 0."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss")
 
-    def loss_backward_params(self, dL: Array | float, cache: Cache) -> None:
-        """Add the gradients of dL · L to every Param's grad."""
-        raise NotImplementedError(f"{type(self).__name__} has no loss_backward_params")
-
-    def train_update(self, z: Array, k: Array, rng: np.random.Generator, restart_below: float) -> Array:
-        """What the model itself moves after a step; which codes were restarted: none, without any."""
-        return np.empty(0, np.int64)
-
-    def train_row(self, step: int) -> dict[str, float]:
-        """What else an epoch's row of the history says, after its last step: nothing."""
+    def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
+        """What the model itself moves after a step; {parameter name: rows that were restarted}: none."""
         return {}
 
-    # What a person does with it.
+    def statistics(self, cache: Cache) -> dict[str, Array]:
+        """Integer arrays, by name, which a trainer adds up over an epoch: none."""
+        return {}
 
-    def pixels(self, images: Array, where: str = "", first: int = 0) -> Array:
-        """x as the encoder takes it: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> (n, P).
+    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
+        """What else an epoch's row of the history says, from its statistics and its last step: nothing."""
+        return {}
 
-        first is the number of images[0] in a larger set, for errors.
-        """
-        where = where or f"{type(self).__name__}.pixels"
-        x = to_float(images, self.dtype, first=first, where=where)
-        P = self.num_pixels
-        if x.ndim == 0 or x.shape[1:] not in (self.image_shape, (P,)):
-            shape = ", ".join(map(str, self.image_shape))
-            fail(where, "images", f"must have shape (n, {shape}) or (n, {P})", f"shape {x.shape}")
-        return x.reshape(len(x), P)
+    # Public interface.
 
-    def latents(self, images: Array, first: int = 0) -> Array:
-        """What the decoder is given, or is given the nearest code of: (n, *image_shape) -> (n, ...)."""
+    @property
+    def latent_axes(self) -> int:
+        """How many axes an example's codes have."""
+        return len(self.latent_shape)
+
+    @property
+    def num_latents(self) -> int:
+        """M, the product of latent_shape."""
+        return int(np.prod(self.latent_shape))
+
+    @property
+    def encoding(self) -> Encoding:
+        """Name, shape and dtype of what encode gives for one example."""
+        raise NotImplementedError(f"{type(self).__name__} has no encoding")
+
+    def latents(self, images: Any, first: int = 0) -> Array:
+        """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D)."""
         raise NotImplementedError(f"{type(self).__name__} has no latents")
 
-    def encode(self, images: Array, progress: bool = False) -> Array:
-        """What the image becomes: (n, *image_shape) -> (n, ...)."""
+    def _encode_part(self, images: Any, first: int) -> Array:
+        """encode, of so few examples that they fit into memory as numbers."""
         raise NotImplementedError(f"{type(self).__name__} has no encode")
 
-    def decode(self, codes: Array) -> Array:
-        """x̂ in [0, 1] of what encode gave: (n, ...) -> (n, *image_shape)."""
+    def decode(self, codes: Any) -> Array:
+        """x̂ in the data's range of what encode gave: (n, ...) -> (n, *data.shape)."""
         raise NotImplementedError(f"{type(self).__name__} has no decode")
 
-    def reconstruct(self, images: Array) -> Array:
-        """decode(encode(x)); images: (n, *image_shape) -> (n, *image_shape) in [0, 1]."""
+    def encode(self, images: Any, progress: bool = False) -> Array:
+        """What an example becomes: (n, *data.shape) -> (n, *encoding.shape).
+
+        Memory-mapped arrays are read a part at a time, so that ten million examples need the same memory as
+        a thousand, beside the result; progress draws a bar on standard error.
+        """
+        n = len(images) if np.ndim(images) else 0
+        out = np.empty((n, *self.encoding.shape), self.encoding.dtype)
+        with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
+            for start in range(0, max(n, 1), PART_EXAMPLES):  # an empty array is checked too
+                part = images[start : start + PART_EXAMPLES] if n else images
+                out[start : start + PART_EXAMPLES] = self._encode_part(part, start)
+                bar.update(len(part))
+        return out
+
+    def reconstruct(self, images: Any) -> Array:
+        """decode(encode(x)): (n, *data.shape) -> (n, *data.shape) in the data's range."""
         return self.decode(self.encode(images))
 
-    def encoded(self, images: Array, first: int = 0) -> Array:
-        """The encoder's own output, in chunks: (n, *image_shape) -> (n, H)."""
-        x = self.pixels(images, f"{type(self).__name__}.encode", first)
+    def decode_latents(self, z: Array) -> Array:
+        """x̂ = decoder(z) in the data's range, not quantized: (n, *latent_shape, D) -> (n, *data.shape)."""
+        return self.to_data(self.decode_raw(z))
+
+    def to_data(self, x_hat: Array) -> Array:
+        """The decoder's output brought into the data's range, a value outside to the nearer end."""
+        return self.data.clip(x_hat)
+
+    def encode_raw(self, images: Any, first: int = 0) -> Array:
+        """The encoder's own output, in chunks: (n, *data.shape) -> (n, ...)."""
+        x = self.data.to_array(images, self.dtype, f"{type(self).__name__}.encode", first)
         return in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
 
-    def decoded(self, rows: Array) -> Array:
-        """The decoder's own output, in chunks, not clipped: (n, H) -> (n, P)."""
-        return in_chunks(lambda rows: self.decoder.forward(rows)[0], rows)
+    def decode_raw(self, z: Array) -> Array:
+        """The decoder's own output, in chunks, not clipped: (n, *latent_shape, D) -> (n, *data.shape)."""
+        return in_chunks(lambda rows: self.decoder.forward(rows)[0], z)
 
     def fingerprint(self) -> str:
-        """SHA-256 of what gives latents their meaning: 64 hexadecimal digits."""
-        digest = hashlib.sha256(repr([self.config[name] for name in self.meaning]).encode())
+        """SHA-256 of all that gives a code or a latent its meaning: 64 hexadecimal digits."""
+        digest = hashlib.sha256()
         for array in self.meaning_arrays():
             digest.update(np.ascontiguousarray(array).tobytes())
-        for name, param in self.decoder.named_params():
+        digest.update(json.dumps([describe(self.decoder), self.data.as_dict()], sort_keys=True).encode())
+        for name, param in self.decoder.named_parameters():
             digest.update(name.encode() + param.value.tobytes())
         return digest.hexdigest()
 
     def meaning_arrays(self) -> list[Array]:
-        """Arrays beside the decoder's on which depends what a latent means."""
+        """Arrays beside the decoder's on which it depends what a code stands for."""
         return []
 
 
-def in_parts(encode: Callable[[Array, int], Array], images: Array, out: Array, progress: bool) -> Array:
-    """out[n] = encode(images)[n], PART images in memory as numbers at a time; encode also gets their place.
-
-    So that beside the result it needs the same memory for ten million, memory-mapped, as for a
-    thousand; progress draws a bar on standard error.
-    """
-    n = len(out)
-    with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
-        for start in range(0, max(n, 1), PART):  # one part at least: an empty array is checked too
-            part = images[start : start + PART] if n else images
-            out[start : start + PART] = encode(part, start)
-            bar.update(len(part))
-    return out
-
-
-def in_chunks(f: Callable[[Array], Array], rows: Array) -> Array:
-    """f over CHUNK rows at a time, the last chunk padded with zeros: (n, I) -> (n, O)."""
+def in_chunks(f: Callable[[Array], Array], x: Array) -> Array:
+    """f over CHUNK_EXAMPLES at a time, the last chunk padded with zeros: (n, ...) -> (n, ...)."""
     outputs = []
-    for start in range(0, max(len(rows), 1), CHUNK):
-        chunk = rows[start : start + CHUNK]
-        padded = np.zeros((CHUNK, rows.shape[1]), rows.dtype)
+    for start in range(0, max(len(x), 1), CHUNK_EXAMPLES):
+        chunk = x[start : start + CHUNK_EXAMPLES]
+        padded = np.zeros((CHUNK_EXAMPLES, *x.shape[1:]), x.dtype)
         padded[: len(chunk)] = chunk
         outputs.append(f(padded)[: len(chunk)])
     return np.concatenate(outputs)
 
 
-def check_latents(where: str, name: str, z: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def check_latents(where: str, z: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     """z if it is (n, *shape) of the model's dtype and finite, else raise."""
     n = np.shape(z)[0] if np.ndim(z) else 0
-    return check_array(where, name, z, shape=(n, *shape), dtype=dtype, finite=True)
+    return check_array(where, "z", z, shape=(n, *shape), dtype=dtype, finite=True)
 
 
-def _lengths(where: str, name: str, lengths: Any) -> tuple[int, ...]:
-    """lengths as a tuple of integers of at least 1, else raise InputError."""
-    if isinstance(lengths, str) or not isinstance(lengths, Iterable):
-        fail(where, name, "must be a sequence of integers", repr(lengths))
-    return tuple(check_int(where, f"{name}[{i}]", n) for i, n in enumerate(lengths))
+def mlp_networks(
+    where: str,
+    image_shape: tuple[int, ...],
+    encoded: tuple[int, ...],
+    latent: tuple[int, ...],
+    hidden: tuple[int, ...],
+    activation: str,
+    rng: np.random.Generator,
+    dtype: Any,
+) -> tuple[Sequential, Sequential]:
+    """encoder: (B, *image_shape) -> hidden -> (B, *encoded);  decoder: (B, *latent) -> hidden reversed -> images."""
+    hidden = check_lengths(where, "hidden", hidden)
+    dtype = check_dtype(where, dtype)
+    P = int(np.prod(image_shape))
+    encoder = mlp((P, *hidden, int(np.prod(encoded))), activation, rng, dtype)
+    decoder = mlp((int(np.prod(latent)), *hidden[::-1], P), activation, rng, dtype)
+    return (
+        Sequential(Flatten(), *encoder.layers, Reshape(*encoded)),
+        Sequential(Flatten(), *decoder.layers, Reshape(*image_shape)),
+    )
+
+
+def check_dtype(where: str, dtype: Any) -> np.dtype[Any]:
+    """float32 or float64, from its name or type; else raise."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in FLOATS:
+        fail(where, "dtype", "must be 'float32' or 'float64'", repr(dtype))
+    return found

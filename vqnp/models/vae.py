@@ -1,16 +1,21 @@
-"""q(z|x) = N(μ, diag exp ℓ),  z = μ + exp(ℓ/2) ε,  L = −log p(x|z) + w KL(q(z|x) ‖ N(0, I)): the VAE.
+"""z = μ(x) + exp(ℓ(x)/2) ε,  L = −log p(x|z) + w KL(q(z|x) ‖ N(0, I)): the VAE, w = 1 the evidence lower bound.
 
-x: (B, P) an image of P pixels -> mu, logvar, eps, z: (B, D) -> x_hat: (B, P)
+x: (B, *data.shape) -> mu, logvar, z: (B, *latent_shape, D) -> a: (B, *data.shape), the parameter of p(x|z)
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_float, check_int, check_rng
+from vqnp._check import Array, check_choice, check_float, check_int, check_lengths, check_rng, fail
+from vqnp.data.spec import DataSpec
+from vqnp.evaluation.latents import LatentEvaluation, evaluate_vae
 from vqnp.models.autoencoder import Autoencoder
+from vqnp.models.base import mlp_networks
+from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
 from vqnp.ops.activation import sigmoid
 from vqnp.ops.gaussian import (
@@ -26,41 +31,35 @@ from vqnp.ops.loss import bce_logits_backward, bce_logits_forward
 LIKELIHOODS = ("bernoulli", "gaussian")
 
 
-class VAELosses(NamedTuple):
-    """L = reconstruction + w · kl, each a scalar array, in nats per image."""
-
-    total: Array
-    reconstruction: Array
-    kl: Array
-
-
+@register
 class VAE(Autoencoder):
-    """q(z|x) = N(μ, diag exp ℓ), (μ, ℓ) = encoder(x);  p(x|z) by decoder(z);  prior N(0, I).
+    """q(z|x) = N(μ, diag exp ℓ),  L = −⟨log p(x|z)⟩ + w KL(q(z|x) ‖ N(0, I)), in nats an example.
 
-    x: (B, P) -> mu, logvar, z: (B, D), decoder's output a: (B, P)
+    x: (B, *data.shape) -> mu, logvar, z: (B, *latent_shape, D) -> a: (B, *data.shape)
 
     Parameters
     ----------
-    image_shape : tuple of int
-        The shape of one image; P is its product.
-    latent_dim : int
-        D; see Autoencoder. The decoder is the default VQVAE's, weight for weight; the encoder's last
-        layer is twice as wide, as it says μ and ℓ.
-    hidden, activation, rng, dtype
-        As in VQVAE.
+    encoder : Module
+        (B, *data.shape) -> (B, *latent_shape, 2 D): μ in the first half of the last axis, ℓ in the second.
+    decoder : Module
+        (B, *latent_shape, D) -> a: (B, *data.shape).
+    data : DataSpec
+        Shape and range of one example; grey images of 28 × 28 pixels in [0, 1] by default.
     likelihood : {"bernoulli", "gaussian"}
         p(x|z): of each pixel Bernoulli with mean σ(a), or N(a, s²). For grey pixels the first is no
         density over [0, 1], but the usual choice for MNIST: its terms are a cross-entropy.
     noise_std : float
-        s, for "gaussian". The default, 0.1, is about the root of the default VQ-VAE's MSE. The error's
-        weight against the KL goes with 1/s²: at s = 1 digits are hardly worth a unit. The posterior
-        starts about as narrow, σ ≈ min(s, 1): from σ ≈ 1, the noise of 256 latents costs so much at first
-        that Adam silences the decoder's ReLUs (after four epochs on digits only four of 256 still gave
-        more than 0 for more than one draw in fifty).
+        s, for "gaussian". The default, 0.1, is about the root of the default VQ-VAE's MSE. The weight of
+        the error against the KL is proportional to 1/s²: at s = 1 few latent units of digits are used.
     kl_weight : float
         w; 1 is the evidence lower bound, more is the β of a β-VAE, 0 no KL at all.
     kl_warmup : int
-        Steps over which w grows in a line from 0 to kl_weight; 0 for none.
+        Steps over which w grows linearly from 0 to kl_weight; 0 for none.
+
+    Raises
+    ------
+    InputError
+        Parts that do not fit, an argument out of range.
 
     References
     ----------
@@ -69,12 +68,26 @@ class VAE(Autoencoder):
     """
 
     kind = "vae"
-    columns = ("loss", "reconstruction_loss", "kl")
-    meaning = (*Autoencoder.meaning, "likelihood")
-    encoded_per_latent = 2
 
     def __init__(
         self,
+        encoder: Module,
+        decoder: Module,
+        data: DataSpec | Mapping[str, Any] = DataSpec(),
+        likelihood: str = "bernoulli",
+        noise_std: float = 0.1,
+        kl_weight: float = 1.0,
+        kl_warmup: int = 0,
+    ) -> None:
+        self.likelihood = check_choice("VAE", "likelihood", likelihood, LIKELIHOODS)
+        self.noise_std = check_float("VAE", "noise_std", noise_std, "(0, inf)")
+        self.kl_weight = check_float("VAE", "kl_weight", kl_weight, "[0, inf)")
+        self.kl_warmup = check_int("VAE", "kl_warmup", kl_warmup, 0)
+        super().__init__(encoder, decoder, data)
+
+    @classmethod
+    def mlp(
+        cls,
         image_shape: tuple[int, ...] = (28, 28),
         latent_dim: int = 256,
         hidden: tuple[int, ...] = (512,),
@@ -85,118 +98,115 @@ class VAE(Autoencoder):
         kl_warmup: int = 0,
         rng: np.random.Generator | int = 0,
         dtype: str = "float32",
-    ) -> None:
-        super().__init__(image_shape, latent_dim, hidden, activation, rng, dtype)
-        self.likelihood = check_choice("VAE", "likelihood", likelihood, LIKELIHOODS)
-        self.noise_std = check_float("VAE", "noise_std", noise_std, "(0, inf)")
-        self.kl_weight = check_float("VAE", "kl_weight", kl_weight, "[0, inf)")
-        self.kl_warmup = check_int("VAE", "kl_warmup", kl_warmup, 0)
-        for name in ("likelihood", "noise_std", "kl_weight", "kl_warmup"):
-            self.config[name] = getattr(self, name)
+    ) -> VAE:
+        """A VAE whose encoder and decoder are multilayer perceptrons; arguments as in VAE and Autoencoder.mlp.
+
+        The decoder starts as the default VQVAE's, weight for weight; the encoder's last layer is twice as
+        wide. With a Gaussian likelihood the posterior starts about as narrow as a pixel's noise,
+        σ ≈ min(s, 1): from σ ≈ 1, the noise of 256 latents costs so much at first that Adam drives most of
+        the decoder's ReLUs to 0 (after four epochs on digits only four of 256 were above 0 for more than
+        one draw in fifty).
+        """
+        shape = check_lengths("VAE", "image_shape", image_shape)
+        D = check_int("VAE", "latent_dim", latent_dim)
+        rng = check_rng("VAE", rng)
+        encoder, decoder = mlp_networks("VAE", shape, (2 * D,), (D,), hidden, activation, rng, dtype)
+        model = cls(encoder, decoder, DataSpec(shape), likelihood, noise_std, kl_weight, kl_warmup)
         if likelihood == "gaussian":
-            bias = self.encoder.layers[-1].params()["b"].value
-            bias[self.latent_dim :] = 2 * np.log(min(self.noise_std, 1))
+            bias = encoder.layers[-2].b  # type: ignore[attr-defined]
+            bias.value[D:] = 2 * np.log(min(model.noise_std, 1))
+        return model
+
+    def config(self) -> dict[str, Any]:
+        own = ("likelihood", "noise_std", "kl_weight", "kl_warmup")
+        return super().config() | {name: getattr(self, name) for name in own}
 
     def weight(self, step: int) -> float:
         """w at a step, counted from 0: kl_weight · min(1, step / kl_warmup)."""
         return self.kl_weight * (min(1.0, step / self.kl_warmup) if self.kl_warmup else 1.0)
 
-    # The model and its gradients.
+    # The loss and its gradient.
 
-    def forward(self, x: Array, eps: Array | None = None) -> tuple[Array, Array, Array, Array, Cache]:
-        """a, μ, ℓ, KL, cache for x: (B, P) in [0, 1] and noise eps: (B, D); changes nothing.
+    def loss(
+        self, batch: tuple[Array, ...], rng: np.random.Generator | Array, step: int = 0
+    ) -> tuple[dict[str, Array], Cache]:
+        """L = −log p(x|z) + w KL for a batch (x,), means over examples of sums over an example, in nats.
 
-        a: (B, P) is the decoder's own output: logits for "bernoulli". Without eps, z = μ.
-        KL: () is the mean over images, in nats.
+        rng is the generator of ε, or ε itself: (B, *latent_shape, D).
         """
-        check_array("VAE.forward", "x", x, ndim=2, last=self.num_pixels, dtype=self.dtype)
+        (x,) = batch
         h, encoder_cache = self.encoder.forward(x)
         mu, logvar = self._split(h)
-        if eps is None:
-            eps = np.zeros_like(mu)
+        eps = rng.standard_normal(mu.shape, mu.dtype) if isinstance(rng, np.random.Generator) else rng
         z, draw_cache = reparameterise_forward(mu, logvar, eps)
-        KL, kl_cache = gaussian_kl_forward(mu, logvar)
         a, decoder_cache = self.decoder.forward(z)
-        return a, mu, logvar, KL, (encoder_cache, draw_cache, kl_cache, decoder_cache)
+        nll, nll_cache = self.nll_forward(a, x)
+        KL, kl_cache = gaussian_kl_forward(_rows(mu), _rows(logvar))
+        w = KL.dtype.type(self.weight(step))
+        losses = {"loss": nll + w * KL, "reconstruction_loss": nll, "kl": KL}
+        return losses, (encoder_cache, draw_cache, decoder_cache, nll_cache, kl_cache, self.weight(step))
 
-    def backward(self, da: Array, cache: Cache, dKL: Array | float = 1.0) -> Array:
-        """dx: decoder, then through the draw, beside it the KL's own gradient, then encoder.
+    def backward(self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False) -> Array | None:
+        """Adds dL · ∂L/∂θ to every grad: decoder, through the draw, with the KL's own gradient, encoder.
 
-        da: (B, P), dKL: () -> dx: (B, P)
+        dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
         """
-        return self.encoder.backward(self._backward_to_h(da, cache, dKL), cache[0])
-
-    def backward_params(self, da: Array, cache: Cache, dKL: Array | float = 1.0) -> None:
-        """backward without dx."""
-        self.encoder.backward_params(self._backward_to_h(da, cache, dKL), cache[0])
-
-    def _backward_to_h(self, da: Array, cache: Cache, dKL: Array | float) -> Array:
-        _, draw_cache, kl_cache, decoder_cache = cache
-        dmu, dlogvar, _ = reparameterise_backward(self.decoder.backward(da, decoder_cache), draw_cache)
-        dmu_kl, dlogvar_kl = gaussian_kl_backward(dKL, kl_cache)
-        return np.concatenate([dmu + dmu_kl, dlogvar + dlogvar_kl], axis=1)
-
-    def _split(self, h: Array) -> tuple[Array, Array]:
-        """The encoder's output (n, 2 D) as μ, ℓ: (n, D)."""
-        return h[:, : self.latent_dim], h[:, self.latent_dim :]
-
-    def loss_forward(
-        self, x: Array, eps: Array | None = None, kl_weight: float | None = None
-    ) -> tuple[VAELosses, Array, Array, Cache]:
-        """L = −log p(x|z) + w KL, in nats per image; losses, mu, logvar: (B, D), cache for x: (B, P).
-
-        The mean over images of the sum over an image's pixels; w is kl_weight, the model's own by default.
-        """
-        w = self.kl_weight if kl_weight is None else kl_weight
-        a, mu, logvar, KL, cache = self.forward(x, eps)
-        L_rec, nll_cache = self.nll_forward(a, x)
-        return VAELosses(L_rec + KL.dtype.type(w) * KL, L_rec, KL), mu, logvar, (cache, nll_cache, w)
-
-    def loss_backward(self, dL: Array | float, cache: Cache) -> Array:
-        """dx = dL · ∂L/∂x as far as x goes through the encoder (as the target x is a constant)."""
-        forward_cache, nll_cache, w = cache
-        return self.backward(self._nll_backward(dL, nll_cache), forward_cache, float(dL) * w)
-
-    def loss_backward_params(self, dL: Array | float, cache: Cache) -> None:
-        """loss_backward without dx."""
-        forward_cache, nll_cache, w = cache
-        self.backward_params(self._nll_backward(dL, nll_cache), forward_cache, float(dL) * w)
+        encoder_cache, draw_cache, decoder_cache, nll_cache, kl_cache, w = cache
+        da = self.nll_backward(dL, nll_cache)
+        dz = self.decoder.backward(da, decoder_cache)
+        dmu, dlogvar, _ = reparameterise_backward(dz, draw_cache)
+        dmu_kl, dlogvar_kl = gaussian_kl_backward(float(dL) * w, kl_cache)
+        dmu, dlogvar = dmu + dmu_kl.reshape(dmu.shape), dlogvar + dlogvar_kl.reshape(dmu.shape)
+        return self.encoder.backward(np.concatenate([dmu, dlogvar], axis=-1), encoder_cache, need_dx)
 
     def nll_forward(self, a: Array, x: Array) -> tuple[Array, Cache]:
-        """−log p(x|z), a = decoder(z), in nats per image: cross-entropy, or error/2s² + a constant."""
+        """−log p(x|z), a = decoder(z), in nats an example: cross-entropy, or error/2s² + a constant."""
         if self.likelihood == "bernoulli":
-            return bce_logits_forward(a, x, "mean_of_sums")
-        return gaussian_nll_forward(a, x, self.noise_std)
+            return bce_logits_forward(_rows(a), _rows(x), "mean_of_sums")
+        return gaussian_nll_forward(_rows(a), _rows(x), self.noise_std)
 
-    def _nll_backward(self, dL: Array | float, cache: Cache) -> Array:
-        back = bce_logits_backward if self.likelihood == "bernoulli" else gaussian_nll_backward
-        return back(dL, cache)[0]
+    def nll_backward(self, dL: Array | float, cache: Cache) -> Array:
+        """da = dL · ∂(−log p(x|z))/∂a: (B, *data.shape)."""
+        backward = bce_logits_backward if self.likelihood == "bernoulli" else gaussian_nll_backward
+        da = backward(dL, cache)[0]
+        return da.reshape(len(da), *self.data.shape)
 
-    def train_forward(self, x: Array, rng: np.random.Generator, step: int) -> tuple[Any, Array, Array, Cache]:
-        """loss_forward with noise from rng, one draw for each image, and the weight of this step."""
-        eps = rng.standard_normal((len(x), self.latent_dim), self.dtype)
-        losses, mu, _, cache = self.loss_forward(x, eps, self.weight(step))
-        return losses, mu, np.empty((len(x), 0), np.int64), cache
-
-    def train_row(self, step: int) -> dict[str, float]:
+    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
         """w at the epoch's last step."""
         return {"kl_weight": self.weight(step)}
 
-    # What a person does with it.
+    def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> LatentEvaluation:
+        """MSE, likelihood and KL over a data set; see evaluation.evaluate_vae."""
+        return evaluate_vae(self, data, progress)
 
-    def posterior(self, images: Array, first: int = 0) -> tuple[Array, Array]:
-        """μ, ℓ of q(z|x); images: (n, *image_shape) or (n, P) -> mu, logvar: (n, D)."""
-        return self._split(self.encoded(images, first))
+    # Public interface.
 
-    def latents(self, images: Array, first: int = 0) -> Array:
-        """μ, the mean of q(z|x): what encode gives; images: (n, *image_shape) or (n, P) -> mu: (n, D)."""
-        return self.posterior(images, first)[0]
+    def _split(self, h: Array) -> tuple[Array, Array]:
+        """The encoder's output (..., 2 D) as μ, ℓ: (..., D)."""
+        D = h.shape[-1] // 2
+        return h[..., :D], h[..., D:]
 
-    def to_pixels(self, x_hat: Array) -> Array:
-        """The mean of p(x|z): σ(a), or a clipped to [0, 1]."""
-        return sigmoid(x_hat) if self.likelihood == "bernoulli" else np.clip(x_hat, 0, 1)
+    def _latents_of(self, h: Array) -> Array:
+        """μ of the encoder's output."""
+        if h.shape[-1] % 2:
+            fail("VAE", "encoder", "must give arrays (B, ..., 2 D), μ and log σ²", f"last axis {h.shape[-1]}")
+        return self._split(h)[0]
+
+    def posterior(self, images: Any, first: int = 0) -> tuple[Array, Array]:
+        """μ, ℓ of q(z|x): (n, *data.shape) -> mu, logvar: (n, *latent_shape, D)."""
+        return self._split(self.encode_raw(images, first))
+
+    def to_data(self, x_hat: Array) -> Array:
+        """The mean of p(x|z): σ(a), or a clipped to the data's range."""
+        return sigmoid(x_hat) if self.likelihood == "bernoulli" else super().to_data(x_hat)
 
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
-        """decode(z), z ~ N(0, I): n images that the model makes up -> (n, *image_shape)."""
+        """decode(z), z ~ N(0, I): n new examples -> (n, *data.shape)."""
         n = check_int("VAE.sample", "n", n, 0)
-        return self.decode(check_rng("VAE.sample", rng).standard_normal((n, self.latent_dim), self.dtype))
+        rng = check_rng("VAE.sample", rng)
+        return self.decode(rng.standard_normal((n, *self.encoding.shape), self.dtype))
+
+
+def _rows(x: Array) -> Array:
+    """(B, ...) -> (B, P): an example in one row, over which its loss is a sum."""
+    return x.reshape(len(x), -1)

@@ -1,69 +1,88 @@
 """z = encoder(x),  k = argmin ‖z − e‖²,  x̂ = decoder(e_k),  L = ⟨(x̂ − x)²⟩ + L_vq: the VQ-VAE.
 
-x: (B, P) an image of P pixels -> z: (B, M, D), k: (B, M) M codes -> x_hat: (B, P)
+x: (B, *data.shape) -> z, z_q: (B, *latent_shape, D), k: (B, *latent_shape) -> x_hat: (B, *data.shape)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail
-from vqnp.metrics.codebook import bits_per_image
-from vqnp.models.base import ImageModel, in_parts
-from vqnp.nn.ema_quantizer import EMAVectorQuantizer
-from vqnp.nn.module import Cache, Module
-from vqnp.nn.quantizer import VectorQuantizer
+from vqnp._check import Array, check_choice, check_codes, check_int, check_lengths, check_rng, fail
+from vqnp.data.spec import DataSpec
+from vqnp.evaluation.codes import Evaluation, evaluate_codes
+from vqnp.metrics.codebook import bits_per_image, perplexity
+from vqnp.models.base import Encoding, Model, check_dtype, check_latents, mlp_networks
+from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
+from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
 
 
-class Losses(NamedTuple):
-    """L = reconstruction + quantization, each a scalar array."""
+@register
+class VQVAE(Model):
+    """z = encoder(x),  z_q = e_k,  x̂ = decoder(z_q): one example becomes M codes of log₂ K bits.
 
-    total: Array
-    reconstruction: Array
-    quantization: Array
-
-
-class VQVAE(ImageModel):
-    """z = encoder(x),  z_q = e_k,  x̂ = decoder(z_q),  with MLPs: one image becomes M codes of log₂ K bits.
-
-    x: (B, P) -> z, z_q: (B, M, D), k: (B, M), x_hat: (B, P)
+    x: (B, *data.shape) -> z, z_q: (B, *latent_shape, D), k: (B, *latent_shape) -> x_hat: (B, *data.shape)
 
     Parameters
     ----------
-    image_shape : tuple of int
-        The shape of one image; P is its product.
-    num_latents, embedding_dim, num_embeddings : int
-        M latents of D dimensions each, and K codes which they share.
-    hidden : sequence of int
-        The widths of the encoder's hidden layers; the decoder has them in reverse order.
-    activation : {"relu", "gelu", "tanh", "sigmoid"}
-        Between layers.
-    codebook : {"ema", "gradient"}
-        EMAVectorQuantizer or VectorQuantizer.
-    commitment_cost, decay, epsilon, codebook_init
-        The quantizer's; epsilon is EMA's. The default starts the codes at random latents of the
-        training set (see VectorQuantizer.start_from).
-    quantizer_options : mapping, optional
-        Any further keyword of the quantizer's: the named variants.
-    rng : numpy.random.Generator or int
-        What the parameters are drawn from.
-    dtype : "float32" or "float64"
+    encoder : Module
+        (B, *data.shape) -> z: (B, *latent_shape, D). The latent shape is whatever comes out; M is its product.
+    quantizer : VectorQuantizer or EMAVectorQuantizer
+        Of codes of D dimensions.
+    decoder : Module
+        (B, *latent_shape, D) -> (B, *data.shape).
+    data : DataSpec
+        Shape and range of one example; grey images of 28 × 28 pixels in [0, 1] by default.
+
+    Raises
+    ------
+    InputError
+        Parts that do not fit: which part gave what.
 
     References
     ----------
-    van den Oord et al. 2017, arXiv 1711.00937.
+    van den Oord et al. 2017, arXiv 1711.00937, equations 1 to 3.
+
+    Examples
+    --------
+    >>> from vqnp import VQVAE
+    >>> from vqnp.nn import EMAVectorQuantizer, Flatten, Linear, Reshape, Sequential
+    >>> encoder = Sequential(Flatten(), Linear(784, 16 * 8), Reshape(16, 8))
+    >>> decoder = Sequential(Flatten(), Linear(16 * 8, 784), Reshape(28, 28))
+    >>> model = VQVAE(encoder, EMAVectorQuantizer(128, 8), decoder)
+    >>> model.latent_shape, model.bits_per_image
+    ((16,), 112.0)
     """
 
     kind = "vqvae"
-    columns = ("loss", "mse", "quantization_loss")
-    meaning = ("image_shape", "num_latents", "hidden", "activation", "dtype")
+    quantizer: VectorQuantizer
 
     def __init__(
         self,
+        encoder: Module,
+        quantizer: VectorQuantizer,
+        decoder: Module,
+        data: DataSpec | Mapping[str, Any] = DataSpec(),
+    ) -> None:
+        z = self._connect(encoder, decoder, data)
+        if not isinstance(quantizer, VectorQuantizer):
+            fail("VQVAE", "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
+        if z.shape[-1] != quantizer.embedding_dim:
+            needed = f"must give arrays (B, ..., {quantizer.embedding_dim}), as the quantizer's codes are"
+            fail("VQVAE", "encoder", needed, f"shape {z.shape[1:]} an example")
+        if quantizer.embeddings.dtype != self.dtype:
+            fail("VQVAE", "quantizer", f"must be {self.dtype}, as the encoder", quantizer.embeddings.dtype)
+        self.quantizer = quantizer
+        self.latent_shape = z.shape[1:-1]
+        self._check_decoder(z)
+        self.num_embeddings, self.embedding_dim = quantizer.num_embeddings, quantizer.embedding_dim
+
+    @classmethod
+    def mlp(
+        cls,
         image_shape: tuple[int, ...] = (28, 28),
         num_latents: int = 16,
         embedding_dim: int = 16,
@@ -75,161 +94,142 @@ class VQVAE(ImageModel):
         decay: float = 0.99,
         epsilon: float = 1e-5,
         codebook_init: str = "data",
-        quantizer_options: Mapping[str, Any] | None = None,
+        restart_dead_codes: float = 0.05,
+        quantizer: VectorQuantizer | None = None,
         rng: np.random.Generator | int = 0,
         dtype: str = "float32",
-    ) -> None:
-        where = "VQVAE"
-        hidden = self._check_shape(image_shape, hidden, activation, dtype)
-        self.num_latents = check_int(where, "num_latents", num_latents)
-        self.embedding_dim = check_int(where, "embedding_dim", embedding_dim)
-        self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
-        check_choice(where, "codebook", codebook, ("ema", "gradient"))
-        if quantizer_options is not None and not isinstance(quantizer_options, Mapping):
-            fail(where, "quantizer_options", "must be a mapping", type(quantizer_options).__name__)
-        further: dict[str, Any] = {
-            name: value.item() if isinstance(value, np.generic) else value  # plain, for a checkpoint's JSON
-            for name, value in (quantizer_options or {}).items()
-        }
-        rng = check_rng("VQVAE", rng)
-        H = self.num_latents * self.embedding_dim
-        self._make_networks(hidden, activation, rng, H, H)
-        options: dict[str, Any] = {"decay": decay, "codebook_init": codebook_init}
-        options |= {"rng": rng, "dtype": self.dtype} | ({"epsilon": epsilon} if codebook == "ema" else {})
-        repeated = sorted(options.keys() & further.keys())
-        if repeated:
-            fail(where, "quantizer_options", "must not repeat VQVAE's own arguments", ", ".join(repeated))
-        options |= further
-        kind = EMAVectorQuantizer if codebook == "ema" else VectorQuantizer
-        try:
-            self.quantizer = kind(self.num_embeddings, self.embedding_dim, commitment_cost, **options)
-        except TypeError as error:
-            fail(where, "quantizer_options", f"must be keywords of {kind.__name__}", error)
-        self.config: dict[str, Any] = {
-            "image_shape": list(self.image_shape),
-            "num_latents": self.num_latents,
-            "embedding_dim": self.embedding_dim,
-            "num_embeddings": self.num_embeddings,
-            "hidden": list(hidden),
-            "activation": activation,
-            "codebook": codebook,
-            "commitment_cost": self.quantizer.commitment_cost,
-            "decay": self.quantizer.decay,
-            "epsilon": check_float(where, "epsilon", epsilon, "[0, inf)"),
-            "codebook_init": codebook_init,
-            "quantizer_options": further,
-            "dtype": self.dtype.name,
-        }
+    ) -> VQVAE:
+        """A VQ-VAE whose encoder and decoder are multilayer perceptrons.
 
-    def parts(self) -> Mapping[str, Module]:
-        return {"encoder": self.encoder, "quantizer": self.quantizer, "decoder": self.decoder}
+        Parameters
+        ----------
+        image_shape : tuple of int
+            The shape of one image; P is its product.
+        num_latents, embedding_dim, num_embeddings : int
+            M latents of D dimensions each, and K codes which they share.
+        hidden : sequence of int
+            The widths of the encoder's hidden layers; the decoder has them in reverse order.
+        activation : {"relu", "gelu", "tanh", "sigmoid"}
+            Between layers.
+        codebook : {"ema", "gradient"}
+            EMAVectorQuantizer or VectorQuantizer.
+        commitment_cost, decay, epsilon, codebook_init, restart_dead_codes
+            The quantizer's; epsilon is EMA's. By default the codes start at random latents of the training
+            set, and those used less than 5 % of uniform use start again.
+        quantizer : VectorQuantizer or EMAVectorQuantizer, optional
+            In place of one from the arguments above; embedding_dim and num_embeddings are then its own.
+        rng : numpy.random.Generator or int
+            What the parameters are drawn from.
+        dtype : "float32" or "float64"
+        """
+        where = "VQVAE"
+        image_shape = check_lengths(where, "image_shape", image_shape)
+        M = check_int(where, "num_latents", num_latents)
+        D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
+        K = check_int(where, "num_embeddings", num_embeddings)
+        check_choice(where, "codebook", codebook, ("ema", "gradient"))
+        rng = check_rng(where, rng)
+        dtype = check_dtype(where, dtype).name
+        encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
+        if quantizer is None:
+            options: dict[str, Any] = {"decay": decay, "codebook_init": codebook_init, "rng": rng, "dtype": dtype}
+            options["restart_dead_codes"] = restart_dead_codes
+            if codebook == "ema":
+                quantizer = EMAVectorQuantizer(K, D, commitment_cost, epsilon=epsilon, **options)
+            else:
+                quantizer = VectorQuantizer(K, D, commitment_cost, **options)
+        return cls(encoder, quantizer, decoder, DataSpec(image_shape))
+
+    def config(self) -> dict[str, Any]:
+        parts = {"encoder": self.encoder, "quantizer": self.quantizer, "decoder": self.decoder}
+        return {**parts, "data": self.data.as_dict()}
+
+    # The loss and its gradient.
+
+    def loss(
+        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
+    ) -> tuple[dict[str, Array], Cache]:
+        """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩ for a batch (x,); draws nothing."""
+        (x,) = batch
+        z, encoder_cache = self.encoder.forward(x)
+        z_q, codebook, commitment, k, quantizer_cache = self.quantizer.forward(z)
+        x_hat, decoder_cache = self.decoder.forward(z_q)
+        reconstruction, mse_cache = mse_forward(x_hat, x)
+        losses = {
+            "loss": reconstruction + codebook + commitment,
+            "reconstruction_loss": reconstruction,
+            "codebook_loss": codebook,
+            "commitment_loss": commitment,
+        }
+        return losses, (encoder_cache, quantizer_cache, decoder_cache, mse_cache, z, k)
+
+    def backward(self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False) -> Array | None:
+        """Adds dL · ∂L/∂θ to every grad: decoder, straight through the quantizer, encoder.
+
+        dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
+        """
+        encoder_cache, quantizer_cache, decoder_cache, mse_cache, _, _ = cache
+        dx_hat, _ = mse_backward(dL, mse_cache)
+        dz_q = self.decoder.backward(dx_hat, decoder_cache)
+        dz = self.quantizer.backward(dz_q, quantizer_cache, dL)
+        return self.encoder.backward(dz, encoder_cache, need_dx)
+
+    # What else a trainer asks.
+
+    def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
+        """Start the codebook at latents of the batch, if the quantizer's codebook_init says so."""
+        self.quantizer.initialize(self.encode_raw(batch[0]), rng)
+
+    def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
+        """The quantizer's own update with this batch's z and k; which codes it restarted."""
+        *_, z, k = cache
+        return {"quantizer.E": self.quantizer.update(z, k, rng)}
+
+    def statistics(self, cache: Cache) -> dict[str, Array]:
+        """n_j, how often the batch used each code: (K,)."""
+        k = cache[-1]
+        return {"quantizer": np.bincount(k.reshape(-1), minlength=self.num_embeddings)}
+
+    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
+        """The perplexity over the epoch, and how many codes it used."""
+        counts = statistics["quantizer"]
+        return {"perplexity": perplexity(counts), "codes_used": int(np.count_nonzero(counts))}
+
+    def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> Evaluation:
+        """MSE, perplexity, utilization and diagnosis over a data set; see evaluation.evaluate_codes."""
+        return evaluate_codes(self, data, history, progress)
+
+    # Public interface.
 
     @property
     def bits_per_image(self) -> float:
         """M log₂ K."""
         return bits_per_image(self.num_latents, self.num_embeddings)
 
-    # The model and its gradients.
+    @property
+    def encoding(self) -> Encoding:
+        """Codes: (*latent_shape) integers."""
+        return Encoding("codes", self.latent_shape, np.dtype(np.int64))
 
-    def forward(self, x: Array, lookahead: bool = False) -> tuple[Array, Array, Array, Array, Cache]:
-        """x̂, z, k, L_vq, cache for x: (B, P) in [0, 1]; changes nothing.
+    def latents(self, images: Any, first: int = 0) -> Array:
+        """z = encoder(x), before the quantizer: (n, *data.shape) -> (n, *latent_shape, D)."""
+        return self.encode_raw(images, first)
 
-        x_hat: (B, P) is the decoder's own output, not clipped; lookahead: see EMAVectorQuantizer.forward.
-        """
-        check_array("VQVAE.forward", "x", x, ndim=2, last=self.num_pixels, dtype=self.dtype)
-        h, encoder_cache = self.encoder.forward(x)
-        z = h.reshape(len(x), self.num_latents, self.embedding_dim)
-        z_q, L_vq, k, quantizer_cache = self.quantizer.forward(z, lookahead)
-        x_hat, decoder_cache = self.decoder.forward(z_q.reshape(h.shape))
-        return x_hat, z, k, L_vq, (encoder_cache, quantizer_cache, decoder_cache, z.shape)
+    def _encode_part(self, images: Any, first: int) -> Array:
+        return self.quantizer.encode(self.encode_raw(images, first))
 
-    def backward(self, dx_hat: Array, cache: Cache, dL_vq: Array | float = 1.0) -> Array:
-        """dx: decoder, then straight through the quantizer, then encoder; adds to every Param's grad.
-
-        dx_hat: (B, P), dL_vq: () -> dx: (B, P)
-        """
-        return self.encoder.backward(self._backward_to_z(dx_hat, cache, dL_vq), cache[0])
-
-    def _backward_to_z(self, dx_hat: Array, cache: Cache, dL_vq: Array | float) -> Array:
-        _, quantizer_cache, decoder_cache, z_shape = cache
-        dh = self.decoder.backward(dx_hat, decoder_cache)
-        dz = self.quantizer.backward(dh.reshape(z_shape), quantizer_cache, dL_vq)
-        return dz.reshape(dh.shape)
-
-    def loss_forward(self, x: Array, lookahead: bool = False) -> tuple[Losses, Array, Array, Cache]:
-        """L = ⟨(x̂ − x)²⟩ + L_vq; losses, z: (B, M, D), k: (B, M), cache for x: (B, P).
-
-        ⟨·⟩ is the mean over all pixels of all images, as L_vq's is over all entries of all latents.
-        """
-        x_hat, z, k, L_vq, cache = self.forward(x, lookahead)
-        L_rec, mse_cache = mse_forward(x_hat, x)
-        return Losses(np.asarray(L_rec + L_vq), L_rec, L_vq), z, k, (cache, mse_cache)
-
-    def loss_backward(self, dL: Array | float, cache: Cache) -> Array:
-        """dx = dL · ∂L/∂x as far as x goes through the encoder (as the target x is a constant)."""
-        forward_cache, mse_cache = cache
-        dx_hat, _ = mse_backward(dL, mse_cache)
-        return self.backward(dx_hat, forward_cache, dL)
-
-    def loss_backward_params(self, dL: Array | float, cache: Cache) -> None:
-        """loss_backward without dx, which training has no use for: a matrix product less."""
-        forward_cache, mse_cache = cache
-        dx_hat, _ = mse_backward(dL, mse_cache)
-        self.encoder.backward_params(self._backward_to_z(dx_hat, forward_cache, dL), forward_cache[0])
-
-    # What a trainer asks.
-
-    def train_start(self, images: Array, rng: np.random.Generator) -> None:
-        """start_codebook."""
-        self.start_codebook(images, rng)
-
-    def train_forward(
-        self, x: Array, rng: np.random.Generator, step: int
-    ) -> tuple[Losses, Array, Array, Cache]:
-        """loss_forward, ahead of the codes' update where the quantizer wants that; draws nothing."""
-        return self.loss_forward(x, getattr(self.quantizer, "codes", "before") == "after")
-
-    def train_update(self, z: Array, k: Array, rng: np.random.Generator, restart_below: float) -> Array:
-        """The codebook's own rule."""
-        return self.quantizer.update(z, k, rng, restart_below)
-
-    # What a person does with it.
-
-    def latents(self, images: Array, first: int = 0) -> Array:
-        """z = encoder(x); images: (n, *image_shape) or (n, P), uint8 or float in [0, 1] -> z: (n, M, D)."""
-        z = self.encoded(images, first)
-        return z.reshape(len(z), self.num_latents, self.embedding_dim)
-
-    def encode(self, images: Array, progress: bool = False) -> Array:
-        """k = argmin_j ‖encoder(x) − e_j‖²; images: (n, *image_shape) -> k: (n, M) int64.
-
-        Works through a part of the images at a time, so that beside the codes it needs the same memory
-        for ten million, memory-mapped, as for a thousand; progress draws a bar on standard error.
-        """
-        k = np.empty((len(images) if np.ndim(images) else 0, self.num_latents), np.int64)
-        return in_parts(lambda x, start: self.quantizer.encode(self.latents(x, start)), images, k, progress)
-
-    def decode(self, codes: Array) -> Array:
-        """x̂ = decoder(e_k), clipped to [0, 1]; codes: (n, M) integers in [0, K) -> (n, *image_shape).
-
-        An image's pixels are known to lie in [0, 1], so a value outside is brought to the nearer end.
-        """
+    def decode(self, codes: Any) -> Array:
+        """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
         k = check_codes("VQVAE.decode", codes, self.num_embeddings)
-        if k.ndim != 2 or k.shape[1] != self.num_latents:
-            fail("VQVAE.decode", "codes", f"must have shape (n, {self.num_latents})", f"shape {k.shape}")
+        if k.ndim == 0 or k.shape[1:] != self.latent_shape:
+            sizes = ", ".join(map(str, self.latent_shape))
+            fail("VQVAE.decode", "codes", f"must have shape (n, {sizes})", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
-    def decode_latents(self, z_q: Array) -> Array:
-        """x̂ = decoder(z_q), clipped to [0, 1]; z_q: (n, M, D), any vectors -> (n, *image_shape)."""
-        shape = (len(z_q), self.num_latents, self.embedding_dim)
-        check_array("VQVAE.decode_latents", "z_q", z_q, shape=shape, dtype=self.dtype)
-        rows = z_q.reshape(len(z_q), shape[1] * shape[2])
-        return np.clip(self.decoded(rows), 0, 1).reshape(len(z_q), *self.image_shape)
-
-    def start_codebook(self, images: Array, rng: np.random.Generator | int) -> None:
-        """Start the codes from the latents of images, if codebook_init is "data" or "kmeans"."""
-        self.quantizer.start_from(self.latents(images), rng)
+    def decode_latents(self, z: Array) -> Array:
+        """x̂ = decoder(z), not quantized, in the data's range; z: (n, *latent_shape, D) -> (n, *data.shape)."""
+        shape = (*self.latent_shape, self.embedding_dim)
+        return super().decode_latents(check_latents("VQVAE.decode_latents", z, shape, self.dtype))
 
     def meaning_arrays(self) -> list[Array]:
-        """The codebook."""
         return [self.quantizer.embeddings]

@@ -1,18 +1,23 @@
 """Layers: they own Params and use vqnp.ops for their mathematics."""
 
-from vqnp.nn.ema_quantizer import EMAVectorQuantizer
-from vqnp.nn.layers import ACTIVATIONS, Activation, Linear, mlp
-from vqnp.nn.module import Module, Param, Sequential
-from vqnp.nn.quantizer import VectorQuantizer
+from vqnp.nn.describe import build, describe, register
+from vqnp.nn.layers import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp
+from vqnp.nn.module import Module, Param
+from vqnp.nn.quantizers import EMAVectorQuantizer, VectorQuantizer
 
 __all__ = [
     "ACTIVATIONS",
     "Activation",
     "EMAVectorQuantizer",
+    "Flatten",
     "Linear",
     "Module",
     "Param",
+    "Reshape",
     "Sequential",
     "VectorQuantizer",
+    "build",
+    "describe",
     "mlp",
+    "register",
 ]

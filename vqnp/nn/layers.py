@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_int, check_rng
-from vqnp.nn.module import Cache, Module, Param, Sequential
+from vqnp._check import Array, check_choice, check_int, check_rng, fail
+from vqnp.nn.describe import register
+from vqnp.nn.module import Cache, Module, Param
 from vqnp.ops import activation
-from vqnp.ops.linear import linear_backward, linear_backward_params, linear_forward
+from vqnp.ops.linear import linear_backward, linear_forward
 
 
+@register
 class Linear(Module):
     """y = x W + b;  at the start W ~ U(−√(3/I), √(3/I)), so that Var W = 1/I, and b = 0.
 
@@ -33,53 +35,27 @@ class Linear(Module):
     """
 
     def __init__(
-        self, in_features: int, out_features: int, rng: np.random.Generator | int, dtype: Any = np.float32
+        self, in_features: int, out_features: int, rng: np.random.Generator | int = 0, dtype: Any = np.float32
     ) -> None:
         I = check_int("Linear", "in_features", in_features)
         O = check_int("Linear", "out_features", out_features)
-        rng = check_rng("Linear", rng)
         bound = np.sqrt(3 / I)
-        self.W = Param(rng.uniform(-bound, bound, (I, O)).astype(dtype))
+        self.W = Param(check_rng("Linear", rng).uniform(-bound, bound, (I, O)).astype(dtype))
         self.b = Param(np.zeros(O, dtype))
 
-    def params(self) -> Mapping[str, Param]:
-        return {"W": self.W, "b": self.b}
+    def config(self) -> dict[str, Any]:
+        I, O = self.W.value.shape
+        return {"in_features": I, "out_features": O, "dtype": self.W.value.dtype.name}
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y = x W + b."""
-        W = self.W.value
-        check_array("Linear.forward", "x", x, last=W.shape[0], dtype=W.dtype)
-        return linear_forward(x, W, self.b.value)
+        return linear_forward(x, self.W.value, self.b.value)
 
-    def backward(self, dy: Array, cache: Cache) -> Array:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
         """dx = dy Wᵀ;  dW += Σ xᵀ dy;  db += Σ dy."""
-        dx, dW, db = linear_backward(dy, cache)
+        dx, dW, db = linear_backward(dy, cache, need_dx)
         self.W.add_grad(dW)
         self.b.add_grad(db)
-        return dx
-
-    def backward_params(self, dy: Array, cache: Cache) -> None:
-        """dW += Σ xᵀ dy;  db += Σ dy."""
-        dW, db = linear_backward_params(dy, cache)
-        self.W.add_grad(dW)
-        self.b.add_grad(db)
-
-
-class Activation(Module):
-    """y = f(x), element by element; f is one of ACTIVATIONS by name."""
-
-    def __init__(self, name: str) -> None:
-        self.name = check_choice("Activation", "name", name, tuple(ACTIVATIONS))
-        self._forward, self._backward = ACTIVATIONS[name]
-
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y = f(x)."""
-        y, cache = self._forward(x)
-        return y, cache
-
-    def backward(self, dy: Array, cache: Cache) -> Array:
-        """dx = dy · f'(x)."""
-        dx: Array = self._backward(dy, cache)
         return dx
 
 
@@ -91,8 +67,110 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
+@register
+class Activation(Module):
+    """y = f(x), element by element; f is one of ACTIVATIONS by name. x: any shape -> y: the same."""
+
+    def __init__(self, name: str) -> None:
+        self.name = check_choice("Activation", "name", name, tuple(ACTIVATIONS))
+        self._forward, self._backward = ACTIVATIONS[name]
+
+    def config(self) -> dict[str, Any]:
+        return {"name": self.name}
+
+    def forward(self, x: Array) -> tuple[Array, Cache]:
+        """y = f(x)."""
+        y, cache = self._forward(x)
+        return y, cache
+
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+        """dx = dy · f'(x)."""
+        return self._backward(dy, cache) if need_dx else None
+
+
+@register
+class Flatten(Module):
+    """y = x, each example in one row: (B, ...) -> (B, P), P the product of the other axes."""
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def forward(self, x: Array) -> tuple[Array, Cache]:
+        """y_n = x_n, read row by row."""
+        return x.reshape(len(x), int(np.prod(x.shape[1:]))), x.shape
+
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+        """dx = dy in x's shape."""
+        return dy.reshape(cache)
+
+
+@register
+class Reshape(Module):
+    """y = x, each example in another shape: (B, ...) -> (B, *shape)."""
+
+    def __init__(self, *shape: int) -> None:
+        self.shape = tuple(check_int("Reshape", f"shape[{i}]", n) for i, n in enumerate(shape))
+
+    def config(self) -> dict[str, Any]:
+        return {"shape": self.shape}
+
+    @classmethod
+    def from_config(cls, **config: Any) -> Reshape:
+        return cls(*config.pop("shape"), **config)
+
+    def forward(self, x: Array) -> tuple[Array, Cache]:
+        """y_n = x_n in the layer's shape."""
+        if x.ndim == 0 or np.prod(x.shape[1:]) != np.prod(self.shape):
+            fail("Reshape", "x", f"must have {int(np.prod(self.shape))} numbers an example", f"shape {x.shape}")
+        return x.reshape(len(x), *self.shape), x.shape
+
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+        """dx = dy in x's shape."""
+        return dy.reshape(cache)
+
+
+@register
+class Sequential(Module):
+    """y = f_n(… f_2(f_1(x))): layers in a row; the cache is the list of theirs."""
+
+    def __init__(self, *layers: Module) -> None:
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                fail("Sequential", f"layers[{i}]", "must be a vqnp.nn.Module", type(layer).__name__)
+        self.layers = layers
+
+    def config(self) -> dict[str, Any]:
+        return {"layers": self.layers}
+
+    @classmethod
+    def from_config(cls, **config: Any) -> Sequential:
+        return cls(*config.pop("layers"), **config)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """("0", the first layer), ("1", the second), …"""
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def forward(self, x: Array) -> tuple[Array, Cache]:
+        """y, caches: each layer takes the output of the one before."""
+        caches = []
+        for layer in self.layers:
+            x, cache = layer.forward(x)
+            caches.append(cache)
+        return x, caches
+
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+        """dx: the chain rule, the last layer first; without need_dx only as far as there are Params."""
+        with_params = [i for i, layer in enumerate(self.layers) if any(True for _ in layer.parameters())]
+        first = 0 if need_dx else min(with_params, default=len(self.layers))
+        d: Array | None = dy
+        for i in reversed(range(first, len(self.layers))):
+            assert d is not None  # every layer after the first gives its dx
+            d = self.layers[i].backward(d, cache[i], need_dx or i > first)
+        return d if need_dx else None
+
+
 def mlp(
-    sizes: tuple[int, ...], activation: str, rng: np.random.Generator | int, dtype: Any = np.float32
+    sizes: tuple[int, ...], activation: str, rng: np.random.Generator | int = 0, dtype: Any = np.float32
 ) -> Sequential:
     """Linear, f, Linear, f, …, Linear: a multilayer perceptron; f stands between layers, not after the last.
 

@@ -1,6 +1,6 @@
 """y, cache = layer.forward(x);  dx = layer.backward(dy, cache), with param.grad += dL/dparam.
 
-The cache is returned, never stored: a layer can be used twice before its backward. It may hold the
+The cache is returned, never stored, so a layer can be used twice before its backward pass. It may hold the
 arrays themselves (x, y, W), not copies: change none of them before backward has been called.
 """
 
@@ -28,16 +28,16 @@ class Param:
 
     @property
     def grad(self) -> Array:
-        """dL/dvalue, as far as backward passes have added to it; zeros at first and after zero_grad."""
+        """The sum of what backward passes have added since zero_grad; zeros at first."""
         if self._grad is None:
             self._grad = np.zeros_like(self.value)
         return self._grad
 
     def add_grad(self, d: Array) -> None:
-        """grad += d: the chain rule at a fork.
+        """grad += d: gradients add up where a parameter is used more than once.
 
         d: a new array of value's shape and dtype; the first after zero_grad becomes grad itself, which
-        saves writing zeros and adding to them.
+        saves a pass of writing zeros and one of adding to them.
         """
         if self._grad is None:
             self._grad = d
@@ -53,11 +53,27 @@ class Param:
 
 
 class Module:
-    """Something with Params, buffers (arrays that are no parameters) and parts that have some too."""
+    """Something that has Params, buffers (arrays that no gradient reaches) and child modules.
 
-    def params(self) -> Mapping[str, Param]:
-        """This module's own Params by name."""
-        return {}
+    A Param or a Module that is assigned to an attribute belongs to the module, under the attribute's name.
+    """
+
+    def forward(self, x: Array) -> Any:
+        """y, cache for x; never changes the module."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+        """dx for dy; adds to the grad of every Param. None for dx where need_dx is False."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make a module like this one: plain values, and modules. See nn.describe."""
+        raise NotImplementedError(f"{type(self).__name__} has no config, so it cannot be saved")
+
+    @classmethod
+    def from_config(cls, **config: Any) -> Module:
+        """A module like the one whose config() this is, its parameters newly drawn."""
+        return cls(**config)
 
     def buffers(self) -> Mapping[str, Array]:
         """This module's own arrays that no gradient reaches but a checkpoint must hold, by name."""
@@ -69,116 +85,80 @@ class Module:
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         """Take new values for the module's own buffers."""
 
-    def parts(self) -> Mapping[str, Module]:
-        """The modules this one is made of, by name."""
-        return {}
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """(name, module) of the modules that this one is made of."""
+        return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
-    def forward(self, x: Array) -> Any:
-        """y, cache for x; never changes the module."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
-
-    def backward(self, dy: Array, cache: Cache) -> Array:
-        """dx for dy; adds to the grad of every Param."""
-        raise NotImplementedError(f"{type(self).__name__} has no backward")
-
-    def backward_params(self, dy: Array, cache: Cache) -> None:
-        """Only what backward adds to the grads: for a first layer, whose x is data that nothing moves."""
-        self.backward(dy, cache)
+    def children(self) -> Iterator[Module]:
+        """The modules that this one is made of."""
+        return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(dotted prefix, module) of this module and all its parts, depth first."""
+        """(dotted prefix, module) of this module and all below it, depth first."""
         yield prefix, self
-        for name, part in self.parts().items():
-            yield from part.named_modules(f"{prefix}{name}.")
+        for name, child in self.named_children():
+            yield from child.named_modules(f"{prefix}{name}.")
 
-    def named_params(self) -> Iterator[tuple[str, Param]]:
-        """(dotted name, Param) of this module and all its parts."""
+    def named_parameters(self) -> Iterator[tuple[str, Param]]:
+        """(dotted name, Param) of this module and all below it."""
         for prefix, module in self.named_modules():
-            for name, param in module.params().items():
-                yield prefix + name, param
+            for name, value in vars(module).items():
+                if isinstance(value, Param):
+                    yield prefix + name, value
+
+    def parameters(self) -> Iterator[Param]:
+        """Every Param of this module and all below it."""
+        return (param for _, param in self.named_parameters())
+
+    def num_parameters(self) -> int:
+        """How many numbers the gradient trains."""
+        return sum(param.value.size for param in self.parameters())
 
     def zero_grad(self) -> None:
         """Set every gradient to 0."""
-        for _, param in self.named_params():
+        for param in self.parameters():
             param.zero_grad()
 
-    def state(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, Array]:
         """A copy of every parameter and buffer by its dotted name: all that a checkpoint needs."""
-        arrays = {name: param.value.copy() for name, param in self.named_params()}
+        arrays = {name: param.value.copy() for name, param in self.named_parameters()}
         for prefix, module in self.named_modules():
             arrays.update({prefix + name: buffer.copy() for name, buffer in module.buffers().items()})
         return arrays
 
-    def load_state(self, arrays: Mapping[str, Array]) -> None:
-        """Take every parameter and buffer from arrays named as state() names them.
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Take every parameter and buffer from arrays named as in state_dict.
 
         Raises
         ------
         InputError
             A name missing or unknown, a wrong shape or dtype, NaN or infinity; nothing is then changed.
         """
-        where = f"{type(self).__name__}.load_state"
-        mine = self.state()
-        for what, names in (
-            ("missing", mine.keys() - arrays.keys()),
-            ("unknown", arrays.keys() - mine.keys()),
+        where = f"{type(self).__name__}.load_state_dict"
+        own = self.state_dict()
+        for problem, names in (
+            ("missing", own.keys() - arrays.keys()),
+            ("unknown", arrays.keys() - own.keys()),
         ):
             if names:
-                fail(
-                    where,
-                    "arrays", f"must be named {', '.join(sorted(mine))}",
-                    f"{what} {', '.join(sorted(names))}",
-                )
-        for name, old in mine.items():
+                needed = f"must be named {', '.join(sorted(own))}"
+                fail(where, "arrays", needed, f"{problem} {', '.join(sorted(names))}")
+        for name, old in own.items():
+            new = arrays[name]
             if old.dtype.kind == "f":
-                check_array(where, name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True)
-            elif arrays[name].shape != old.shape or arrays[name].dtype != old.dtype:
-                fail(where, name, f"must be {old.dtype} of shape {old.shape}", _form(arrays[name]))
+                check_array(where, name, new, shape=old.shape, dtype=old.dtype, finite=True)
+            elif new.shape != old.shape or new.dtype != old.dtype:
+                fail(where, name, f"must be {_form(old)}", _form(new))
         buffers = [
             (module, {name: arrays[prefix + name].copy() for name in module.buffers()})
             for prefix, module in self.named_modules()
         ]
-        for module, own in buffers:
-            module.check_buffers(where, own)
-        for name, param in self.named_params():
+        for module, values in buffers:
+            module.check_buffers(where, values)
+        for name, param in self.named_parameters():
             param.value[...] = arrays[name]
-        for module, own in buffers:
-            module.set_buffers(own)
-
-    def num_parameters(self) -> int:
-        """How many numbers the gradient trains."""
-        return sum(param.value.size for _, param in self.named_params())
-
-
-class Sequential(Module):
-    """y = f_n(… f_2(f_1(x))): layers in a row; the cache is the list of theirs."""
-
-    def __init__(self, *layers: Module) -> None:
-        self.layers = layers
-
-    def parts(self) -> Mapping[str, Module]:
-        return {str(i): layer for i, layer in enumerate(self.layers)}
-
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y, caches: each layer takes the one before's output."""
-        caches = []
-        for layer in self.layers:
-            x, cache = layer.forward(x)
-            caches.append(cache)
-        return x, caches
-
-    def backward(self, dy: Array, cache: Cache) -> Array:
-        """dx: the chain rule, the last layer first."""
-        for layer, layer_cache in zip(reversed(self.layers), reversed(cache), strict=True):
-            dy = layer.backward(dy, layer_cache)
-        return dy
-
-    def backward_params(self, dy: Array, cache: Cache) -> None:
-        """The chain rule down to the first layer's parameters, and not to x."""
-        for layer, layer_cache in zip(self.layers[:0:-1], cache[:0:-1], strict=True):
-            dy = layer.backward(dy, layer_cache)
-        if self.layers:
-            self.layers[0].backward_params(dy, cache[0])
+        for module, values in buffers:
+            module.set_buffers(values)
 
 
 def _form(x: Array) -> str:

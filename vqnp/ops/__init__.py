@@ -11,7 +11,7 @@ from vqnp.ops.activation import (
     tanh_backward,
     tanh_forward,
 )
-from vqnp.ops.ema import EMAState, ema_restart, ema_start, ema_update, laplace_smoothing
+from vqnp.ops.ema import EMAState, ema_codes, ema_initialize, ema_restart, ema_update, laplace_smoothing
 from vqnp.ops.gaussian import (
     gaussian_kl_backward,
     gaussian_kl_forward,
@@ -37,8 +37,9 @@ __all__ = [
     "EMAState",
     "bce_logits_backward",
     "bce_logits_forward",
+    "ema_codes",
+    "ema_initialize",
     "ema_restart",
-    "ema_start",
     "ema_update",
     "gaussian_kl_backward",
     "gaussian_kl_forward",

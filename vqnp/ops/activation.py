@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice
+from vqnp._shapes import checked
 from vqnp.kernels.normal_cdf import normal_cdf
 from vqnp.kernels.relu import relu_gradient
 
 Cache = tuple[Any, ...]
 
 
+@checked(x="(...)")
 def relu_forward(x: Array) -> tuple[Array, Cache]:
     """y = max(x, 0); x: any shape -> y: the same. NaN stays NaN."""
-    x = check_array("relu_forward", "x", x)
     y = np.maximum(x, 0)
     return y, (y,)
 
@@ -27,20 +28,22 @@ def relu_forward(x: Array) -> tuple[Array, Cache]:
 def relu_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy · [x > 0]; at 0 the derivative is taken as 0, as PyTorch does."""
     (y,) = cache
-    dy = check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
+    check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
     return relu_gradient(dy, y)
 
 
+@checked(x="(...)")
 def tanh_forward(x: Array) -> tuple[Array, Cache]:
     """y = tanh(x); x: any shape -> y: the same."""
-    y = np.tanh(check_array("tanh_forward", "x", x))
+    y = np.tanh(x)
     return y, (y,)
 
 
 def tanh_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy · (1 − y²)."""
     (y,) = cache
-    return check_array("tanh_backward", "dy", dy, shape=y.shape, dtype=y.dtype) * (1 - y * y)
+    check_array("tanh_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
+    return dy * (1 - y * y)
 
 
 def sigmoid(x: Array) -> Array:
@@ -50,18 +53,21 @@ def sigmoid(x: Array) -> Array:
     return y
 
 
+@checked(x="(...)")
 def sigmoid_forward(x: Array) -> tuple[Array, Cache]:
     """y = σ(x) = 1 / (1 + exp(−x)); x: any shape -> y: the same."""
-    y = sigmoid(check_array("sigmoid_forward", "x", x))
+    y = sigmoid(x)
     return y, (y,)
 
 
 def sigmoid_backward(dy: Array, cache: Cache) -> Array:
     """dx = dy · y (1 − y)."""
     (y,) = cache
-    return check_array("sigmoid_backward", "dy", dy, shape=y.shape, dtype=y.dtype) * (y * (1 - y))
+    check_array("sigmoid_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
+    return dy * (y * (1 - y))
 
 
+@checked(x="(...)")
 def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
     """y = x Φ(x),  Φ(x) = ½ (1 + erf(x/√2)); x: any shape -> y: the same.
 
@@ -72,7 +78,6 @@ def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
     ----------
     Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2, both forms.
     """
-    x = check_array("gelu_forward", "x", x)
     check_choice("gelu_forward", "approximate", approximate, ("none", "tanh"))
     if approximate == "tanh":
         near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)  # x³ would overflow long after tanh is exactly ±1
@@ -88,7 +93,7 @@ def gelu_backward(dy: Array, cache: Cache) -> Array:
     With approximate="tanh": Φ' = 2 Φ (1 − Φ) √(2/π) (1 + 3 · 0.044715 x²).
     """
     x, phi, approximate = cache
-    dy = check_array("gelu_backward", "dy", dy, shape=x.shape, dtype=x.dtype)
+    check_array("gelu_backward", "dy", dy, shape=x.shape, dtype=x.dtype)
     near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)
     if approximate == "tanh":
         slope = 2 * phi * (1 - phi) * (_GELU_SCALE * (1 + 3 * _GELU_CUBIC * near * near))

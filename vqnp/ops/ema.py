@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_float, check_rng, fail
+from vqnp._check import Array, check_choice, check_finite, check_float
+from vqnp._shapes import checked
 from vqnp.kernels.statistics import code_statistics
 
-STARTS = ("consistent", "zero_counts", "independent", "zero")
 SMOOTHINGS = ("laplace", "additive", "none")
 
 
 class EMAState(NamedTuple):
-    """The codebook and the averages it is made of: e_j = m_j / Ñ_j after t updates.
+    """The codebook and the averages that it is made of: e_j = m_j / Ñ_j after t updates.
 
-    E: (K, D) codes, N: (K,) cluster sizes, m: (K, D) embedding sums, t: how many updates
+    E: (K, D) codes, N: (K,) cluster sizes, m: (K, D) embedding sums, t: number of updates
     """
 
     E: Array
@@ -28,54 +28,38 @@ class EMAState(NamedTuple):
     t: int = 0
 
 
-def ema_start(E: Array, start: str = "consistent", rng: np.random.Generator | int | None = None) -> EMAState:
-    """N₀ and m₀ for a codebook E: N₀ = 1, m₀ = e ("consistent"), so that m₀ / N₀ is E.
+@checked(E="(K, D)")
+def ema_initialize(E: Array, zero: bool = False) -> EMAState:
+    """N₀ = 1, m₀ = e, so that m₀ / N₀ is E; with zero=True, N₀ = m₀ = 0, to go with zero_debias.
 
     E: (K, D) -> EMAState
 
-    Parameters
-    ----------
-    E : ndarray, shape (K, D)
-    start : {"consistent", "zero_counts", "independent", "zero"}
-        "zero_counts": N₀ = 0, m₀ = e: a code that the first batch does not use becomes about
-        γm/(εn/(n+Kε)), some 1e5 times too long. "independent": N₀ = 0 and m₀ ~ N(0, 1), drawn from
-        rng. "zero": N₀ = m₀ = 0, to go with zero_debias=True; unused codes become 0.
-    rng : numpy.random.Generator or int, for "independent" alone
+    From zero, as in Sonnet, a code that no vector has yet becomes 0 at the first update.
 
     References
     ----------
-    Irie et al. 2023, arXiv 2302.07950, whose code starts so. docs/math/ema.md shows what the others do.
+    Irie et al. 2023, arXiv 2302.07950, whose code starts at N₀ = 1; docs/math/ema.md compares starts.
     """
-    E = check_array("ema_start", "E", E, ndim=2)
-    check_choice("ema_start", "start", start, STARTS)
     K = len(E)
-    if start == "consistent":
-        return EMAState(E.copy(), np.ones(K, E.dtype), E.copy())
-    if start == "zero_counts":
-        return EMAState(E.copy(), np.zeros(K, E.dtype), E.copy())
-    if start == "zero":
+    if zero:
         return EMAState(E.copy(), np.zeros(K, E.dtype), np.zeros_like(E))
-    if rng is None:
-        fail("ema_start", 'rng', 'must be given for start="independent"', None)
-    noise = np.asarray(check_rng("ema_start", rng).standard_normal(E.shape), E.dtype)
-    return EMAState(E.copy(), np.zeros(K, E.dtype), noise)
+    return EMAState(E.copy(), np.ones(K, E.dtype), E.copy())
 
 
 def laplace_smoothing(N: Array, epsilon: float) -> Array:
-    """Ñ = (N + ε) / (ΣN + Kε) · ΣN.
+    """Ñ = (N + ε) / (ΣN + Kε) · ΣN, the sums over the last axis.
 
-    N: (K,) -> (K,)
+    N: (..., K) -> (..., K)
 
     Adding ε to every count keeps an unused code from a division by zero; the normalisation keeps
     ΣÑ = ΣN, so that the codes are not shrunk. It is the posterior mean of the code's probability
     under a symmetric Dirichlet(ε) prior, times the total; at ε = 1, Laplace's rule of succession.
     """
     epsilon = check_float("laplace_smoothing", "epsilon", epsilon, "[0, inf)")
-    total = N.sum()
-    if total == 0:
-        return np.zeros_like(N)  # the limit, at ε = 0 too
-    smoothed: Array = (N + epsilon) / (total + len(N) * epsilon) * total
-    return smoothed
+    total = N.sum(axis=-1, keepdims=True)
+    denominator = total + N.shape[-1] * epsilon
+    denominator[total == 0] = 1  # without any counts Ñ is 0, at ε = 0 too
+    return (N + epsilon) / denominator * total
 
 
 def ema_update(
@@ -87,7 +71,6 @@ def ema_update(
     *,
     smoothing: str = "laplace",
     zero_debias: bool = False,
-    write_back: bool = False,
 ) -> EMAState:
     """N' = γN + (1−γ)n,  m' = γm + (1−γ)s,  E' = m' / Ñ'.
 
@@ -106,40 +89,58 @@ def ema_update(
         ε of the smoothing.
     smoothing : {"laplace", "additive", "none"}
         "additive": Ñ = N + ε, not normalised. "none": Ñ = N.
-        Where Ñ is 0, or so small that it has no full precision (below the dtype's `tiny`), a code
-        keeps its old vector: 0/0 says nothing.
     zero_debias : bool
         Divide N and m by 1 − γᵗ before they are used (Kingma & Ba 2015, section 3), for averages
         that start at zero. It cancels in m/N except through ε.
-    write_back : bool
-        Store Ñ in place of N, so that smoothing compounds; a variant met in public code.
+
+    Raises
+    ------
+    InputError
+        Wrong shape or dtype, NaN or infinity in z, a k out of range, decay or epsilon out of range.
 
     References
     ----------
     van den Oord et al. 2017, arXiv 1711.00937, appendix A, equations 6 to 8; the smoothing is
     that of the code published with the paper (Sonnet).
     """
-    where = "ema_update"
-    z = check_array(where, "z", z, last=state.E.shape[1], dtype=state.E.dtype, finite=True)
-    decay = check_float(where, "decay", decay, "[0, 1)")  # Python floats leave float32 what it is
-    epsilon = check_float(where, "epsilon", epsilon, "[0, inf)")
-    check_choice(where, "smoothing", smoothing, SMOOTHINGS)
-    statistics = code_statistics(z, k, len(state.E))
-    n, s = statistics.counts.astype(z.dtype), statistics.sums.astype(z.dtype)
-    t = state.t + 1
+    decay = check_float("ema_update", "decay", decay, "[0, 1)")  # a Python float leaves float32 as it is
+    n, s = _batch_statistics(z, state.E, k)
     N = decay * state.N + (1 - decay) * n
     m = decay * state.m + (1 - decay) * s
-    N_used, m_used = (N / (1 - decay**t), m / (1 - decay**t)) if zero_debias else (N, m)
-    if smoothing == "laplace":
-        N_used = laplace_smoothing(N_used, epsilon)
-    elif smoothing == "additive":
-        N_used = N_used + epsilon
-    E = state.E.copy()
-    np.divide(m_used, N_used[:, None], out=E, where=N_used[:, None] >= np.finfo(E.dtype).tiny)
-    return EMAState(E, N_used if write_back else N, m, t)
+    t = state.t + 1
+    debias = 1 - decay**t if zero_debias else 1.0
+    E = ema_codes(state.E, N / debias, m / debias, epsilon, smoothing)
+    return EMAState(E, N, m, t)
 
 
-def dead(N: Array, threshold: float) -> Array:
+def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: str = "laplace") -> Array:
+    """e_j = m_j / Ñ_j; where Ñ_j is 0, or too small to have full precision, code j stays as it is.
+
+    E: (..., K, D) the codes before, N: (..., K), m: (..., K, D) -> (..., K, D)
+    """
+    check_choice("ema_update", "smoothing", smoothing, SMOOTHINGS)
+    epsilon = check_float("ema_update", "epsilon", epsilon, "[0, inf)")
+    smoothed = {
+        "laplace": lambda: laplace_smoothing(N, epsilon),
+        "additive": lambda: N + epsilon,
+        "none": lambda: N,
+    }[smoothing]()[..., None]
+    codes = np.array(np.broadcast_to(E, m.shape))
+    np.divide(m, smoothed, out=codes, where=smoothed >= np.finfo(E.dtype).tiny)
+    return codes
+
+
+@checked(E="(K, D)", z="(..., D)")
+def _batch_statistics(z: Array, E: Array, k: Array) -> tuple[Array, Array]:
+    """n_j, how many vectors have code j, and s_j, their sum: (K,), (K, D) of z's dtype."""
+    statistics = code_statistics(z, k, len(E))
+    n, s = statistics.counts.astype(z.dtype), statistics.sums.astype(z.dtype)
+    if not np.isfinite(s).all():
+        check_finite("ema_update", "z", z)
+    return n, s
+
+
+def rarely_used(N: Array, threshold: float) -> Array:
     """{j : N_j < τ · ΣN/K}: codes used less than a share τ of what uniform use would give them.
 
     N: (K,) -> indices: (any,)
@@ -148,7 +149,7 @@ def dead(N: Array, threshold: float) -> Array:
     return indices
 
 
-def draw(z: Array, count: int, rng: np.random.Generator) -> Array:
+def random_rows(z: Array, count: int, rng: np.random.Generator) -> Array:
     """`count` of the vectors of z at random, none twice while there are enough of them.
 
     z: (..., D) -> (count, D)
@@ -160,7 +161,7 @@ def draw(z: Array, count: int, rng: np.random.Generator) -> Array:
 def ema_restart(
     state: EMAState, z: Array, threshold: float, rng: np.random.Generator
 ) -> tuple[EMAState, Array]:
-    """For each dead j, with N̄ = ΣN/K and z a random vector of the batch: e_j = z, N_j = N̄, m_j = N̄ z.
+    """For each rarely used j, with N̄ = ΣN/K and z a random vector of the batch: e_j = z, N_j = N̄, m_j = N̄ z.
 
     z: (..., D) -> EMAState, indices of the restarted codes: (any,)
 
@@ -172,13 +173,12 @@ def ema_restart(
     Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, on random restarts for embeddings: to a vector of
     the batch. The threshold relative to uniform use is ours: it does not depend on the batch size.
     """
-    z = check_array("ema_restart", "z", z, last=state.E.shape[1], dtype=state.E.dtype, finite=True)
     check_float("ema_restart", "threshold", threshold, "[0, 1)")
-    j = dead(state.N, threshold) if z.size else np.empty(0, np.int64)
+    j = rarely_used(state.N, threshold) if z.size else np.empty(0, np.int64)
     if j.size == 0:
         return state, j
     E, N, m = state.E.copy(), state.N.copy(), state.m.copy()
-    E[j] = draw(z, j.size, rng)
+    E[j] = random_rows(z, j.size, rng)
     N[j] = state.N.mean()
     m[j] = N[j, None] * E[j]
     return EMAState(E, N, m, state.t), j

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, check_float
+from vqnp._shapes import checked
 from vqnp.ops.loss import mse_backward, mse_forward, reduction_scale, scalar_cotangent
 
 Cache = tuple[Any, ...]
 
 
+@checked(mu="(...)", logvar="(...)", eps="(...)")
 def reparameterise_forward(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Cache]:
     """z = μ + exp(ℓ/2) ε: a draw from N(μ, diag exp ℓ) where ε is one from N(0, I).
 
@@ -27,8 +29,6 @@ def reparameterise_forward(mu: Array, logvar: Array, eps: Array) -> tuple[Array,
     ----------
     Kingma & Welling 2013, arXiv 1312.6114, section 2.4.
     """
-    mu, logvar = _posterior("reparameterise_forward", mu, logvar)
-    eps = check_array("reparameterise_forward", "eps", eps, shape=mu.shape, dtype=mu.dtype)
     sigma = np.exp(logvar / 2)
     return mu + sigma * eps, (sigma, eps)
 
@@ -39,11 +39,12 @@ def reparameterise_backward(dz: Array, cache: Cache) -> tuple[Array, Array, Arra
     dz: (..., D) -> dmu, dlogvar, deps: (..., D)
     """
     sigma, eps = cache
-    dz = check_array("reparameterise_backward", "dz", dz, shape=eps.shape, dtype=eps.dtype)
+    check_array("reparameterise_backward", "dz", dz, shape=eps.shape, dtype=eps.dtype)
     deps = dz * sigma
     return dz.copy(), deps * eps / 2, deps
 
 
+@checked(mu="(...)", logvar="(...)")
 def gaussian_kl_terms(mu: Array, logvar: Array) -> Array:
     """½ (exp ℓ + μ² − 1 − ℓ) for each entry, in nats: how far N(μ, exp ℓ) is from N(0, 1); never negative.
 
@@ -51,7 +52,6 @@ def gaussian_kl_terms(mu: Array, logvar: Array) -> Array:
 
     exp ℓ − 1 is taken at once (expm1): near the prior the terms are small and would cancel.
     """
-    mu, logvar = _posterior("gaussian_kl_terms", mu, logvar)
     return (mu * mu + np.maximum(np.expm1(logvar) - logvar, 0)) / 2  # rounding alone could be below 0
 
 
@@ -105,8 +105,3 @@ def gaussian_nll_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array
     """
     mse_cache, s = cache
     return mse_backward(scalar_cotangent("gaussian_nll_backward", dL) / 2 / s / s, mse_cache)
-
-
-def _posterior(where: str, mu: Array, logvar: Array) -> tuple[Array, Array]:
-    mu = check_array(where, "mu", mu)
-    return mu, check_array(where, "logvar", logvar, shape=mu.shape, dtype=mu.dtype)

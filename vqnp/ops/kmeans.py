@@ -10,7 +10,7 @@ import numpy as np
 from vqnp._check import Array, check_array, check_int, check_rng, fail
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
-from vqnp.ops.ema import draw
+from vqnp.ops.ema import random_rows
 
 
 def kmeans(
@@ -42,10 +42,10 @@ def kmeans(
     if z.ndim == 0 or z.size == 0:
         fail("kmeans", "z", "must hold at least one vector", f"shape {z.shape}")
     rng = check_rng("kmeans", rng)
-    mu = draw(z, K, rng)
+    mu = random_rows(z, K, rng)
     for _ in range(iterations):
         n, s = code_statistics(z, nearest_code(z, mu), K)
         mu = (s / np.maximum(n, 1)[:, None]).astype(z.dtype)
         empty = np.flatnonzero(n == 0)
-        mu[empty] = draw(z, empty.size, rng)
+        mu[empty] = random_rows(z, empty.size, rng)
     return mu, n

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice, check_codes, check_float, fail
+from vqnp._check import Array, check_choice, check_codes, check_float, fail
+from vqnp._shapes import checked
 from vqnp.kernels.difference import difference_and_square
 from vqnp.ops.activation import sigmoid
 
@@ -32,6 +33,7 @@ def reduction_scale(where: str, reduction: str, shape: tuple[int, ...]) -> float
     return (shape[-1] if shape and reduction == "mean_of_sums" else 1) / entries
 
 
+@checked(x_hat="(...)", x="(...)")
 def mse_forward(x_hat: Array, x: Array, reduction: str = "mean") -> tuple[Array, Cache]:
     """L = c Σ (x̂ − x)².
 
@@ -39,10 +41,7 @@ def mse_forward(x_hat: Array, x: Array, reduction: str = "mean") -> tuple[Array,
 
     `reduction` gives c: see reduction_scale. L has the inputs' dtype; it is summed in float64.
     """
-    where = "mse_forward"
-    x_hat = check_array(where, "x_hat", x_hat)
-    x = check_array(where, "x", x, shape=x_hat.shape, dtype=x_hat.dtype)
-    c = reduction_scale(where, reduction, x.shape)
+    c = reduction_scale("mse_forward", reduction, x.shape)
     r, square = difference_and_square(x_hat, x)
     return np.asarray(square * c, x.dtype), (r, c)
 
@@ -57,6 +56,7 @@ def mse_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
     return dx_hat, -dx_hat
 
 
+@checked(a="(...)", x="(...)")
 def bce_logits_forward(a: Array, x: Array, reduction: str = "mean") -> tuple[Array, Cache]:
     """L = −c Σ [x log σ(a) + (1 − x) log(1 − σ(a))] = c Σ [a⁺ (1 − x) + a⁻ x + log(1 + exp(−|a|))].
 
@@ -65,10 +65,7 @@ def bce_logits_forward(a: Array, x: Array, reduction: str = "mean") -> tuple[Arr
     a⁺ = max(a, 0), a⁻ = max(−a, 0). The second form never overflows, never takes the logarithm of
     zero, and does not cancel where the answer is nearly certain and right.
     """
-    where = "bce_logits_forward"
-    a = check_array(where, "a", a)
-    x = check_array(where, "x", x, shape=a.shape, dtype=a.dtype)
-    c = reduction_scale(where, reduction, x.shape)
+    c = reduction_scale("bce_logits_forward", reduction, x.shape)
     terms = np.where(a > 0, a * (1 - x), -a * x) + np.log1p(np.exp(-np.abs(a)))
     return np.asarray(terms.sum() * c, a.dtype), (a, x, c)
 
@@ -84,6 +81,7 @@ def bce_logits_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
     return np.where(a > 0, (1 - x) - small, small - x) * s, -a * s
 
 
+@checked(a="(...)")
 def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -> tuple[Array, Cache]:
     """L = −c Σ_n log softmax(a_n)[k_n],  log softmax(a) = a − max a − log Σ exp(a − max a).
 
@@ -92,7 +90,6 @@ def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -
     One term for each row: c is 1/N for "mean" and 1 for "sum".
     """
     where = "softmax_cross_entropy_forward"
-    a = check_array(where, "a", a)
     if a.ndim == 0 or a.shape[-1] == 0:
         fail(where, "a", "must have at least one class on its last axis", f"shape {a.shape}")
     check_choice(where, "reduction", reduction, ("mean", "sum"))

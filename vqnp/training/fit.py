@@ -1,6 +1,6 @@
-"""Steps until the epochs are over, saved on the way so that nothing can lose them: fit and resume.
+"""Steps until the epochs are over, saved on the way so that nothing is lost: fit and resume.
 
-images: (n, *image_shape), uint8 or float in [0, 1]
+data: whatever the model prepares minibatches from
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vqnp._check import Array
-from vqnp.metrics.codebook import perplexity
-from vqnp.models import VAE, VQVAE, Autoencoder
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
+
+STEPS_PER_POSTFIX = 25
+"""Steps between two updates of the figures beside the bar: often enough to read, too rare to cost time."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,47 +30,48 @@ class Interrupted(KeyboardInterrupt):
 
 
 def fit(
-    model: VQVAE | VAE | Autoencoder,
-    images: Array,
-    test_images: Array | None = None,
+    model: Any,
+    data: Any,
+    test_data: Any = None,
     *,
     epochs: int = 60,
     batch_size: int = 32,
     lr: float = 1e-3,
     lr_schedule: str = "cosine",
-    restart_dead_codes: float = 0.05,
     seed: int = 0,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Train the model on images: θ by Adam on the model's L, a codebook by its own rule.
+    """Train a model: θ by Adam on its loss, a codebook by its own rule.
 
-    images: (n, *image_shape), uint8 or float in [0, 1] -> history: one row for each epoch
+    data: what the model takes, such as images (n, *data.shape) -> history: one row for each epoch
 
     Parameters
     ----------
-    model : VQVAE, VAE or Autoencoder
+    model : VQVAE, VAE, Autoencoder, or anything that has the methods of trainer.Trainable
         Changed in place.
-    images, test_images : ndarray
-        The second are evaluated after each epoch, if given.
-    epochs, batch_size, lr, lr_schedule, restart_dead_codes, seed
+    data, test_data : ndarray
+        Of a model of images: uint8, or float in the data's range. test_data are evaluated after each epoch,
+        if given.
+    epochs, batch_size, lr, lr_schedule, seed
         See Schedule.
     checkpoint : path, optional
         Where everything is saved, atomically, before the first step, after each epoch, and when a
         signal (Ctrl-C, SIGTERM) stops the run between two steps; `resume` goes on from there.
     progress : bool
-        A bar on standard error: step, loss, perplexity.
+        A bar on standard error: step, losses.
     on_epoch : callable, optional
         Called with the history after each epoch.
 
     Returns
     -------
     history : list of dict
-        epoch, step, lr, then of a VQVAE: loss, mse, quantization_loss, perplexity (over the epoch),
-        codes_used, restarted_codes, and test_mse and test_perplexity if there are test images; of a
-        VAE: loss, reconstruction_loss, kl (nats per image), kl_weight, and test_mse,
-        test_reconstruction_loss, test_kl, test_active_units; of an Autoencoder: loss, mse, test_mse.
+        epoch, step, lr and loss; of a VQVAE also reconstruction_loss (the MSE), codebook_loss,
+        commitment_loss, perplexity (over the epoch), codes_used and restarted_codes, and with test data
+        test_mse and test_perplexity; of a VAE reconstruction_loss, kl (nats an example) and kl_weight, and
+        test_mse, test_reconstruction_loss, test_kl, test_active_units; of an Autoencoder
+        reconstruction_loss and test_mse.
 
     Raises
     ------
@@ -80,42 +81,56 @@ def fit(
     Interrupted
         A KeyboardInterrupt: the run was stopped by a signal and, with `checkpoint`, saved.
     """
-    trainer = Trainer(model, images, Schedule(epochs, batch_size, lr, lr_schedule, restart_dead_codes, seed))
-    trainer.begin()
+    trainer = Trainer(model, data, Schedule(epochs, batch_size, lr, lr_schedule, seed))
+    trainer.initialize()
     if checkpoint is not None:
         trainer.save(checkpoint)
-    return run(trainer, test_images, checkpoint, progress, on_epoch)
+    return run(trainer, test_data, checkpoint, progress, on_epoch)
 
 
 def resume(
     checkpoint: str | Path,
-    images: Array,
-    test_images: Array | None = None,
+    data: Any,
+    test_data: Any = None,
     *,
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
-) -> tuple[VQVAE | VAE | Autoencoder, list[dict[str, float]]]:
+) -> tuple[Any, list[dict[str, float]]]:
     """Go on with a run that `fit` saved, to the same end, bit for bit, as if it had never stopped.
 
     That holds on the same machine with the same NumPy, whose matrix products must also run on as
-    many threads as before: they round otherwise on another number.
+    many threads as before: they round differently on another number.
 
-    -> the trained model, and the history of the whole run; arguments as in `fit`, images the same
+    -> the trained model, and the history of the whole run
+
+    Parameters
+    ----------
+    checkpoint : path
+        What `fit` wrote.
+    data, test_data, progress, on_epoch
+        As in `fit`; data must be the same.
+
+    Raises
+    ------
+    InputError
+        No checkpoint of a training run, or other data; TrainingDiverged as in `fit`.
+    Interrupted
+        As in `fit`.
     """
-    trainer = Trainer.restore(checkpoint, images)
-    return trainer.model, run(trainer, test_images, checkpoint, progress, on_epoch)
+    trainer = Trainer.restore(checkpoint, data)
+    return trainer.model, run(trainer, test_data, checkpoint, progress, on_epoch)
 
 
 def run(
     trainer: Trainer,
-    test_images: Array | None,
+    test_data: Any,
     checkpoint: str | Path | None,
     progress: bool,
     on_epoch: Callable[[list[dict[str, float]]], None] | None,
 ) -> list[dict[str, float]]:
     """Step until the schedule is over; what fit and resume share."""
     with (
-        _telling_what_is_kept(checkpoint),
+        _naming_what_is_kept(checkpoint),
         _stop_signals() as stop,
         tqdm(
             total=trainer.steps, initial=trainer.step, unit="step", disable=not progress, dynamic_ncols=True
@@ -124,13 +139,10 @@ def run(
         while trainer.step < trainer.steps:
             trainer.train_step()
             bar.update()
-            if trainer.step % 25 == 0:  # often enough for the eye, rare enough to cost nothing
-                shown = {"loss": f"{trainer.mean_loss():.4f}"}
-                if len(trainer.counts):
-                    shown["perplexity"] = f"{perplexity(trainer.counts):.1f}"
-                bar.set_postfix(shown, refresh=False)
+            if trainer.step % STEPS_PER_POSTFIX == 0:
+                bar.set_postfix(_shown(trainer), refresh=False)
             if trainer.step % trainer.steps_per_epoch == 0:
-                trainer.end_epoch(test_images)
+                trainer.end_epoch(test_data)
                 if checkpoint is not None:
                     trainer.save(checkpoint)
                 if on_epoch is not None:
@@ -142,9 +154,16 @@ def run(
     return trainer.history
 
 
+def _shown(trainer: Trainer) -> dict[str, str]:
+    """The loss, and the model's own figures, of the epoch so far."""
+    row = trainer.model.row(trainer.statistics, trainer.step - 1)
+    figures = {"loss": f"{trainer.mean_losses()['loss']:.4f}"}
+    return figures | {name: f"{value:.1f}" for name, value in row.items() if name == "perplexity"}
+
+
 @contextlib.contextmanager
-def _telling_what_is_kept(checkpoint: str | Path | None) -> Iterator[None]:
-    """Add to the sentence of a TrainingDiverged where the last good parameters are."""
+def _naming_what_is_kept(checkpoint: str | Path | None) -> Iterator[None]:
+    """Add to a TrainingDiverged where the last good parameters are."""
     try:
         yield
     except TrainingDiverged as error:

@@ -1,23 +1,62 @@
-"""One step of training and all that it needs: L, ∂L/∂θ by hand, θ by Adam, E by its own rule."""
+"""A minibatch, its loss, the gradient by hand, a step of Adam, the model's own update: training, step by step."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
 from vqnp.checkpoint import load_all, save
-from vqnp.evaluation.codes import evaluate
-from vqnp.metrics.codebook import perplexity
-from vqnp.models import VAE, VQVAE, Autoencoder
+from vqnp.nn.module import Cache, Param
 from vqnp.optim import Adam, cosine
 
-START_IMAGES = 2048
-"""Images whose latents may start the codebook: enough for several latents a code at K = 4096."""
+START_EXAMPLES = 2048
+"""Examples that may start a codebook: enough for several latents a code at K = 4096."""
+
+
+class Trainable(Protocol):
+    """What a trainer asks of a model. It knows neither images nor quantizers."""
+
+    def prepare(self, data: Any) -> tuple[Array, ...]:
+        """The arrays that minibatches are taken from, all of one length: images, or codes and labels."""
+
+    def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
+        """What the model does with some of the data before the first step."""
+
+    def loss(
+        self, batch: tuple[Array, ...], rng: np.random.Generator, step: int
+    ) -> tuple[dict[str, Array], Cache]:
+        """Losses by name, of which the first is minimised, and what backward needs; changes nothing."""
+
+    def backward(self, cache: Cache) -> Any:
+        """Add the gradient of the loss to every Param's grad."""
+
+    def after_step(self, cache: Cache, rng: np.random.Generator) -> Mapping[str, Array]:
+        """What the model changes after a step of the optimizer; {parameter name: rows that start again}."""
+
+    def statistics(self, cache: Cache) -> Mapping[str, Array]:
+        """Integer arrays, by name, that the trainer adds up over an epoch."""
+
+    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
+        """What the history says about an epoch, beside its losses."""
+
+    def evaluate(self, data: Any) -> Any:
+        """A report on a data set, with .row()."""
+
+    def named_parameters(self) -> Any:
+        """(name, Param) pairs."""
+
+    def parameters(self) -> Any:
+        """The Params."""
+
+    def zero_grad(self) -> None:
+        """Set every gradient to 0."""
 
 
 class TrainingDiverged(InputError):
@@ -37,19 +76,17 @@ class TrainingDiverged(InputError):
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and how to train.
+    """How long and how fast to train.
 
-    epochs: passes over the images; batch_size: images a step (the last of an epoch may have fewer);
-    lr: Adam's α; lr_schedule: "cosine" (to 0 at the end) or "constant"; restart_dead_codes: a code
-    used less than this share of uniform use starts again (0: never); seed: of the minibatches and
-    of the restarts.
+    epochs: passes over the data; batch_size: examples a step (the last of an epoch may have fewer);
+    lr: Adam's α; lr_schedule: "cosine" (to 0 at the end) or "constant"; seed: of the minibatches, and of
+    what the model draws.
     """
 
     epochs: int = 60
     batch_size: int = 32
     lr: float = 1e-3
     lr_schedule: str = "cosine"
-    restart_dead_codes: float = 0.05
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -58,77 +95,66 @@ class Schedule:
             "batch_size": check_int("fit", "batch_size", self.batch_size),
             "lr": check_float("fit", "lr", self.lr, "(0, inf)"),
             "lr_schedule": check_choice("fit", "lr_schedule", self.lr_schedule, ("cosine", "constant")),
-            "restart_dead_codes": check_float("fit", "restart_dead_codes", self.restart_dead_codes, "[0, 1)"),
             "seed": check_int("fit", "seed", self.seed, 0),
         }
         for name, value in plain.items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, value)  # the one way in a frozen dataclass
 
 
 class Trainer:
-    """Everything that a training run is made of: the next step depends on nothing else.
+    """The whole state of a training run: the next step depends on nothing else.
 
-    model, optimizer, rng, step (done so far), order: (n,) this epoch's permutation, counts: (K,) and
-    sums: of L and its parts (model.columns) over this epoch, history: a row for each epoch that is
-    over. A model without a codebook has K = 0, and no counts.
+    model, optimizer, rng, step (done so far); order: (n,) this epoch's permutation; losses and statistics:
+    sums over this epoch, by name; restarted: rows that started again in this epoch; history: a row for each
+    epoch that is over.
     """
 
-    def __init__(self, model: VQVAE | VAE | Autoencoder, images: Array, schedule: Schedule) -> None:
+    def __init__(self, model: Any, data: Any, schedule: Schedule) -> None:
         self.model, self.schedule = model, schedule
-        self.x = model.pixels(images, "fit")
-        if len(self.x) == 0:
-            fail("fit", "images", "must hold at least one image", f"shape {images.shape}")
-        self.batch = np.empty((min(schedule.batch_size, len(self.x)), self.x.shape[1]), self.x.dtype)
-        self.steps_per_epoch = math.ceil(len(self.x) / schedule.batch_size)
+        self.arrays = model.prepare(data)
+        self.n = len(self.arrays[0])
+        rows = min(schedule.batch_size, self.n)
+        self.buffers = [np.empty((rows, *array.shape[1:]), array.dtype) for array in self.arrays]
+        self.steps_per_epoch = math.ceil(self.n / schedule.batch_size)
         self.steps = schedule.epochs * self.steps_per_epoch
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.rng = np.random.default_rng(schedule.seed)
-        self.optimizer = Adam(model.named_params(), schedule.lr)
+        self.optimizer = Adam(model.named_parameters(), schedule.lr)
         self._begin_epoch()
 
-    def _begin_epoch(self) -> None:
-        self.order = self.rng.permutation(len(self.x))
-        self.counts = np.zeros(self.model.num_embeddings, np.int64)
-        self.sums = np.zeros(len(self.model.columns))
-        self.restarted = 0
-
-    def begin(self) -> None:
-        """What the model does first with random images: the codebook starts where codebook_init says."""
+    def initialize(self) -> None:
+        """Before the first step: the model may look at random examples, to start a codebook from them."""
+        some = self.order[:START_EXAMPLES]
         with np.errstate(over="ignore", invalid="ignore"):
-            self.model.train_start(self.x[self.order[:START_IMAGES]], self.rng)
+            self.model.initialize(tuple(array[some] for array in self.arrays), self.rng)
 
     def train_step(self) -> None:
-        """One minibatch: L forward, its gradients backward, Adam, then the codebook's own update.
+        """One minibatch: its loss, the gradient, a step of Adam, then the model's own update.
 
         Raises
         ------
         TrainingDiverged
-            L is NaN or infinite; the parameters are then as they were before this step.
+            The loss is NaN or infinite; the parameters are then as they were before this step.
         """
-        model, size = self.model, self.schedule.batch_size
-        start = self.step % self.steps_per_epoch * size
-        rows = self.order[start : start + size]
-        x = np.take(
-            self.x, rows, axis=0, out=self.batch[: len(rows)], mode="clip"
-        )  # "raise" would copy twice
+        batch = self.take()
         with np.errstate(over="ignore", invalid="ignore"):
-            try:
-                losses, z, k, cache = model.train_forward(x, self.rng, self.step)
-            except NonFiniteError as error:
-                raise self._diverged(str(error)) from None
-            if not np.isfinite(losses.total):
-                raise self._diverged(f"the loss became {losses.total}")
-            model.zero_grad()
-            model.loss_backward_params(1.0, cache)
+            losses, cache = self._finite_loss(batch)
+            self.model.zero_grad()
+            self.model.backward(cache)
             self.optimizer.step(self.lr(self.step))
-            restarted = model.train_update(z, k, self.rng, self.schedule.restart_dead_codes)
-        if "quantizer.E" in self.optimizer.params:
-            self.optimizer.forget("quantizer.E", restarted)
-        self.restarted += len(restarted)
-        self.counts += np.bincount(k.reshape(-1), minlength=len(self.counts))
-        self.sums += np.array(losses, np.float64) * len(x)
+            restarted = self.model.after_step(cache, self.rng)
+        self._record(losses, cache, restarted)
         self.step += 1
+
+    def take(self) -> tuple[Array, ...]:
+        """The next minibatch, in buffers that the one after it will use again."""
+        first = self.step % self.steps_per_epoch * self.schedule.batch_size
+        rows = self.order[first : first + self.schedule.batch_size]
+        return tuple(
+            np.take(array, rows, axis=0, out=buffer[: len(rows)], mode="clip")  # "raise" would copy twice
+            for array, buffer in zip(self.arrays, self.buffers, strict=True)
+        )
 
     def lr(self, step: int) -> float:
         """α of a step, counted from 0."""
@@ -136,32 +162,58 @@ class Trainer:
             return self.schedule.lr
         return cosine(step, self.steps, self.schedule.lr)
 
-    def mean_loss(self) -> float:
-        """L, averaged over the images that this epoch has seen so far, at least one."""
-        seen = min(self.step % self.steps_per_epoch * self.schedule.batch_size or len(self.x), len(self.x))
-        return float(self.sums[0] / seen)
+    def _finite_loss(self, batch: tuple[Array, ...]) -> tuple[dict[str, Array], Cache]:
+        try:
+            losses, cache = self.model.loss(batch, self.rng, self.step)
+        except NonFiniteError as error:
+            raise self._diverged(str(error)) from None
+        minimised = next(iter(losses.values()))
+        if not np.isfinite(minimised):
+            raise self._diverged(f"the loss became {minimised}")
+        return losses, cache
 
-    def end_epoch(self, test_images: Array | None) -> dict[str, float]:
-        """Close the epoch: its row of the history (means over its images), and a new permutation."""
+    # What an epoch adds up to.
+
+    def _begin_epoch(self) -> None:
+        self.order = self.rng.permutation(self.n)
+        self.seen = 0
+        self.losses: dict[str, float] = {}
+        self.statistics: dict[str, Array] = {}
+        self.restarted: int | None = None
+
+    def _record(
+        self, losses: dict[str, Array], cache: Cache, restarted: Mapping[str, Array]
+    ) -> None:
+        size = min(self.schedule.batch_size, self.n - self.seen)
+        for name, value in losses.items():
+            self.losses[name] = self.losses.get(name, 0.0) + float(value) * size
+        for name, count in self.model.statistics(cache).items():
+            self.statistics[name] = self.statistics.get(name, 0) + count
+        for name, rows in restarted.items():
+            self.restarted = (self.restarted or 0) + len(rows)
+            if name in self.optimizer.parameters:
+                self.optimizer.reset(name, rows)
+        self.seen += size
+
+    def mean_losses(self) -> dict[str, float]:
+        """Each loss, averaged over the examples that this epoch has seen so far."""
+        return {name: total / self.seen for name, total in self.losses.items()}
+
+    def end_epoch(self, test_data: Any = None) -> dict[str, float]:
+        """Close the epoch: its row of the history (means over its examples), and a new permutation."""
         row: dict[str, float] = {
             "epoch": len(self.history) + 1,
             "step": self.step,
             "lr": self.lr(self.step - 1),
         }
-        row |= dict(zip(self.model.columns, (self.sums / len(self.x)).tolist(), strict=True))
-        row |= self.model.train_row(self.step - 1)
-        if len(self.counts):
-            row |= {
-                "perplexity": perplexity(self.counts),
-                "codes_used": int(np.count_nonzero(self.counts)),
-                "restarted_codes": self.restarted,
-            }
-        if test_images is not None:
+        row |= self.mean_losses() | self.model.row(self.statistics, self.step - 1)
+        if self.restarted is not None:
+            row["restarted_codes"] = self.restarted
+        if test_data is not None:
             try:
-                result = evaluate(self.model, test_images)
+                row |= self.model.evaluate(test_data).row()
             except NonFiniteError as error:
                 raise self._diverged(str(error)) from None
-            row |= result.row()
         self.history.append(row)
         self._begin_epoch()
         return row
@@ -169,41 +221,56 @@ class Trainer:
     def _diverged(self, why: str) -> TrainingDiverged:
         return TrainingDiverged(self.step + 1, self.steps, why)
 
+    # What a checkpoint holds.
+
     def save(self, path: str | Path) -> None:
         """Write all of it to a checkpoint, atomically; parameters that are not finite are never written."""
-        for name, array in self.model.state().items():
+        for name, array in self.model.state_dict().items():
             if not np.isfinite(array).all():
                 raise self._diverged(f"{name} is no longer finite")
         trainer = {
             "schedule": asdict(self.schedule),
             "step": self.step,
+            "seen": self.seen,
             "history": self.history,
+            "losses": self.losses,
             "restarted": self.restarted,
             "rng": self.rng.bit_generator.state,
-            "images": self._fingerprint(),
+            "data": self._fingerprint(),
         }
-        arrays = {f"optimizer.{name}": array for name, array in self.optimizer.state().items()}
-        arrays |= {"trainer.order": self.order, "trainer.counts": self.counts, "trainer.sums": self.sums}
-        save(path, self.model, {"trainer": trainer}, arrays)
+        arrays = {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
+        arrays |= {f"statistics.{name}": array for name, array in self.statistics.items()}
+        save(path, self.model, {"trainer": trainer}, {**arrays, "trainer.order": self.order})
 
     @classmethod
-    def restore(cls, path: str | Path, images: Array) -> Trainer:
+    def restore(cls, path: str | Path, data: Any) -> Trainer:
         """The trainer as it was when it saved; its next steps are those that it would have made."""
         model, meta, arrays = load_all(path)
         try:
             saved = meta["trainer"]
-            self = cls(model, images, Schedule(**saved["schedule"]))
-            if saved["images"] != self._fingerprint():
-                fail(f"resume {path}", "the images", "must be those that training began with", "others")
-            state = {n.removeprefix("optimizer."): a for n, a in arrays.items() if n.startswith("optimizer.")}
-            self.optimizer.load_state(state)
+            self = cls(model, data, Schedule(**saved["schedule"]))
+            if saved["data"] != self._fingerprint():
+                fail(f"resume {path}", "the data", "must be those that training began with", "others")
+            self.optimizer.load_state_dict(_below("optimizer.", arrays))
+            self.statistics = dict(_below("statistics.", arrays))
             self.rng.bit_generator.state = saved["rng"]
-            self.step, self.history, self.restarted = saved["step"], saved["history"], saved["restarted"]
-            self.order, self.counts, self.sums = (arrays[f"trainer.{n}"] for n in ("order", "counts", "sums"))
+            self.order, self.losses = arrays["trainer.order"], saved["losses"]
+            self.step, self.seen, self.restarted = saved["step"], saved["seen"], saved["restarted"]
+            self.history = saved["history"]
         except (KeyError, TypeError) as error:
             needed = "must hold a training run, not a model alone"
             fail(f"resume {path}", "the checkpoint", needed, f"no {error}")
         return self
 
     def _fingerprint(self) -> str:
-        return hashlib.sha256(repr(self.x.shape).encode() + self.x.tobytes()).hexdigest()
+        """SHA-256 of the prepared data, each example as one row."""
+        digest = hashlib.sha256()
+        for array in self.arrays:
+            rows = array.reshape(self.n, -1)
+            digest.update(repr(rows.shape).encode() + rows.tobytes())
+        return digest.hexdigest()
+
+
+def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with the prefix, without it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

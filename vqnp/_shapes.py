@@ -1,0 +1,86 @@
+"""@checked(W="(I, O)", x="(..., I)"): which arrays an op takes, declared above its equation.
+
+A shape is a tuple of letters, each one length, in which "..." stands for any leading axes. The same letter
+means the same length in all of an op's arrays, and "..." the same axes; the array that is declared first
+decides what a letter is. All the arrays are float32, or all are float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from vqnp._check import FLOATS, Array, fail
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def checked(**shapes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: InputError unless the named arguments are arrays of these shapes and of one dtype.
+
+    An argument that is None is not checked.
+    """
+
+    def decorate(op: Callable[P, R]) -> Callable[P, R]:
+        names = list(inspect.signature(op).parameters)
+        declared = [(name, names.index(name), _letters(shape)) for name, shape in shapes.items()]
+
+        @functools.wraps(op)
+        def with_checks(*args: P.args, **kwargs: P.kwargs) -> R:
+            lengths: dict[str, Any] = {}
+            dtype = None
+            for name, place, letters in declared:
+                x = args[place] if place < len(args) else kwargs.get(name)
+                if x is not None:
+                    dtype = _check(op.__name__, name, x, letters, lengths, dtype)
+            return op(*args, **kwargs)
+
+        return with_checks
+
+    return decorate
+
+
+def _letters(shape: str) -> tuple[str, ...]:
+    """("...", "I") of "(..., I)"."""
+    return tuple(letter.strip() for letter in shape.strip("()").split(",") if letter.strip())
+
+
+def _check(
+    where: str, name: str, x: Any, letters: tuple[str, ...], lengths: dict[str, Any], dtype: Any
+) -> np.dtype[Any]:
+    """Raise, or note in lengths what each new letter is; the dtype that the other arrays must have."""
+    if not isinstance(x, np.ndarray):
+        fail(where, name, "must be a NumPy array of float32 or float64", type(x).__name__)
+    if x.dtype not in FLOATS:
+        fail(where, name, "must be float32 or float64", x.dtype)
+    if dtype is not None and x.dtype != dtype:
+        fail(where, name, f"must be {dtype}, like the other arrays", x.dtype)
+    before = dict(lengths)
+    if not _fits(x, letters, lengths):
+        fail(where, name, f"must have shape {_resolved(letters, before)}", f"shape {x.shape}")
+    return x.dtype
+
+
+def _fits(x: Array, letters: tuple[str, ...], lengths: dict[str, Any]) -> bool:
+    leading = letters[:1] == ("...",)
+    last = letters[1:] if leading else letters
+    axes = x.ndim - len(last)
+    if axes < 0 or (axes and not leading):
+        return False
+    if leading and lengths.setdefault("...", x.shape[:axes]) != x.shape[:axes]:
+        return False
+    return all(lengths.setdefault(letter, n) == n for letter, n in zip(last, x.shape[axes:], strict=True))
+
+
+def _resolved(letters: tuple[str, ...], lengths: dict[str, Any]) -> str:
+    """The shape with numbers for the letters that are known: "(..., 4)"."""
+    known = []
+    for letter in letters:
+        value = lengths.get(letter, letter)
+        known += map(str, value) if isinstance(value, tuple) else [str(value)]
+    return f"({', '.join(known)}{',' * (len(known) == 1)})"

@@ -1,0 +1,58 @@
+"""The shape and the range of one example: what a model takes, gives back and is drawn as.
+
+x: (n, *shape), low ≤ x ≤ high
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_lengths, fail
+from vqnp._images import to_float
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """x: (n, *shape) with values in [low, high]; grey images of 28 × 28 pixels in [0, 1] by default."""
+
+    shape: tuple[int, ...] = (28, 28)
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", check_lengths("DataSpec", "shape", self.shape))
+
+    @classmethod
+    def of(cls, value: DataSpec | Mapping[str, Any]) -> DataSpec:
+        """value itself, or the DataSpec that as_dict() describes."""
+        return value if isinstance(value, DataSpec) else cls(**value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"shape": list(self.shape)}
+
+    @property
+    def size(self) -> int:
+        """P, how many numbers an example has."""
+        return int(np.prod(self.shape))
+
+    def to_array(self, data: Any, dtype: Any, where: str, first: int = 0) -> Array:
+        """x as a model takes it: uint8 scaled to [low, high], floats checked.
+
+        (n, *shape) or (n, P) -> (n, *shape)
+
+        first is the number of data[0] in a larger set, so that an error names an example by its own number.
+        """
+        x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
+        if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):
+            sizes = ", ".join(map(str, self.shape))
+            fail(where, "images", f"must have shape (n, {sizes}) or (n, {self.size})", f"shape {x.shape}")
+        return x.reshape(len(x), *self.shape)
+
+    def clip(self, x: Array) -> Array:
+        """x brought into [low, high], a value outside to the nearer end."""
+        return np.clip(x, self.low, self.high)

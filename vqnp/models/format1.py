@@ -1,0 +1,112 @@
+"""What version 0.1 wrote, read as what this version has: flat arguments, and layers numbered without Flatten.
+
+A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` take now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_choice, fail
+from vqnp.models import MODELS
+from vqnp.models.base import Model
+from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
+
+REMOVED = {"beta_on": "commitment", "write_back": False, "codes": "before", "start": "consistent"}
+"""Options of quantizers that this version does not have, with the only value that means the same now."""
+
+
+def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0.0) -> Model:
+    """The model of flat arguments as version 0.1 kept them, its parameters newly drawn."""
+    check_choice("checkpoint", "kind", kind, tuple(MODELS))
+    config = dict(config)
+    if kind != "vqvae":
+        return MODELS[kind].mlp(**config)
+    options = dict(config.pop("quantizer_options", {}))
+    if options.pop("start", None) == "zero":
+        options["zero_debias"] = True
+    for name, value in REMOVED.items():
+        if options.pop(name, value) != value:
+            fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", "a variant")
+    K, D = config.pop("num_embeddings"), config.pop("embedding_dim")
+    beta, epsilon = config.pop("commitment_cost"), config.pop("epsilon")
+    options |= {name: config.pop(name) for name in ("decay", "codebook_init")}
+    options |= {"dtype": config["dtype"], "restart_dead_codes": restart_dead_codes}
+    if config.pop("codebook") == "ema":
+        quantizer: VectorQuantizer = EMAVectorQuantizer(K, D, beta, epsilon=epsilon, **options)
+    else:
+        quantizer = VectorQuantizer(K, D, beta, **options)
+    return MODELS["vqvae"].mlp(quantizer=quantizer, **config)  # type: ignore[call-arg]
+
+
+def renamed(name: str) -> str:
+    """An array's name in this version: a Flatten now comes before each network's first layer."""
+    return re.sub(r"\b(encoder|decoder)\.(\d+)\.", lambda m: f"{m[1]}.{int(m[2]) + 1}.", name)
+
+
+def trainer_of(
+    saved: Mapping[str, Any], model: Model, arrays: Mapping[str, Array]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """A trainer's entries and arrays as version 0.1 kept them, as Trainer.restore reads them."""
+    schedule = dict(saved["schedule"])
+    schedule.pop("restart_dead_codes")
+    n, done = len(arrays["trainer.order"]), saved["step"] * schedule["batch_size"]
+    seen = min(saved["step"] % -(-n // schedule["batch_size"]) * schedule["batch_size"], n)
+    beta = model.quantizer.commitment_cost if hasattr(model, "quantizer") else 0.0
+    gradient = type(getattr(model, "quantizer", None)) is VectorQuantizer
+    names = {"vqvae": ("loss", "mse", "quantization_loss"), "vae": ("loss", "reconstruction_loss", "kl")}
+    sums = dict(zip(names.get(model.kind, ("loss", "mse")), arrays["trainer.sums"].tolist(), strict=True))
+    entries = {
+        "schedule": schedule,
+        "step": saved["step"],
+        "seen": seen,
+        "history": [_row(row, beta, gradient) for row in saved["history"]],
+        "losses": _row(sums, beta, gradient) if seen and done else {},
+        "restarted": saved["restarted"] if model.kind == "vqvae" and seen else None,
+        "rng": saved["rng"],
+        "data": saved["images"],
+    }
+    kept = {name: a for name, a in arrays.items() if name not in ("trainer.counts", "trainer.sums")}
+    if model.kind == "vqvae" and seen:
+        kept["statistics.quantizer"] = arrays["trainer.counts"]
+    return entries, kept
+
+
+def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, float]:
+    """A row of the history, its columns named as now: L_vq = codebook + commitment, commitment = β codebook."""
+    new: dict[str, float] = {}
+    for name, value in row.items():
+        if name == "quantization_loss":
+            codebook = value / (1 + beta) if gradient else 0.0
+            new |= {"codebook_loss": codebook, "commitment_loss": value - codebook}
+        else:
+            new["reconstruction_loss" if name == "mse" else name] = value
+    return new
+
+
+def fingerprint_of(model: Model) -> str | None:
+    """The fingerprint that version 0.1 gave an MLP model, in files of its codes; None for another network."""
+    layers = [layer for layer in getattr(model.decoder, "layers", ())]
+    kinds = [type(layer).__name__ for layer in layers]
+    inner = kinds[1:-1]
+    if kinds[:1] != ["Flatten"] or kinds[-1:] != ["Reshape"] or set(inner) - {"Linear", "Activation"}:
+        return None
+    hidden = [layer.W.value.shape[0] for layer in layers if type(layer).__name__ == "Linear"][1:]
+    activation = next((layer.name for layer in layers if type(layer).__name__ == "Activation"), "relu")
+    size = model.num_latents if model.kind == "vqvae" else model.latent_dim  # type: ignore[attr-defined]
+    meaning: list[Any] = [list(model.data.shape), size]
+    meaning += [hidden[::-1], activation, model.dtype.name]
+    if model.kind == "vae":
+        meaning.append(model.likelihood)  # type: ignore[attr-defined]
+    digest = hashlib.sha256(repr(meaning).encode())
+    for array in model.meaning_arrays():
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for name, param in model.decoder.named_parameters():
+        number, _, rest = name.partition(".")
+        digest.update(f"{int(number) - 1}.{rest}".encode() + param.value.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,125 @@
+"""The quantizer whose codebook follows by exponential moving average: the paper's appendix A.
+
+z: (..., D) -> z_q: (..., D), commitment loss: (), k: (...,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_choice, check_float, check_rng
+from vqnp.nn.describe import register
+from vqnp.nn.module import Cache
+from vqnp.nn.quantizers.vector import VectorQuantizer
+from vqnp.ops.ema import SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_update
+from vqnp.ops.quantize import quantize_backward
+
+
+@register
+class EMAVectorQuantizer(VectorQuantizer):
+    """z_q = e_k,  L = β⟨(z − sg e_k)²⟩;  N ← γN + (1−γ)n,  m ← γm + (1−γ)s,  E = m/Ñ.
+
+    z: (..., D), E: (K, D) -> z_q: (..., D), codebook: 0, commitment: (), k: (...,)
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim, commitment_cost, reduction, codebook_init, restart_dead_codes, rng, dtype
+        As in VectorQuantizer; there is no codebook loss.
+    decay : float in [0, 1)
+        γ.
+    epsilon : float, at least 0
+        ε of the smoothing.
+    smoothing : {"laplace", "additive", "none"}
+        What Ñ is; see ops.ema.ema_update.
+    zero_debias : bool
+        Start from N = m = 0 and divide by 1 − γᵗ, as Sonnet does; the default starts from N = 1, m = e.
+
+    References
+    ----------
+    van den Oord et al. 2017, arXiv 1711.00937, appendix A.
+    """
+
+    has_codebook_loss = False
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        commitment_cost: float = 0.25,
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+        *,
+        smoothing: str = "laplace",
+        zero_debias: bool = False,
+        reduction: str = "mean",
+        codebook_init: str = "uniform",
+        restart_dead_codes: float = 0.0,
+        rng: np.random.Generator | int = 0,
+        dtype: Any = np.float32,
+    ) -> None:
+        where = type(self).__name__
+        self.epsilon = check_float(where, "epsilon", epsilon, "[0, inf)")
+        self.smoothing = check_choice(where, "smoothing", smoothing, SMOOTHINGS)
+        self.zero_debias = bool(zero_debias)
+        super().__init__(
+            num_embeddings,
+            embedding_dim,
+            commitment_cost,
+            reduction=reduction,
+            codebook_init=codebook_init,
+            decay=decay,
+            restart_dead_codes=restart_dead_codes,
+            rng=rng,
+            dtype=dtype,
+        )
+
+    def config(self) -> dict[str, Any]:
+        own = {"epsilon": self.epsilon, "smoothing": self.smoothing, "zero_debias": self.zero_debias}
+        return super().config() | own
+
+    @property
+    def embeddings(self) -> Array:
+        """The codebook E: (K, D)."""
+        return self.ema.E
+
+    def backward(self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True) -> Array:
+        """dz = dz_q + dL · ∂L/∂z, straight through; no gradient reaches the codebook."""
+        dz, _ = quantize_backward(dz_q, dL, cache)
+        return dz
+
+    def next_state(self, z: Array, k: Array) -> EMAState:
+        """E, N, m after this batch: z: (..., D), k: (...,) -> EMAState; changes nothing."""
+        return ema_update(
+            self.ema,
+            z,
+            k,
+            self.decay,
+            self.epsilon,
+            smoothing=self.smoothing,
+            zero_debias=self.zero_debias,
+        )
+
+    def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
+        """Take next_state; then every code with N_j < restart_dead_codes · N̄ starts again: e, N and m.
+
+        z: (..., D), k: (...,) their codes -> indices of the restarted codes: (any,)
+        """
+        rng = check_rng("EMAVectorQuantizer.update", rng)
+        self.ema, j = ema_restart(self.next_state(z, k), z, self.restart_dead_codes, rng)
+        return j
+
+    def _set_codebook(self, E: Array, n: Array | None = None) -> None:
+        self.ema = ema_initialize(E, zero=self.zero_debias)
+        if n is not None:
+            n = np.maximum(n, 1).astype(E.dtype)  # a centre of no vectors: N = 1, m = e
+            self.ema = EMAState(E, n, n[:, None] * E)
+
+    def buffers(self) -> Mapping[str, Array]:
+        E, N, m, t = self.ema
+        return {"E": E, "N": N, "m": m, "t": np.asarray(t, np.int64)}
+
+    def set_buffers(self, arrays: Mapping[str, Array]) -> None:
+        self.ema = EMAState(arrays["E"], arrays["N"], arrays["m"], int(arrays["t"]))

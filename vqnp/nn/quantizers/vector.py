@@ -1,0 +1,185 @@
+"""The quantizer as a layer, its codebook following by gradient: the paper's equation 3.
+
+z: (..., D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail
+from vqnp.kernels.nearest import nearest_code
+from vqnp.kernels.statistics import code_statistics
+from vqnp.nn.describe import register
+from vqnp.nn.module import Cache, Module, Param
+from vqnp.ops.ema import random_rows, rarely_used
+from vqnp.ops.kmeans import kmeans
+from vqnp.ops.loss import REDUCTIONS
+from vqnp.ops.quantize import quantize_backward, quantize_forward
+
+CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", "data", "kmeans")
+
+
+@register
+class VectorQuantizer(Module):
+    """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩; the codebook E follows by gradient.
+
+    z: (..., D), E: (K, D) -> z_q: (..., D), codebook: (), commitment: (), k: (...,)
+
+    Parameters
+    ----------
+    num_embeddings, embedding_dim : int
+        K and D.
+    commitment_cost : float, at least 0
+        β.
+    reduction : {"mean", "mean_of_sums", "sum"}
+        What ⟨·⟩ is; see ops.loss.reduction_scale. The default is Sonnet's.
+    codebook_init : {"uniform", "normal", "scaled_uniform", "data", "kmeans"}
+        How E starts: U(−1/K, 1/K), N(0, 1), or U(±√(3/D)), where E‖e‖² = 1; "data" (random vectors) and
+        "kmeans" start as "uniform" and wait for `initialize`, which `fit` calls.
+    decay : float in [0, 1)
+        γ of the running cluster sizes N, which only tell which codes are rarely used.
+    restart_dead_codes : float in [0, 1)
+        A code used less than this share of uniform use starts again at a vector of the batch; 0: never.
+    rng : numpy.random.Generator or int
+    dtype : float32 or float64
+
+    References
+    ----------
+    van den Oord et al. 2017, arXiv 1711.00937, equation 3.
+    """
+
+    has_codebook_loss = True
+    E: Param
+    N: Array
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        commitment_cost: float = 0.25,
+        *,
+        reduction: str = "mean",
+        codebook_init: str = "uniform",
+        decay: float = 0.99,
+        restart_dead_codes: float = 0.0,
+        rng: np.random.Generator | int = 0,
+        dtype: Any = np.float32,
+    ) -> None:
+        where = type(self).__name__
+        self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
+        self.embedding_dim = check_int(where, "embedding_dim", embedding_dim)
+        self.commitment_cost = check_float(where, "commitment_cost", commitment_cost, "[0, inf)")
+        self.reduction = check_choice(where, "reduction", reduction, REDUCTIONS)
+        self.codebook_init = check_choice(where, "codebook_init", codebook_init, CODEBOOK_INITS)
+        self.decay = check_float(where, "decay", decay, "[0, 1)")
+        self.restart_dead_codes = check_float(where, "restart_dead_codes", restart_dead_codes, "[0, 1)")
+        if np.dtype(dtype) not in FLOATS:
+            fail(where, "dtype", "must be float32 or float64", np.dtype(dtype))
+        self._set_codebook(self._draw(check_rng(where, rng)).astype(dtype))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "num_embeddings": self.num_embeddings,
+            "embedding_dim": self.embedding_dim,
+            "commitment_cost": self.commitment_cost,
+            "reduction": self.reduction,
+            "codebook_init": self.codebook_init,
+            "decay": self.decay,
+            "restart_dead_codes": self.restart_dead_codes,
+            "dtype": self.embeddings.dtype.name,
+        }
+
+    # The quantizer and its gradient.
+
+    @property
+    def embeddings(self) -> Array:
+        """The codebook E: (K, D)."""
+        return self.E.value
+
+    def forward(self, z: Array) -> tuple[Array, Array, Array, Array, Cache]:
+        """z_q, codebook loss, commitment loss, k, cache for z; changes nothing."""
+        return quantize_forward(
+            z,
+            self.embeddings,
+            beta=self.commitment_cost,
+            codebook_loss=self.has_codebook_loss,
+            reduction=self.reduction,
+        )
+
+    def backward(self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True) -> Array:
+        """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E;  L = codebook + commitment."""
+        dz, dE = quantize_backward(dz_q, dL, cache)
+        self.E.add_grad(dE)
+        return dz
+
+    def encode(self, z: Array) -> Array:
+        """k = argmin_j ‖z − e_j‖²; z: (..., D) -> k: (...,) int64."""
+        return nearest_code(z, self.embeddings)
+
+    def decode(self, k: Array) -> Array:
+        """z_q = e_k; k: (...,) -> z_q: (..., D)."""
+        return self.embeddings[check_codes(f"{type(self).__name__}.decode", k, self.num_embeddings)]
+
+    # How the codebook starts, and what follows a step.
+
+    def initialize(self, z: Array, rng: np.random.Generator | int) -> None:
+        """Start the codebook from vectors, if codebook_init says so: z: (..., D), at least one of them.
+
+        "data": random vectors of z, N = 1. "kmeans": e = μ, N = n (and for EMA m = n·μ).
+        """
+        where = f"{type(self).__name__}.initialize"
+        rng = check_rng(where, rng)
+        check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
+        if self.codebook_init in ("data", "kmeans") and z.size == 0:
+            fail(where, "z", "must hold at least one vector", f"shape {z.shape}")
+        if self.codebook_init == "data":
+            self._set_codebook(random_rows(z, self.num_embeddings, rng))
+        elif self.codebook_init == "kmeans":
+            self._set_codebook(*kmeans(z, self.num_embeddings, rng))
+
+    def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
+        """N ← γN + (1−γ)n; then every code with N_j < restart_dead_codes · N̄ starts again at a vector of z.
+
+        z: (..., D), k: (...,) their codes -> indices of the restarted codes: (any,)
+
+        A trainer calls this after each step of the optimizer; it changes the quantizer.
+        """
+        rng = check_rng(f"{type(self).__name__}.update", rng)
+        n = code_statistics(z, k, self.num_embeddings).counts
+        self.N = self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype)
+        j = rarely_used(self.N, self.restart_dead_codes) if z.size else np.empty(0, np.int64)
+        self.embeddings[j] = random_rows(z, j.size, rng)
+        self.N[j] = self.N.mean()
+        return j
+
+    def _draw(self, rng: np.random.Generator) -> Array:
+        K, D = self.num_embeddings, self.embedding_dim
+        if self.codebook_init == "normal":
+            return rng.standard_normal((K, D))
+        bound = np.sqrt(3 / D) if self.codebook_init == "scaled_uniform" else 1 / K
+        return rng.uniform(-bound, bound, (K, D))
+
+    def _set_codebook(self, E: Array, n: Array | None = None) -> None:
+        """Take E as the codebook; n counts the vectors behind each code if it is a mean, as k-means' are."""
+        if hasattr(self, "E"):
+            self.E.value[...] = E  # in place: an optimizer may hold this Param already
+        else:
+            self.E = Param(E)
+        self.N = np.ones(len(E), E.dtype) if n is None else n.astype(E.dtype)
+
+    # What a checkpoint holds.
+
+    def buffers(self) -> Mapping[str, Array]:
+        return {"N": self.N}
+
+    def check_buffers(self, where: str, arrays: Mapping[str, Array]) -> None:
+        for name in arrays.keys() & {"N", "t"}:
+            if (arrays[name] < 0).any():
+                fail(where, name, "must not be negative", arrays[name].min())
+
+    def set_buffers(self, arrays: Mapping[str, Array]) -> None:
+        self.N = arrays["N"]
