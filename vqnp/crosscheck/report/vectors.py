@@ -13,18 +13,16 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice, fail
-from vqnp.crosscheck.calls import Outputs
-from vqnp.crosscheck.checking import Allow, allowances, examine
-from vqnp.crosscheck.distance import distance_cases
-from vqnp.crosscheck.plan import OUTPUTS, Case
-from vqnp.crosscheck.quantities import MARGIN
-from vqnp.crosscheck.record import Record
-from vqnp.crosscheck.reference import SETTINGS, Reference
-from vqnp.crosscheck.report import Report
+from vqnp.crosscheck.questions.calls import Outputs
+from vqnp.crosscheck.questions.record import Record
+from vqnp.crosscheck.report.checking import Allow, allowances, examine
+from vqnp.crosscheck.report.quantities import MARGIN
+from vqnp.crosscheck.report.report import Report
+from vqnp.crosscheck.variants.reference import AVERAGES, SETTINGS, Reference
 
 FORMAT = "vqnp-crosscheck-vectors-1"
-AVERAGES = ("codes", "start", "zero_debias", "write_back", "smoothing")
-"""Dimensions of a codebook that follows by moving averages."""
+ABOUT_DISTANCE = ("offset", "far", "bisectors", "ties")
+"""Cases of which only k is expected, as z_q is E[k]."""
 
 EQUATIONS = {
     "k": "k_n = argmin_j Σ_d (z_nd − e_jd)², the lowest j of equals; (N,) int64, from 0",
@@ -42,12 +40,12 @@ EQUATIONS = {
 
 def layers(dtype: Any) -> dict[str, Reference]:
     """Name -> layer: both kinds of codebook, then each with one variant after another."""
-    made = {"gradient": Reference(dtype=dtype), "ema": Reference(ema=True, dtype=dtype)}
+    made = {kind: Reference(ema=kind == "ema", dtype=dtype) for kind in ("gradient", "ema")}
     for dimension, variants in SETTINGS.items():
-        ema = dimension in AVERAGES
+        kind = "ema" if dimension in AVERAGES else "gradient"
         for variant in variants[1:]:
-            name = f"{'ema' if ema else 'gradient'}-{dimension}-{variant}"
-            made[name] = Reference(ema=ema, dtype=dtype, **{dimension: variant})  # type: ignore[arg-type]
+            layer = Reference(ema=kind == "ema", dtype=dtype, **{dimension: variant})  # type: ignore[arg-type]
+            made[f"{kind}-{dimension}-{variant}"] = layer
     return made
 
 
@@ -55,7 +53,7 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
     """Write the files into a new or empty folder.
 
     To stay small: a variant has only the files in which it is not the default, and none for the 400 steps
-    of "long"; of questions about distance only k is expected, as z_q is E[k].
+    of "long"; of questions about distance only k is expected.
 
     Parameters
     ----------
@@ -73,31 +71,37 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
     InputError
         The folder holds something, or the dtype is another.
     """
-    where = "vectors"
-    check_choice(where, "dtype", dtype, ("float64", "float32"))
+    check_choice("vectors", "dtype", dtype, ("float64", "float32"))
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        fail(where, "--out", "must be a new or empty folder", folder)
+        fail("vectors", "--out", "must be a new or empty folder", folder)
     made = layers(dtype)
-    record = Record(made["gradient"])
-    about_distance = distance_cases(record.K, record.D, record.dtype, 0, free=record.free)
-    inputs = {name: _save_all(folder / "inputs" / name, c.arguments) for name, c in record.cases.items()}
-    expected: dict[str, dict[str, Any]] = {}
-    answers: dict[str, dict[str, Outputs]] = {}
+    records = {name: Record(layer) for name, layer in made.items()}
+    record = records["gradient"]
+    cases = {
+        name: {
+            "function": case.function,
+            "inputs": _save_all(folder / "inputs" / name, case.arguments),
+            "outputs": {output: list(shape) for output, shape in case.shapes.items()},
+        }
+        for name, case in record.cases.items()
+    }
+    about: dict[str, Any] = {}
     for name, layer in made.items():
-        base = answers.get(name.split("-")[0], {})
-        answers[name] = _answers(layer)
-        expected[name] = {}
-        for case, outputs in answers[name].items():
-            if base and case == "long":
+        kind, *variant = name.split("-")
+        base = records[kind] if variant else None
+        expected = {}
+        for case in cases:
+            if base is not None and case == "long":
                 continue
-            if case in about_distance:
-                outputs = {"k": outputs["k"]}
-            new = {
-                o: a for o, a in outputs.items() if a is not None and not _same(a, base.get(case, {}).get(o))
-            }
+            new = _new_outputs(records[name], base, case)
             if new:
-                expected[name][case] = _save_all(folder / "expected" / name / case, new)
+                expected[case] = _save_all(folder / "expected" / name / case, new)
+        about[name] = {
+            "variants": {variant[0]: variant[1]} if variant else {},
+            "same_as_unless_listed": kind if variant else None,
+            "expected": expected,
+        }
     manifest = {
         "format": FORMAT,
         "dtype": dtype,
@@ -107,22 +111,41 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
         "tolerance": f"|theirs − expected| <= {MARGIN} · {np.finfo(dtype).eps:.3g} · √n · size; n: terms of "
         "the sum that an entry is, size: the largest magnitude among the terms and entries; codes: equal",
         "equations": EQUATIONS,
-        "cases": {
-            name: {"function": case.function, "inputs": inputs[name], "outputs": _shapes(case)}
-            for name, case in record.cases.items()
-        },
-        "layers": {
-            name: {
-                "variants": {d: v for d, v in layer.v.items() if f"{d}-{v}" in name},
-                "same_as_unless_listed": name.split("-")[0] if "-" in name else None,
-                "expected": expected[name],
-            }
-            for name, layer in made.items()
-        },
+        "cases": cases,
+        "layers": about,
     }
     text = json.dumps(manifest, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     return manifest
+
+
+def _new_outputs(record: Record, base: Record | None, case: str) -> dict[str, Array]:
+    """What a layer answers, where it is not what the default of its kind answers."""
+    outputs = {o: a for o, a in record.get(case).items() if a is not None}
+    if case.startswith(ABOUT_DISTANCE):
+        outputs = {"k": outputs["k"]}
+    return {
+        o: a
+        for o, a in outputs.items()
+        if base is None
+        or (b := base.output(case, o)) is None
+        or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+    }
+
+
+def _save_all(folder: Path, arrays: dict[str, Array]) -> dict[str, Any]:
+    """Each array as NAME.npy; the shape and dtype of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", np.asarray(array, order="C"), allow_pickle=False)
+    return {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in arrays.items()}
+
+
+def compare(
+    folder: str | Path, theirs: str | Path, *, allow: Allow = (), **constants: float | None
+) -> Report:
+    """The report on answers in files: theirs/CASE/OUTPUT.npy. beta, decay, epsilon as in `check`."""
+    return examine(read_answers(folder, theirs), allowances(allow), **constants)
 
 
 def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
@@ -133,92 +156,50 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
     InputError
         There is no manifest, or not a file of answers.
     """
-    where = "compare"
     path = Path(folder) / "manifest.json"
     if not path.is_file():
-        fail(where, "DIR", "must be what `vqnp crosscheck vectors` wrote", f"no {path}")
+        fail("compare", "DIR", "must be what `vqnp crosscheck vectors` wrote", f"no {path}")
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            raise ValueError(f"format {manifest['format']!r}")
         dtype = manifest["dtype"]
-        if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype {dtype!r}")
+        if manifest["format"] != FORMAT or dtype not in ("float64", "float32"):
+            raise ValueError(f"format {manifest['format']!r}, dtype {dtype!r}")
     except (ValueError, KeyError, TypeError) as error:
-        fail(where, str(path), f"must be a manifest of {FORMAT}", error)
+        fail("compare", str(path), f"must be a manifest of {FORMAT}", error)
     answers = Path(theirs)
     record = FileRecord(answers, dtype, answers.name)
     if not any(record.files(case) for case in record.cases):
-        fail(where, "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
+        fail("compare", "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
     for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
-        record.note([f"files: a folder must have the name of a case; got {other}"])
-    known = {*EQUATIONS, "z", "G"}  # a copy of the inputs does no harm
-    for name in record.cases:
-        for other in sorted(p.name for p in (answers / name).glob("*.npy") if p.stem not in known):
+        record.note(f"files: a folder must have the name of a case; got {other}")
+    for file in sorted(file for name in record.cases for file in (answers / name).glob("*.npy")):
+        if file.stem not in (*EQUATIONS, "z", "G"):  # a copy of the inputs does no harm
             needed = f"files: a file must have the name of an output, {', '.join(EQUATIONS)}"
-            record.note([f"{needed}; got {other}"])
+            record.note(f"{needed}; got {file.name}")
     return record
-
-
-def compare(
-    folder: str | Path, theirs: str | Path, *, allow: Allow = (), **constants: float | None
-) -> Report:
-    """The report on answers in files: theirs/CASE/OUTPUT.npy. beta, decay, epsilon as in `check`."""
-    record = read_answers(folder, theirs)
-    given = {name: constants.get(name) for name in ("beta", "decay", "epsilon")}
-    return examine(record, allowed=allowances(allow), **given)
 
 
 class FileRecord(Record):
     """Answers from files, which cannot be asked again."""
 
+    repeatable = False
+
     def __init__(self, folder: Path, dtype: Any, name: str) -> None:
         super().__init__(Reference(dtype=dtype, name=name))
-        self.folder, self.live = folder, False
+        self.folder = folder
 
     def files(self, name: str) -> dict[str, Path]:
         """The files that there are for a case."""
-        paths = {o: self.folder / name / f"{o}.npy" for o in OUTPUTS[self.cases[name].function]}
+        paths = {output: self.folder / name / f"{output}.npy" for output in self.cases[name].shapes}
         return {output: path for output, path in paths.items() if path.is_file()}
 
     def can(self, function: str) -> bool:
-        if not hasattr(self, "folder"):  # while Record is made
-            return super().can(function)
         return any(self.files(name) for name, case in self.cases.items() if case.function == function)
 
-    def get(self, name: str) -> Outputs:
-        if name not in self._answers:
-            case = self.cases.get(name)
-            self._answers[name] = {} if case is None else self._read(name, case)
-            if name == "base" and case is not None:
-                self._notice_float32(case, self._answers[name])
-        return self._answers[name]
-
-    def _read(self, name: str, case: Case) -> Outputs:
+    def ask(self, name: str) -> Outputs:
         files = self.files(name)
 
         def load(*arguments: Array) -> dict[str, Array]:
             return {output: np.load(path, allow_pickle=False) for output, path in files.items()}
 
-        return self.answer(f"{self.folder.name}/{name}", load, case)
-
-
-def _answers(layer: Reference) -> dict[str, Outputs]:
-    record = Record(layer)
-    return {name: record.get(name) for name, case in record.cases.items() if record.can(case.function)}
-
-
-def _same(a: Array, b: Array | None) -> bool:
-    return b is not None and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-
-
-def _shapes(case: Case) -> dict[str, Any]:
-    return {name: list(shape) for name, shape in case.shapes.items()}
-
-
-def _save_all(folder: Path, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Each array as NAME.npy; the shape and dtype of each."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", np.asarray(array, order="C"), allow_pickle=False)
-    return {n: {"shape": list(np.shape(a)), "dtype": str(np.asarray(a).dtype)} for n, a in arrays.items()}
+        return self.answer(f"{self.folder.name}/{name}", load, self.cases[name])

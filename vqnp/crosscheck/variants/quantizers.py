@@ -1,10 +1,10 @@
-"""PLANTS[dimension, variant] = (class, options): the variants of VARIANTS that nobody should choose, as layers.
+"""PLANTS[dimension, variant]: layers with the variants and bugs of the table, which nobody should choose.
+
+z: (..., D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,), as VectorQuantizer
 
 A class is one variant or bug and nothing else: it stands before VectorQuantizer or EMAVectorQuantizer in the
 order of inheritance, and everything around it is vqnp's. `planted` puts together as many as one wants.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +19,27 @@ from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 from vqnp.ops import EMAState, ema_restart, laplace_smoothing, quantize_forward
 
 Forward = tuple[Array, Array, Array, Array, tuple[Any, ...]]
-"""z_q, codebook loss, commitment loss, k, cache."""
+"""z_q, codebook loss, commitment loss, k, cache = (z − e, k, K, c, β, whether there is a codebook loss)."""
+
+PLANTS: dict[tuple[str, str], type[VectorQuantizer]] = {}
+"""In the order of inheritance: a loss is scaled, then taken late, then passed on."""
 
 
-# The loss and its gradients. A cache of quantize_forward is (z − e, k, K, c, β, whether there is a codebook loss).
+class Planted(VectorQuantizer):
+    """What all have in common: class Name(Planted, dimension=..., variant=...) is listed in PLANTS."""
+
+    training = True
+
+    def __init_subclass__(cls, dimension: str = "", variant: str = "") -> None:
+        if dimension:
+            PLANTS[dimension, variant] = cls
 
 
-class Scaled(VectorQuantizer):
-    """factor · L: what the variants of the loss have in common."""
+# The loss and its gradients.
+
+
+class Scaled(Planted):
+    """factor · L."""
 
     def __init__(self, *sizes: Any, **options: Any) -> None:
         super().__init__(*sizes, **options)
@@ -40,8 +53,8 @@ class Scaled(VectorQuantizer):
         return super().backward(dz_q, cache, self.factor * dL, need_dx)
 
 
-class Commitment(Scaled):
-    """L = q⟨(sg z − e)²⟩ + p⟨(z − sg e)²⟩, which is q times the usual loss with p/q for β; here p = β, q = 1."""
+class Weighted(Scaled):
+    """L = q⟨(sg z − e)²⟩ + p⟨(z − sg e)²⟩, which is q times the usual loss with p/q for β; see PLACES."""
 
     place = "commitment"
 
@@ -52,40 +65,16 @@ class Commitment(Scaled):
         self.factor *= q or 1.0
         self.commitment_cost = max(p, 0.0) / (q or 1.0)
 
-
-class Swapped(Commitment):
-    """p = 1, q = β."""
-
-    place = "codebook"
-
-
-class Complement(Commitment):
-    """p = 1 − β, q = β."""
-
-    place = "complement"
-
-
-class Both(Commitment):
-    """p = q = β."""
-
-    place = "both"
-
-
-class CommitmentAlone(Commitment):
-    """p = β, q = 0, beside a codebook that does not follow by averages either."""
-
-    place = "none"
-
-
-class Undetached(Both):
-    """L = β⟨(z − e)²⟩, one term that pulls both: the gradients of Both, and half of its value."""
-
     def forward(self, z: Array) -> Forward:
         z_q, codebook, commitment, k, cache = super().forward(z)
-        return z_q, 0 * codebook, commitment, k, cache
+        return z_q, codebook * (self.place != "undetached"), commitment, k, cache
 
 
-class SumOfMeans(Scaled):
+for _place in PLACES:
+    type(f"Weighted_{_place}", (Weighted,), {"place": _place}, dimension="beta_on", variant=_place)
+
+
+class SumOfMeans(Scaled, dimension="reduction", variant="sum_of_means"):
     """c = 1/D: the mean over D of each vector, summed over vectors."""
 
     def __init__(self, *sizes: Any, **options: Any) -> None:
@@ -93,7 +82,7 @@ class SumOfMeans(Scaled):
         self.factor /= self.embedding_dim
 
 
-class LateLoss(VectorQuantizer):
+class LateLoss(Planted, dimension="loss_from", variant="straight_through"):
     """L of z + sg(e − z) in e's place: the codebook term's gradient goes wherever z_q's goes, and not to E."""
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
@@ -102,7 +91,7 @@ class LateLoss(VectorQuantizer):
         return super().backward(dz_q, (r, k, K, c, beta, False, *more), dL, need_dx)
 
 
-class Leak(VectorQuantizer):
+class Leak(Planted, dimension="leak", variant="yes"):
     """z_q depends on E outside the loss, too: dE_j += Σ_{k_n = j} dz_q."""
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
@@ -111,19 +100,19 @@ class Leak(VectorQuantizer):
         return super().backward(dz_q, cache, dL, need_dx)
 
 
-class NoGradient(VectorQuantizer):
+class NoGradient(Planted, dimension="straight_through", variant="none"):
     """dz = ∂L/∂z alone: the decoder's gradient stops at z_q."""
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
         return super().backward(np.zeros_like(dz_q), cache, dL, need_dx)
 
 
-class Rotation(VectorQuantizer):
+class Rotation(Planted, dimension="straight_through", variant="rotation"):
     """dz = Jᵀ dz_q + ∂L/∂z, J z = e: the rotation trick."""
 
     def forward(self, z: Array) -> Forward:
-        z_q, codebook, commitment, k, cache = super().forward(z)
-        return z_q, codebook, commitment, k, (*cache, z_q)
+        *outputs, cache = super().forward(z)
+        return *outputs, (*cache, outputs[0])
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
         *usual, e = cache
@@ -133,32 +122,24 @@ class Rotation(VectorQuantizer):
 # Which code, and which vector.
 
 
-class LookUp(VectorQuantizer):
-    """z_q = E'[k], k from `nearest`, E' from `book`: what the variants of either have in common."""
-
-    training = True
+class LookUp(Planted):
+    """z_q = E'[k], k from `nearest`, E' from `book`."""
 
     def nearest(self, z: Array, E: Array) -> Array:
-        """k: (...,)."""
         return nearest_code(z, E)
 
     def book(self, z: Array, k: Array) -> Array:
-        """E': (K, D)."""
         return self.embeddings
 
     def encode(self, z: Array) -> Array:
         return self.nearest(z, self.embeddings)
 
     def forward(self, z: Array) -> Forward:
-        k = self.encode(z)
-        beta, codebook_loss = self.commitment_cost, self.has_codebook_loss
-        E = self.book(z, k)
-        return quantize_forward(
-            z, E, k, beta=beta, codebook_loss=codebook_loss, reduction=self.reduction
-        )
+        k, terms = self.encode(z), {"beta": self.commitment_cost, "codebook_loss": self.has_codebook_loss}
+        return quantize_forward(z, self.book(z, k), k, reduction=self.reduction, **terms)
 
 
-class Highest(LookUp):
+class Highest(LookUp, dimension="ties", variant="highest"):
     """Ties go to the highest index."""
 
     def nearest(self, z: Array, E: Array) -> Array:
@@ -176,46 +157,44 @@ class Offset(LookUp):
         return super().nearest(z + z.dtype.type(self.offset), E + z.dtype.type(self.offset))
 
 
-class Expanded(Offset):
+class Expanded(Offset, dimension="distance", variant="expanded_float32"):
     """argmin ‖z‖² − 2z·e + ‖e‖² in float32; counts the codes that are not the nearest."""
 
     def nearest(self, z: Array, E: Array) -> Array:
-        rows, book = z.reshape(-1, z.shape[-1]).astype(np.float32) + self.offset, E.astype(np.float32) + self.offset
-        d = (rows * rows).sum(axis=1, keepdims=True) - self.products(2 * rows, book) + (book * book).sum(axis=1)
+        x, y = (a.reshape(-1, a.shape[-1]).astype(np.float32) + self.offset for a in (z, E))
+        d = (x * x).sum(axis=1, keepdims=True) - self.products(2 * x, y) + (y * y).sum(axis=1)
         k: Array = d.argmin(axis=1).reshape(z.shape[:-1])
         self.seen, self.wrong = self.seen + k.size, self.wrong + int((k != super().nearest(z, E)).sum())
         return k
 
-    def products(self, a: Array, b: Array) -> Array:
-        """a·b: (N, K), added over d in order: a BLAS rounds otherwise with another number of threads."""
-        total: Array = np.zeros((len(a), len(b)), a.dtype)
-        for x, y in zip(a.T, b.T, strict=True):
-            total += x[:, None] * y
+    def products(self, x: Array, y: Array) -> Array:
+        """x·y: (N, K), added over d in order: a BLAS rounds otherwise with another number of threads."""
+        total = np.zeros((len(x), len(y)), x.dtype)
+        for a, b in zip(x.T, y.T, strict=True):
+            total += a[:, None] * b
         return total
 
 
-class LookAhead(LookUp, EMAVectorQuantizer):
+class LookAhead(LookUp, EMAVectorQuantizer, dimension="codes", variant="after"):
     """z_q and L from the codebook after the update with this batch, in training."""
 
     def book(self, z: Array, k: Array) -> Array:
         return self.next_state(z, k).E if self.training else self.embeddings
 
 
-class Mixed(EMAVectorQuantizer):
+class Mixed(Planted, EMAVectorQuantizer, dimension="codes", variant="mixed"):
     """z_q from the codebook after the update, L from the one before it."""
 
-    training = True
-
     def forward(self, z: Array) -> Forward:
-        z_q, codebook, commitment, k, cache = super().forward(z)
-        return self.next_state(z, k).E[k] if self.training else z_q, codebook, commitment, k, cache
+        z_q, *losses, k, cache = super().forward(z)
+        return self.next_state(z, k).E[k] if self.training else z_q, *losses, k, cache
 
 
 # Moving averages.
 
 
-class Consistent(EMAVectorQuantizer):
-    """N₀ = 1, m₀ = e, with zero_debias too."""
+class Consistent(Planted, EMAVectorQuantizer):
+    """N₀ = 1, m₀ = e, whether or not the averages are debiased."""
 
     count = 1.0
 
@@ -227,43 +206,49 @@ class Consistent(EMAVectorQuantizer):
         self.rng = check_rng("rng", rng)
         super().initialize(z, self.rng)
 
-    def first_sums(self, E: Array) -> Array:
-        """m₀: (K, D)."""
+    def sums(self, E: Array) -> Array:
         return E.copy()
 
     def _set_codebook(self, E: Array, n: Array | None = None) -> None:
         super()._set_codebook(E, n)
         if n is None:
-            self.ema = EMAState(E.copy(), np.full(len(E), self.count, E.dtype), self.first_sums(E))
+            self.ema = EMAState(E.copy(), np.full(len(E), self.count, E.dtype), self.sums(E))
 
 
-class ZeroCounts(Consistent):
+class ZeroCounts(Consistent, dimension="start", variant="zero_counts"):
     """N₀ = 0, m₀ = e: a code that the first batch does not use becomes about γm/(εn/(n + Kε))."""
 
     count = 0.0
 
 
-class Zero(ZeroCounts):
+class Zero(ZeroCounts, dimension="start", variant="zero"):
     """N₀ = m₀ = 0: unused codes become 0."""
 
-    def first_sums(self, E: Array) -> Array:
+    def sums(self, E: Array) -> Array:
         return np.zeros_like(E)
 
 
-class Independent(ZeroCounts):
+class Independent(ZeroCounts, dimension="start", variant="independent"):
     """N₀ = 0, m₀ ~ N(0, 1)."""
 
-    def first_sums(self, E: Array) -> Array:
-        return self.rng.standard_normal(E.shape).astype(E.dtype)
+    def sums(self, E: Array) -> Array:
+        return np.asarray(self.rng.standard_normal(E.shape), E.dtype)
 
 
-class OneCountIndependent(Independent):
+class OneCountIndependent(Independent, dimension="start", variant="one_count_independent"):
     """N₀ = 1, m₀ ~ N(0, 1)."""
 
     count = 1.0
 
 
-class WriteBack(EMAVectorQuantizer):
+class Debiased(Consistent, dimension="zero_debias", variant="yes"):
+    """N / (1 − γᵗ) and m / (1 − γᵗ) of averages that did not start at zero."""
+
+    def __init__(self, *sizes: Any, **options: Any) -> None:
+        super().__init__(*sizes, **options | {"zero_debias": True})
+
+
+class WriteBack(Planted, EMAVectorQuantizer, dimension="write_back", variant="yes"):
     """N ← Ñ, so that smoothing compounds."""
 
     def next_state(self, z: Array, k: Array) -> EMAState:
@@ -273,7 +258,7 @@ class WriteBack(EMAVectorQuantizer):
         return state._replace(N=smoothed[self.smoothing])
 
 
-class MeansForSums(EMAVectorQuantizer):
+class MeansForSums(Planted, EMAVectorQuantizer, dimension="kmeans_start", variant="collapses"):
     """After k-means N = n, and m = μ where it should be n·μ."""
 
     def _set_codebook(self, E: Array, n: Array | None = None) -> None:
@@ -282,7 +267,7 @@ class MeansForSums(EMAVectorQuantizer):
             self.ema = self.ema._replace(m=self.ema.E)
 
 
-class Undone(EMAVectorQuantizer):
+class Undone(Planted, EMAVectorQuantizer, dimension="dead_codes", variant="undone"):
     """A restart sets e, not N and m: the next update is e = m/N as if nothing had been."""
 
     def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
@@ -292,52 +277,12 @@ class Undone(EMAVectorQuantizer):
         return j
 
 
-PLANTS: dict[tuple[str, str], tuple[type[VectorQuantizer] | None, dict[str, Any]]] = {
-    ("beta_on", "commitment"): (Commitment, {}),
-    ("beta_on", "codebook"): (Swapped, {}),
-    ("beta_on", "complement"): (Complement, {}),
-    ("beta_on", "both"): (Both, {}),
-    ("beta_on", "undetached"): (Undetached, {}),
-    ("beta_on", "none"): (CommitmentAlone, {}),
-    ("reduction", "mean_of_sums"): (None, {"reduction": "mean_of_sums"}),
-    ("reduction", "sum_of_means"): (SumOfMeans, {}),
-    ("reduction", "sum"): (None, {"reduction": "sum"}),
-    ("loss_from", "straight_through"): (LateLoss, {}),
-    ("leak", "yes"): (Leak, {}),
-    ("straight_through", "rotation"): (Rotation, {}),
-    ("straight_through", "none"): (NoGradient, {}),
-    ("ties", "highest"): (Highest, {}),
-    ("distance", "expanded_float32"): (Expanded, {}),
-    ("codes", "after"): (LookAhead, {}),
-    ("codes", "mixed"): (Mixed, {}),
-    ("start", "consistent"): (Consistent, {}),
-    ("start", "zero_counts"): (ZeroCounts, {}),
-    ("start", "zero"): (Zero, {}),
-    ("start", "independent"): (Independent, {}),
-    ("start", "one_count_independent"): (OneCountIndependent, {}),
-    ("zero_debias", "yes"): (Consistent, {"zero_debias": True}),
-    ("write_back", "yes"): (WriteBack, {}),
-    ("smoothing", "additive"): (None, {"smoothing": "additive"}),
-    ("smoothing", "none"): (None, {"smoothing": "none"}),
-    ("dead_codes", "undone"): (Undone, {}),
-    ("kmeans_start", "stays"): (None, {"codebook_init": "kmeans"}),
-    ("kmeans_start", "collapses"): (MeansForSums, {"codebook_init": "kmeans"}),
-    ("codebook_init", "uniform"): (None, {"codebook_init": "uniform"}),
-    ("codebook_init", "normal"): (None, {"codebook_init": "normal"}),
-    ("codebook_init", "scaled_uniform"): (None, {"codebook_init": "scaled_uniform"}),
-}
-"""In the order of inheritance: a loss is scaled, then passed on, then turned."""
-
-
 def planted(
-    kind: type[VectorQuantizer], variants: Mapping[str, str]
-) -> tuple[type[VectorQuantizer], dict[str, Any]]:
-    """A class that has the variants' methods before the kind's, and what to make it with."""
-    bugs, options = [], {}
-    for (dimension, variant), (bug, more) in PLANTS.items():
-        if variants.get(dimension) == variant:
-            bugs += [bug] if bug is not None else []
-            options |= more
-    # Consistent averages are where zero_debias starts by itself: another start comes before them.
-    bugs = [bug for i, bug in enumerate(bugs) if not any(issubclass(b, bug) for b in bugs[:i])]
+    kind: type[VectorQuantizer], variants: Mapping[str, str], plants: Mapping[Any, type] = PLANTS
+) -> tuple[type[VectorQuantizer], dict[str, str]]:
+    """A class with the variants' methods before the kind's, and the variants that are options of the kind."""
+    bugs = [bug for pair, bug in plants.items() if pair in variants.items()]
+    choices = variants.items() - plants.keys()
+    options = {d: v for d, v in choices if d in ("reduction", "smoothing", "codebook_init")}
+    options |= {"codebook_init": "kmeans"} if "kmeans_start" in variants else {}
     return type("".join(bug.__name__ for bug in bugs) + kind.__name__, (*bugs, kind), {}), options

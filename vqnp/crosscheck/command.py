@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from vqnp._check import InputError, fail
-from vqnp.crosscheck.adapter import FUNCTIONS
-from vqnp.crosscheck.checking import check
-from vqnp.crosscheck.report import Report
-from vqnp.crosscheck.vectors import compare, write_vectors
+from vqnp.crosscheck.adapters.base import FUNCTIONS
+from vqnp.crosscheck.questions.calls import describe_error
+from vqnp.crosscheck.report.checking import CONSTANTS, check
+from vqnp.crosscheck.report.vectors import compare, write_vectors
+from vqnp.crosscheck.variants.table import VARIANTS
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,27 +25,20 @@ def run(args: argparse.Namespace) -> int:
         print(f"next: write THEIRS/CASE/OUTPUT.npy from {args.out}/inputs/CASE/*.npy, as manifest.json says;")
         print(f"then: vqnp crosscheck compare {args.out} THEIRS")
         return 0
-    constants = {name: getattr(args, name, None) for name in ("beta", "decay", "epsilon")}
+    constants = {name: getattr(args, name, None) for name in CONSTANTS}
     allow = allowed(args.allow)
     if args.way == "run":
         with contextlib.redirect_stdout(sys.stderr):  # what their file prints is no part of the report
             report = check(load(args.adapter), allow=allow, **constants)  # type: ignore[arg-type]
     else:
         report = compare(args.vectors, args.theirs, allow=allow, **constants)
-    return show(report, args.json)
-
-
-def show(report: Report, as_json: bool) -> int:
-    """Print it; 0 if it is ok."""
-    print(report.to_json() if as_json else report)
+    print(report.to_json() if args.json else report)
     return 0 if report.ok else 1
 
 
-def allowed(words: list[str]) -> dict[str, Any]:
+def allowed(words: list[str]) -> dict[str, list[str]]:
     """DIMENSION=VARIANT, …, or DIMENSION for all its variants -> what `check` takes."""
-    from vqnp.crosscheck.variants import VARIANTS
-
-    found: dict[str, Any] = {}
+    found: dict[str, list[str]] = {}
     for word in words:
         dimension, _, variant = word.partition("=")
         found.setdefault(dimension, []).extend([variant] if variant else VARIANTS.get(dimension, ()))
@@ -53,13 +47,12 @@ def allowed(words: list[str]) -> dict[str, Any]:
 
 def load(path: str) -> Any:
     """The adapter NAME of FILE.py, made by a call without arguments where it is a function or a class."""
-    where = "run"
     name, colon, attribute = path.rpartition(":")
     file = Path(name)
     if not colon or not attribute or file.suffix != ".py":
-        fail(where, "", "must be given FILE.py:NAME", path)
+        fail("run", "", "must be given FILE.py:NAME", path)
     if not file.is_file():
-        fail(where, "FILE.py", "must be a file", file)
+        fail("run", "FILE.py", "must be a file", file)
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None and spec.loader is not None  # it ends in .py
     module = importlib.util.module_from_spec(spec)
@@ -69,18 +62,14 @@ def load(path: str) -> Any:
         spec.loader.exec_module(module)
         if not hasattr(module, attribute):
             names = [n for n in vars(module) if not n.startswith("_")]
-            fail(where, str(file), f"must define {attribute}", f"{', '.join(names) or 'nothing'}")
+            fail("run", str(file), f"must define {attribute}", ", ".join(names) or "nothing")
         adapter = getattr(module, attribute)
-        made = adapter if _is_adapter(adapter) else adapter() if callable(adapter) else adapter
+        is_adapter = any(callable(getattr(adapter, name, None)) for name in FUNCTIONS)
+        ready = is_adapter and not isinstance(adapter, type)
+        return adapter if ready or not callable(adapter) else adapter()
     except InputError:
         raise
     except SystemExit as stop:  # else its status would be taken for ours: 0, it conforms
-        fail(where, str(path), "must load", f"SystemExit: {stop.code}")
+        fail("run", path, "must load", f"SystemExit: {stop.code}")
     except Exception as error:
-        text = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(where, str(path), "must load", f"{type(error).__name__}: {text}") from error
-    return made
-
-
-def _is_adapter(thing: Any) -> bool:
-    return not isinstance(thing, type) and any(callable(getattr(thing, name, None)) for name in FUNCTIONS)
+        raise InputError("run", path, "must load", describe_error(error)) from error
