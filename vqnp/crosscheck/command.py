@@ -1,7 +1,5 @@
 """vqnp crosscheck run | vectors | compare: what each does; vqnp.cli says how it is called."""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib.util

@@ -3,8 +3,6 @@
 z, G: (N, D), E: (K, D), all of the adapter's dtype -> k: (N,), z_q: (N, D), L: (), dz: (N, D), dE: (K, D)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A JAX function (z, E) -> (z_q, codes, loss) as an adapter: `check(JaxFunction(quantize))`."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from typing import Any

@@ -3,8 +3,6 @@
 z: (N, D) -> z_q: as z, k: (N,) integers or (N, K) one-hot, L: a number, perplexity: a number
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -27,21 +25,11 @@ class Unclear(TypeError):
 
 
 def sort_outputs(result: Any, size: int, num_embeddings: int) -> dict[str, Any]:
-    """The four outputs, those that are missing being None.
+    """The four outputs, those that are missing being None; size: entries of z, num_embeddings: K.
 
-    Parameters
-    ----------
-    result : mapping, named tuple, dataclass, (nested) tuple or list, or one array
-        Arrays of any framework: what has `shape` and `dtype`. Python numbers and None are taken too.
-    size : int
-        Entries of z.
-    num_embeddings : int
-        K.
+    result : mapping, named tuple, dataclass, (nested) tuple or list, or one array, of any framework
 
-    Raises
-    ------
-    Unclear
-        Two outputs could be the same thing, or none is as large as z.
+    Raises Unclear where two outputs could be the same thing, or none is as large as z.
     """
     found: dict[str, Any] = dict.fromkeys(NAMES)
     parts, rest = list(_parts(result)), []
@@ -81,7 +69,7 @@ def as_codes(k: Any, N: int, K: int) -> Any:
 
 
 def _parts(result: Any) -> Iterator[tuple[str, Any]]:
-    """(name, value) of a mapping, a named tuple or a dataclass; ("", value) of anything else, however nested."""
+    """(name, value) of a mapping, a named tuple or a dataclass; ("", value) of anything else, flattened."""
     if isinstance(result, Mapping):
         yield from ((str(name), value) for name, value in result.items())
     elif hasattr(result, "_fields"):

@@ -1,7 +1,5 @@
 """vqnp's own quantizers as adapters: the shortest example of one, and a test of the checker itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +43,7 @@ class QuantizerAdapter:
         return self._answer(self.make(E), z)
 
     def evaluate(self, z: Array, E: Array) -> tuple[Array, ...]:
-        layer = self.make(E)
+        layer: Any = self.make(E)
         layer.training = False  # for the variants whose codebook moves in forward
         return self._answer(layer, z)
 

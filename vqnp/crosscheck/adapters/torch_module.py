@@ -3,8 +3,6 @@
 z: (N, D) as the module wants it (`layout`) -> what it returns, recognised by names or shapes.
 """
 
-from __future__ import annotations
-
 import copy
 import operator
 from collections.abc import Callable
@@ -38,7 +36,8 @@ class TorchModule:
         A key of LAYOUTS: what the module wants for z, and gives for z_q.
     codebook : str, optional
         Dotted name of the parameter or buffer that is E: (K, D), or (1, K, D), or (D, K). Default: the
-        only parameter with two axes longer than 1, or the only such buffer.
+        only parameter with two axes longer than 1, or the only such buffer; InputError lists what there is
+        where that does not tell.
     cluster_size, embedding_sum : str, optional
         The same of N: (K,) and of m, as E. Default: the only other one of that shape, but none where E has
         a gradient and one training pass leaves it alone: such counts are for show.
@@ -49,11 +48,6 @@ class TorchModule:
         names and shapes; see outputs.sort_outputs.
     dtype : float32 or float64
         The module is converted to it.
-
-    Raises
-    ------
-    InputError
-        Where the codebook cannot be told: the message lists what there is.
     """
 
     def __init__(

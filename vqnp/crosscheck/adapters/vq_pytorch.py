@@ -3,8 +3,6 @@
 The package works in float32 whatever it is given, so it is asked in float32.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,28 +1,18 @@
 """γ, ε, and which start, smoothing, debiasing and storage: every moving average that explains the steps.
 
-Each hypothesis has two unknowns, θ = (γ, log ε). Both are fitted to E_1, …, E_T by Levenberg-Marquardt, all
-hypotheses at once; those whose largest residual is rounding are kept. Where they differ in a dimension, the
-steps do not tell it.
+θ = (γ, log ε) of each hypothesis is fitted to E_1, …, E_T by Levenberg-Marquardt, all at once; those whose
+largest residual is rounding are kept. Where they differ in a dimension, the steps do not tell it.
 """
 
-from __future__ import annotations
-
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.findings.finding import Finding, among
-from vqnp.crosscheck.findings.trajectory import (
-    FREE_STARTS,
-    STARTS,
-    EMAModel,
-    Seen,
-    models,
-    observe,
-    simulate,
-)
+from vqnp.crosscheck.findings import Finding, among
+from vqnp.crosscheck.findings.trajectory import EMAModel, Seen, models, observe, simulate
 from vqnp.crosscheck.questions.record import Record
+from vqnp.crosscheck.variants.formulas import STARTS
 
 EPSILONS = tuple(10.0 ** (-power / 2) for power in range(2, 21))
 DECAYS = tuple(1 - 0.7 * 10.0 ** (-power / 6) for power in range(20))
@@ -45,9 +35,9 @@ class Fits(NamedTuple):
     def epsilon(self) -> Array:
         return np.exp(self.theta[:, 1])
 
-    def keep(self, mask: Array) -> Fits:
+    def keep(self, mask: Array) -> "Fits":
         """Those of a mask."""
-        kept = [h for h, keep in zip(self.hypotheses, mask, strict=True) if keep]
+        kept = [self.hypotheses[i] for i in np.flatnonzero(mask)]
         return Fits(kept, self.theta[mask], self.worst[mask], self.rms[mask])
 
     def plausible(self, T: int, eps: float) -> Array:
@@ -69,10 +59,8 @@ def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
     E = simulate(seen, hypotheses, theta[:, 0], np.exp(theta[:, 1]))[0]
     with np.errstate(invalid="ignore"):
         size = np.maximum(np.abs(seen.E).max(axis=-1, keepdims=True), np.abs(seen.E0).max())
-        r = (E - seen.E) / size
-    r = np.where(np.isfinite(seen.E), r, 0.0)  # the layer divided 0 by 0; nothing to compare
-    r = np.where(np.isfinite(r), r, 1e300)
-    return np.clip(r, -1e6, 1e6).reshape(len(hypotheses), -1)
+        r = np.where(np.isfinite(seen.E), (E - seen.E) / size, 0.0)  # nothing to compare with a layer's 0/0
+    return np.clip(np.where(np.isfinite(r), r, 1e300), -1e6, 1e6).reshape(len(hypotheses), -1)
 
 
 def levenberg_marquardt(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: int = 30) -> Fits:
@@ -80,9 +68,9 @@ def levenberg_marquardt(seen: Seen, hypotheses: list[EMAModel], theta: Array, st
 
     θ: (H, 2), r: (H, n), J: (H, n, 2), λ: (H,)
 
-    A step is taken only if it helps; λ then falls, and else rises. J is from one-sided differences, its columns
-    scaled to length 1, since γ is felt some 1e8 times as much as log ε. A fit ends when eight steps in a row
-    have gained less than a thousandth of the cost for every hypothesis.
+    A step is taken only if it helps; λ then falls, and else rises. J is from one-sided differences, its
+    columns scaled to length 1, since γ is felt some 1e8 times as much as log ε. The fit ends when in eight
+    steps in a row no hypothesis gained a thousandth of its cost.
 
     References
     ----------
@@ -154,8 +142,8 @@ def explain_steps(record: Record, seen: Seen) -> Fits:
     """The hypotheses that explain the steps; the long trajectory decides where the short one leaves some."""
     eps = float(np.finfo(record.precision).eps)
     known = decay_from_pairs(seen) or decay_from_counts(seen)
-    for starts in (STARTS, FREE_STARTS):
-        fits = fit_all(seen, models(starts), known)
+    for drawn in (False, True):  # starts with an m of their own, where no other fits
+        fits = fit_all(seen, models(drawn), known)
         fits = fits.keep(fits.plausible(len(seen.n), eps))
         if fits.hypotheses:
             break
@@ -177,12 +165,11 @@ def _by_implied_start(fits: Fits, seen: Seen, tol: float) -> Fits:
     named = []
     for h, decay, m in zip(fits.hypotheses, fits.decay, m1, strict=True):
         m0 = (m - (1 - decay) * seen.s[0]) / decay
-        if h.start in FREE_STARTS and np.isfinite(m0).all():
-            one, size = h.start == "one_count_independent", np.abs(seen.E0).max()
-            if np.abs(m0 - seen.E0).max() <= tol * size:
-                h = h._replace(start="consistent" if one else "zero_counts")
-            elif np.abs(m0).max() <= tol * size and not one:
-                h = h._replace(start="zero")
+        count, drawn = STARTS[h.start]
+        for start, (its_count, sums) in STARTS.items():
+            off = m0 - seen.E0 * (sums == "e")
+            if drawn == "noise" != sums and its_count == count:
+                h = h._replace(start=start) if np.abs(off).max() <= tol * np.abs(seen.E0).max() else h
         named.append(h)
     return fits._replace(hypotheses=named)
 
@@ -215,7 +202,7 @@ def find_averages(record: Record) -> tuple[list[Finding], dict[str, float | None
             return untold("no step moves the codebook")
     seen = observe(record, "steps")
     if seen is None or len(seen.n) < 3:
-        return untold("needs a codebook after each of three steps" if seen is None or not seen.why else seen.why)
+        return untold((seen and seen.why) or "needs a codebook after each of three steps")
     fits, constants["decay"] = explain_steps(record, seen), decay_from_pairs(seen)
     if not fits.hypotheses:
         why = "the codebook moves as no known average" + (f"; {seen.why}" if seen.why else "")

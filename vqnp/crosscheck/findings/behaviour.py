@@ -1,11 +1,9 @@
 """Evaluation, dead codes, and how a codebook begins: what is told by comparing two answers of one layer."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.findings.finding import Finding
+from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.findings.trajectory import observe
 from vqnp.crosscheck.findings.weights import tolerance
 from vqnp.crosscheck.questions.plan import LONG_STEPS
@@ -44,7 +42,8 @@ def find_dead_codes(record: Record) -> Finding:
         alone = seen.n.shape[1] < 2
         why = "needs two codes at least" if alone else "every code is used in the long trajectory"
         return Finding("dead_codes", None, why)
-    return Finding("dead_codes", "never", f"codes stay unused for {LONG_STEPS} steps and no one restarts them")
+    evidence = f"codes stay unused for {LONG_STEPS} steps and no one restarts them"
+    return Finding("dead_codes", "never", evidence)
 
 
 def _restarted(E: Array | None, t: int, codes: list[int]) -> Finding:

@@ -1,23 +1,12 @@
 """What a forward and a backward pass tell: the loss, straight-through, and the codes that they use."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
 
-from vqnp.crosscheck.findings.finding import Finding
+from vqnp.crosscheck.findings import Finding, weights
 from vqnp.crosscheck.findings.losses import LossModel, explain, find_loss, prefer, usual_beta
-from vqnp.crosscheck.findings.weights import (
-    SIZES,
-    Passing,
-    Weights,
-    batch,
-    has_no_gradient,
-    measure,
-    passing,
-    tolerance,
-)
+from vqnp.crosscheck.findings.weights import Passing, Weights, batch
 from vqnp.crosscheck.questions.record import Record
 
 
@@ -38,7 +27,7 @@ def find_gradients(record: Record, beta: float | None) -> tuple[list[Finding], f
     quantized, used = _side_of_z_q(record), batch(record, "")
     assert used is not None
     e = used.e["before"] if quantized != "after" else record.get("base")["z_q"]
-    through = passing(record, None if e is None else e.astype(np.float64))
+    through = weights.passing(record, None if e is None else e.astype(np.float64))
     sides = [_side(record, name, through) for name in ("before", "after")]
     explained = [side for side in sides if side.explained]
     side = (explained or sides)[0]
@@ -50,9 +39,9 @@ def find_gradients(record: Record, beta: float | None) -> tuple[list[Finding], f
 
 
 def _side(record: Record, name: str, through: Passing) -> Side:
-    batches = {prefix: batch(record, prefix) for prefix in SIZES}
+    batches = {prefix: batch(record, prefix) for prefix in weights.SIZES}
     measured = [
-        measure(record, prefix, b, name, through.kind)
+        weights.measure(record, prefix, b, name, through.kind)
         for prefix, b in batches.items()
         if b is not None and name in b.e
     ]
@@ -65,7 +54,7 @@ def _side_of_z_q(record: Record) -> str | None:
     z_q, used = record.output("base", "z_q"), batch(record, "")
     if z_q is None or used is None:
         return None
-    tol = tolerance(record.precision)
+    tol = weights.tolerance(record.precision)
     for name, e in used.e.items():
         if np.abs(z_q - e).max() <= tol * np.abs(e).max():
             return name
@@ -100,6 +89,6 @@ def _through(record: Record, through: Passing) -> list[Finding]:
     if through.leak is not None:
         variant = "yes" if abs(through.leak) > 1e-3 else "no"
         return [straight, Finding("leak", variant, f"{through.leak:.3g} of the decoder's gradient reaches E")]
-    if has_no_gradient(record, record.get("gradient")):
+    if weights.has_no_gradient(record, record.get("gradient")):
         return [straight, Finding("leak", "no", "E has no gradient at all")]
     return [straight, Finding("leak", None, "needs backward's dE, with and without a cotangent")]

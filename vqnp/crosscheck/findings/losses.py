@@ -6,13 +6,11 @@ both terms reach z, with opposite signs: A = c(p − q), and B = cq only if z_q 
 Each hypothesis makes all of them linear in β; β is fitted, and the hypothesis kept if the rest agrees.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp.crosscheck.findings.finding import Finding, among
+from vqnp.crosscheck.findings import Finding, among
 from vqnp.crosscheck.findings.weights import Passing, Weights, tolerance
 from vqnp.crosscheck.variants.formulas import PLACES, SCALES
 

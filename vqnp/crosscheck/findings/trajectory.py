@@ -3,17 +3,17 @@
 n_t: (T, K), s_t: (T, K, D) statistics of each batch; H hypotheses at once -> E, m: (H, T, K, D), N: (H, T, K)
 """
 
-from __future__ import annotations
-
+from collections.abc import Iterable
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vqnp._check import Array
 from vqnp.crosscheck.questions.plain import counts_of, distances, sums_of
 from vqnp.crosscheck.questions.record import Record
-from vqnp.ops.ema import laplace_smoothing
+from vqnp.crosscheck.variants.formulas import STARTS
+from vqnp.ops.ema import SMOOTHINGS, laplace_smoothing
 
 
 class Seen(NamedTuple):
@@ -38,16 +38,11 @@ class EMAModel(NamedTuple):
     write_back: str
 
 
-STARTS = ("consistent", "zero_counts", "zero")
-FREE_STARTS = ("independent", "one_count_independent")
-"""Starts with an m of their own, which is found from the first step; tried where no other fits."""
-
-
-def models(starts: tuple[str, ...]) -> list[EMAModel]:
-    every = product(starts, ("laplace", "additive", "none"), ("no", "yes"), ("no", "yes"))
-    hypotheses = [EMAModel(*one) for one in every]
-    nothing_to_write = ("none", "no", "yes")
-    return [h for h in hypotheses if h[1:] != nothing_to_write]
+def models(drawn: bool) -> list[EMAModel]:
+    """Every hypothesis; drawn: those whose start has an m of its own, found from the first step."""
+    starts = [start for start, (_, sums) in STARTS.items() if (sums == "noise") == drawn]
+    every = product(starts, SMOOTHINGS, ("no", "yes"), ("no", "yes"))
+    return [EMAModel(*one) for one in every if one[1:] != ("none", "no", "yes")]  # nothing to write back
 
 
 def observe(record: Record, name: str) -> Seen | None:
@@ -91,15 +86,15 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
     T, K, D = seen.E.shape
     H, decay, epsilon = len(hypotheses), decay[:, None], epsilon[:, None]
 
-    def where(dimension: str, *variants: str) -> Array:
-        """Which hypotheses have one of the variants: (H, 1)."""
-        return np.array([getattr(h, dimension) in variants for h in hypotheses], bool).reshape(H, 1)
+    def column(values: Iterable[Any]) -> Array:
+        return np.array([*values]).reshape(H, 1)
 
-    laplace, additive = where("smoothing", "laplace"), where("smoothing", "additive")
-    debias, back = where("zero_debias", "yes"), where("write_back", "yes")
-    free = where("start", *FREE_STARTS)[..., None]
-    N: Array = np.ones((H, K)) * where("start", "consistent", "one_count_independent")
-    m: Array = seen.E0 * ~where("start", "zero")[..., None]
+    laplace, additive = (column(h.smoothing == name for h in hypotheses) for name in ("laplace", "additive"))
+    debias = column(h.zero_debias == "yes" for h in hypotheses)
+    back = column(h.write_back == "yes" for h in hypotheses)
+    free = column(STARTS[h.start][1] == "noise" for h in hypotheses)[..., None]
+    N: Array = np.ones((H, K)) * column(STARTS[h.start][0] for h in hypotheses)
+    m: Array = seen.E0 * column(STARTS[h.start][1] != "0" for h in hypotheses)[..., None]
     told, E = np.nan_to_num(seen.E), np.broadcast_to(seen.E0, (H, K, D))
     outputs = np.empty((H, T, K, D)), np.empty((H, T, K)), np.empty((H, T, K, D))
     with np.errstate(all="ignore"):
@@ -119,4 +114,3 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
             for array, value in zip(outputs, (E, N, m), strict=True):
                 array[:, t] = value
     return outputs
-

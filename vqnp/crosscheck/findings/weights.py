@@ -1,18 +1,15 @@
 """L = W Σr²,  ∂L/∂z = 2A r + 2A' Jᵀr,  ∂L/∂e_j = −2B Σ_{k_n = j} r_n,  r = z − e: the weights A, A', B, W.
 
-Measured, not assumed: each is a coefficient of a least-squares fit whose residual must be rounding.
-J is the derivative of z_q with respect to z: the identity for straight-through, a scaled rotation for the
-rotation trick.
+Each is measured, as a coefficient of a least-squares fit whose residual must be rounding. J is ∂z_q/∂z: the
+identity for straight-through, a scaled rotation for the rotation trick.
 """
-
-from __future__ import annotations
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.findings.distance import codes_of
+from vqnp.crosscheck.findings.codes import codes_of
 from vqnp.crosscheck.questions.calls import Outputs
 from vqnp.crosscheck.questions.plain import nearest, sums_of
 from vqnp.crosscheck.questions.record import Record
@@ -23,10 +20,9 @@ SIZES = ("", "tiled ", "wide ")
 
 
 def tolerance(dtype: Any) -> float:
-    """Relative: how far a measured coefficient may be off and still count as equal. √ε: 1.5e-8, 3.5e-4.
+    """√ε (1.5e-8 or 3.5e-4): how far a measured coefficient may be off, relatively, and still count as equal.
 
-    Far above rounding, far below any difference between variants at a β that is not within √ε of a
-    special value (0, ½, 1).
+    Far above rounding, and far below what variants differ by unless β is within √ε of 0, ½ or 1.
     """
     return float(np.sqrt(np.finfo(dtype).eps))
 
@@ -101,11 +97,10 @@ def passing(record: Record, e: Array | None) -> Passing:
     tol = max(tolerance(record.dtype), noise)
     if np.linalg.norm(dz) <= tol * np.linalg.norm(G):
         return Passing("none", 0.0, leak)
-    for kind, basis in {"copy": G, "rotation": None if e is None else rotated(G, used.z, e)}.items():
-        if basis is not None:
-            (share,), residual = fit(dz, basis)
-            if residual <= tol:
-                return Passing(kind, share, leak)
+    for kind, basis in {"copy": G, "rotation": G if e is None else rotated(G, used.z, e)}.items():
+        (share,), residual = fit(dz, basis)
+        if residual <= tol:
+            return Passing(kind, share, leak)
     return Passing("other", fit(dz, G)[0][0], leak)
 
 

@@ -3,8 +3,6 @@
 Nothing that the function does ends the check: it may raise, or return nonsense.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,10 +23,8 @@ def call(
 ) -> tuple[Outputs, list[str]]:
     """Call function(*arguments); usable outputs by name, None for a None; and the faults.
 
-    where : the function's name, for the sentences
-    arguments : copied first, so that a function that writes into them spoils only its own report
-    shapes : of each output, in order
-    dtype : what float outputs must have
+    where: the function's name, for the sentences; shapes: of each output, in order; dtype: of float outputs.
+    Arguments are copied first, so that a function that writes into them spoils only its own report.
     """
     copies = {name: np.array(a) for name, a in arguments.items()}
     try:
@@ -47,22 +43,16 @@ def call(
     if isinstance(result, Mapping):
         named = [(name, result[name]) for name in shapes if name in result]
         if result and not named:
-            faults.append(
-                f"{where}: must name what it returns {', '.join(shapes)}; got {', '.join(map(str, result))}"
-            )
+            came = ", ".join(map(str, result))
+            faults.append(f"{where}: must name what it returns {', '.join(shapes)}; got {came}")
     else:
         named = list(zip(shapes, result if several else [result], strict=False))
-    outputs: Outputs = {}
+    outputs: Outputs = {name: None for name, value in named if value is None}
     for name, value in named:
         if value is None:
-            outputs[name] = None
             continue
-        try:
-            array, wrong = _checked(name, value, shapes[name], dtype)
-        except TypeError as error:
-            array, wrong = None, str(error)
-        if wrong:
-            faults.append(f"{where}: {name} {wrong}")
+        array, wrong = _checked(name, value, shapes[name], dtype)
+        faults += [f"{where}: {name} {wrong}"] if wrong else []
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
             at = f" at index {bad}" if bad else ""
@@ -79,7 +69,9 @@ def _checked(
     name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[Array | None, str]:
     """An output as an array, None if it is of no use; and what is wrong with it."""
-    array = to_array(value)
+    array, wrong = to_array(value)
+    if array is None:
+        return None, wrong
     if shape == () and array.size == 1:
         array = array.reshape(())
     if array.shape != shape:
@@ -95,22 +87,20 @@ def _checked(
     return array, f"must be {dtype}, as what it was given; got {array.dtype}" if other else ""
 
 
-def to_array(value: Any) -> Array:
-    """A copy (the layer may reuse the memory) of what was returned; or TypeError with a sentence."""
+def to_array(value: Any) -> tuple[Array | None, str]:
+    """A copy of what was returned, for the layer may reuse the memory; or None and why not."""
     device = str(getattr(value, "device", "cpu"))
-    if hasattr(value, "detach"):
-        value = value.detach()
     try:
-        array = np.array(value)
+        array = np.array(value.detach() if hasattr(value, "detach") else value)
     except Exception as error:
         on = f" on {device}" if "cpu" not in device.lower() else ""
         kind = f"{type(value).__name__} of {getattr(value, 'dtype', 'unknown dtype')}{on}"
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TypeError(f"must be a NumPy array; got {kind}, which NumPy cannot take ({first})") from None
-    if array.dtype.kind not in "fiub":
-        kind = str(array.dtype) if array.dtype.kind != "O" else type(value).__name__
-        raise TypeError(f"must be an array of numbers; got {kind}")
-    return array
+        return None, f"must be a NumPy array; got {kind}, which NumPy cannot take ({first})"
+    if array.dtype.kind in "fiub":
+        return array, ""
+    kind = str(array.dtype) if array.dtype.kind != "O" else type(value).__name__
+    return None, f"must be an array of numbers; got {kind}"
 
 
 def describe_error(error: BaseException) -> str:

@@ -6,21 +6,19 @@ A layer's codes and batch statistics are computed here and not by vqnp's kernels
 vqnp's own layers too (tests/bugs), and a mistake in a kernel must not hide itself.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array
 
-ROWS_AT_A_TIME = 128
-"""Keeps the (128, K, D) differences in the processor's cache."""
+ROWS = 128
+"""Vectors at a time, so that (128, K, D) differences stay in the processor's cache."""
 
 
 def distances(z: Array, E: Array) -> Array:
     """‖z_n − e_j‖², infinite where e_j is not finite; z: (N, D), E: (K, D) -> (N, K)."""
     z, E = z.astype(np.float64), E.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        parts = [((z[i : i + ROWS_AT_A_TIME, None] - E) ** 2).sum(-1) for i in range(0, len(z), ROWS_AT_A_TIME)]
+        parts = [((z[i : i + ROWS, None] - E) ** 2).sum(-1) for i in range(0, len(z), ROWS)]
     d: Array = np.concatenate(parts) if parts else np.zeros((0, len(E)))
     return np.where(np.isfinite(d), d, np.inf)
 

@@ -4,8 +4,6 @@ Nothing here looks at answers, so that the same questions can be written to file
 language. Each case says why it is asked.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +12,8 @@ from vqnp._check import Array
 from vqnp.crosscheck.questions.plain import distances
 
 SHORT_STEPS, LONG_STEPS = 8, 400
-"""Lengths of the two trajectories. Eight steps separate all starts in float64; after 400 at γ = 0.99 an unused
-code has N = 0.018, where ε = 1e-5 shows in float32 and any threshold for dead codes has been met."""
+"""Of the two trajectories. Eight steps separate all starts in float64; after 400 at γ = 0.99 an unused code
+has N = 0.018, where ε = 1e-5 shows in float32 and any threshold for dead codes has been met."""
 
 OFFSETS = (0, 100, 1000)
 """Data off the origin, as an encoder without normalisation gives it."""
@@ -102,15 +100,14 @@ def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -
     def near(j: Array) -> Array:
         return (E[j] + 0.2 * r.standard_normal((len(j), D))).astype(dtype)
 
-    def uneven(used: int) -> Array:
-        """2K + 1 vectors near the first codes, each used at least once."""
+    short, long = [], []
+    for t in range(SHORT_STEPS):
+        used = max(1, (K + 1) // 2) if t < SHORT_STEPS // 2 else K  # each at least once
         often = r.choice(used, 2 * K + 1 - used, p=np.arange(1, used + 1) / (used * (used + 1) / 2))
-        return near(np.concatenate([np.arange(used), often]))
-
-    half = max(1, (K + 1) // 2)
-    short = np.stack([uneven(half if t < SHORT_STEPS // 2 else K) for t in range(SHORT_STEPS)])
-    long = np.stack([near(r.integers(0, min(2, max(1, K - 1)), 6)) for _ in range(LONG_STEPS)])
-    return {"steps": step_case(short, E), "long": step_case(long, E)}
+        short.append(near(np.concatenate([np.arange(used), often])))
+    for _ in range(LONG_STEPS):
+        long.append(near(r.integers(0, min(2, max(1, K - 1)), 6)))
+    return {"steps": step_case(np.stack(short), E), "long": step_case(np.stack(long), E)}
 
 
 def distance_cases(K: int, D: int, dtype: np.dtype[Any], seed: int, *, free: bool) -> dict[str, Case]:
@@ -121,12 +118,8 @@ def distance_cases(K: int, D: int, dtype: np.dtype[Any], seed: int, *, free: boo
     squared and added 64 times, are 24 + some), so a wrong code there means that something cancelled.
     """
     r = np.random.default_rng([seed, 1])
-
-    def grid(*shape: int) -> Array:
-        return np.clip(np.round(64 * r.standard_normal(shape)) / 64, -4, 4)
-
     big_K, big_D = (128, 64) if free else (K, D)
-    z, E = grid(512, big_D), grid(big_K, big_D)
+    z, E = (np.clip(np.round(64 * r.standard_normal((n, big_D))) / 64, -4, 4) for n in (512, big_K))
     z = without_ties(z, E)[:256]
     cases = {f"offset {o}": forward_case((z + o).astype(dtype), (E + o).astype(dtype)) for o in OFFSETS}
     if dtype == np.float64:

@@ -1,7 +1,5 @@
 """The answers: a layer's outputs for each case of a plan, asked when they are first needed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -17,44 +15,31 @@ SIZES = {"num_embeddings": 11, "embedding_dim": 6}
 
 
 class Record:
-    """What an adapter answers; `faults` are sentences on what was wrong with how it answered.
+    """What an adapter answers. seed: of the questions; K, D: to ask with, where the adapter has no own."""
 
-    Parameters
-    ----------
-    adapter : object
-        See adapters.base.Adapter.
-    seed : int
-        Of the questions.
-    num_embeddings, embedding_dim : int, optional
-        K and D to ask with, where the adapter does not fix them.
-    """
+    repeatable = True  # whether the layer can be asked again
 
-    repeatable = True
-    """Whether the layer can be asked again."""
-
-    def __init__(
-        self,
-        adapter: Any,
-        seed: int = 0,
-        num_embeddings: int | None = None,
-        embedding_dim: int | None = None,
-    ) -> None:
+    def __init__(self, adapter: Any, seed: int = 0, K: int | None = None, D: int | None = None) -> None:
         self.adapter = adapter
         self.name = str(getattr(adapter, "name", type(adapter).__name__))
         self.dtype = float_dtype("check", getattr(adapter, "dtype", np.float64))
         fixed = [getattr(adapter, name, None) for name in SIZES]
         self.free = fixed == [None, None]
-        sizes = zip(SIZES.items(), fixed, (num_embeddings, embedding_dim), strict=True)
         self.K, self.D = (
             check_int("check", name, next(n for n in (of_layer, wanted, usual) if n is not None))
-            for (name, usual), of_layer, wanted in sizes
+            for (name, usual), of_layer, wanted in zip(SIZES.items(), fixed, (K, D), strict=True)
         )
         if not any(Record.can(self, name) for name in FUNCTIONS):
             fail("check", "the adapter", f"must have one of {', '.join(FUNCTIONS)}", type(adapter).__name__)
         self.cases: dict[str, Case] = plan(self.K, self.D, self.dtype, seed, free=self.free)
-        self.faults: list[str] = []
+        self._faults: dict[str, str] = {}  # by kind
         self.precision = self.dtype  # the lowest among the answers so far
         self._answers: dict[str, Outputs] = {}
+
+    @property
+    def faults(self) -> list[str]:
+        """Sentences on what was wrong with how it answered."""
+        return list(self._faults.values())
 
     def can(self, function: str) -> bool:
         """Whether the adapter has the function (and for step, reset too)."""
@@ -100,10 +85,9 @@ class Record:
         return outputs
 
     def note(self, *faults: str) -> None:
-        """Keep sentences, of each kind one, whatever case they came from."""
+        """Keep sentences, of each kind one: where, and what was needed, without the particulars."""
         for fault in faults:
-            if _kind(fault) not in map(_kind, self.faults):
-                self.faults.append(fault)
+            self._faults.setdefault(fault.split("; ")[0].split(" (given")[0], fault)
 
     def _notice_float32(self) -> None:
         """A z_q in float64 that is off E by more than float64 rounds was computed in float32."""
@@ -123,18 +107,12 @@ class Record:
         if faults:
             return {}
         shapes = {name: shape[1:] for name, shape in case.shapes.items()}
-        found: Outputs = {}
+        found: dict[str, Array] = {}
         for t, batch in enumerate(case.arguments["z"]):
             outputs = self.call("step", self.adapter.step, {"z": batch}, shapes)
             if outputs.get("E") is None:
                 break
             for name, value in outputs.items():
                 if value is not None:
-                    whole = found.setdefault(name, np.full(case.shapes[name], np.nan, value.dtype))
-                    whole[t] = value
-        return found
-
-
-def _kind(fault: str) -> str:
-    """A fault without its particulars: where, and what was needed."""
-    return fault.split("; ")[0].split(" (given")[0]
+                    found.setdefault(name, np.full(case.shapes[name], np.nan, value.dtype))[t] = value
+        return {**found}

@@ -1,7 +1,5 @@
 """check(adapter) -> Report: ask, find the variants, compare with the reference."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,9 +8,8 @@ import numpy as np
 from vqnp._check import check_choice, check_float
 from vqnp.crosscheck.findings.averages import find_averages
 from vqnp.crosscheck.findings.behaviour import find_beginnings, find_dead_codes, find_evaluation
-from vqnp.crosscheck.findings.distance import find_distance, find_ties
+from vqnp.crosscheck.findings.codes import find_distance, find_perplexity, find_ties
 from vqnp.crosscheck.findings.gradients import find_gradients
-from vqnp.crosscheck.findings.perplexity import find_perplexity
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.report.quantities import behaviours, quantities
 from vqnp.crosscheck.report.report import Report
@@ -84,9 +81,9 @@ def allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
 @np.errstate(all="ignore")  # of a layer's 1e300 the squares are infinite: a finding, not a warning of ours
 def examine(record: Record, allowed: Mapping[str, tuple[str, ...]], **given: float | None) -> Report:
     """The report on a record of answers, from a live layer or from files; given: beta, decay, epsilon."""
-    for name, (_, interval) in CONSTANTS.items():
-        if given.get(name) is not None:
-            check_float("check", name, given[name], interval)
+    for name, value in given.items():
+        if value is not None:
+            check_float("check", name, value, CONSTANTS[name][1])
     for name in ("base", "gradient", "evaluation"):
         record.get(name)  # first, so that their faults come first and the precision is known
     gradients, beta, likely_beta = find_gradients(record, given.get("beta"))
@@ -118,31 +115,22 @@ def examine(record: Record, allowed: Mapping[str, tuple[str, ...]], **given: flo
         for dimension, variant in fingerprint.items()
         if variant in allowed.get(dimension, ()) and variant in SETTINGS.get(dimension, ())[1:]
     }
-    ours = Record(Reference(ema=ema, dtype=record.dtype, **use, **variants), 0, record.K, record.D)
+    reference = Reference(ema=ema, dtype=record.dtype, **use, **variants)  # type: ignore[arg-type]
+    ours = Record(reference, 0, record.K, record.D)
     ours.cases = record.cases
-    return Report(
-        record.name,
-        (record.K, record.D),
-        str(record.dtype),
-        quantities(record, ours) + behaviours(findings, allowed),
-        findings,
-        found,
-        {"ema": ema, **use, "variants": variants},
-        record.faults,
-    )
+    rows = quantities(record, ours) + behaviours(findings, allowed)
+    setting = {"ema": ema, **use, "variants": variants}
+    shape, dtype = (record.K, record.D), str(record.dtype)
+    return Report(record.name, shape, dtype, rows, findings, found, setting, record.faults)
 
 
 def note_chance(record: Record) -> None:
     """Ask three questions again: a layer that answers otherwise is not deterministic, its report is luck."""
     for name in ("base", "gradient", "evaluation"):
-        first = record.get(name)
+        first, function = record.get(name), record.cases[name].function
         for output, value in record.ask(name).items() if first and record.repeatable else ():
             before = first.get(output)
-            if value is None or before is None or value.shape != before.shape:
-                continue
-            off = np.abs(value.astype(float) - before).max(initial=0)
-            if off > 0:
-                record.note(
-                    f"{record.cases[name].function}: must give the same {output} for the same arguments; "
-                    f"got two answers that differ by {off:.2g}"
-                )
+            if value is not None and before is not None and not np.array_equal(value, before):
+                off = np.abs(value.astype(float) - before).max()
+                same = f"must give the same {output} for the same arguments"
+                record.note(f"{function}: {same}; got two answers that differ by {off:.2g}")

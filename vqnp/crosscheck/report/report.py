@@ -1,14 +1,12 @@
 """What the checker found: a table of quantities, the fingerprint, the constants, the faults, the advice."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqnp.crosscheck.findings.finding import Finding
+from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.report.quantities import Row
 from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
@@ -17,16 +15,9 @@ from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 class Report:
     """The answer of `check`: print it, ask it whether it is `.ok`, or take its parts.
 
-    Attributes
-    ----------
-    rows : list of Row
-        Each quantity beside the reference's.
-    findings : list of Finding
-        The fingerprint: for each dimension the variant found.
-    constants : dict
-        β, decay and ε as estimated from behaviour; None where that cannot be told.
-    faults : list of str
-        What was wrong with how the layer answered, a sentence each.
+    rows: each quantity beside the reference's; findings: for each dimension the variant found; constants:
+    β, decay and ε as estimated from behaviour, None where that cannot be told; faults: sentences on what was
+    wrong with how the layer answered.
     """
 
     name: str

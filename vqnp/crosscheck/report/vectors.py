@@ -4,8 +4,6 @@ DIR/manifest.json says what each file is; DIR/inputs/CASE/ARGUMENT.npy is what t
 DIR/expected/LAYER/CASE/OUTPUT.npy what comes out. Byte for byte the same at every run.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any
@@ -44,39 +42,22 @@ def layers(dtype: Any) -> dict[str, Reference]:
     for dimension, variants in SETTINGS.items():
         kind = "ema" if dimension in AVERAGES else "gradient"
         for variant in variants[1:]:
-            layer = Reference(ema=kind == "ema", dtype=dtype, **{dimension: variant})  # type: ignore[arg-type]
-            made[f"{kind}-{dimension}-{variant}"] = layer
+            name, settings = f"{kind}-{dimension}-{variant}", {dimension: variant}
+            made[name] = Reference(ema=kind == "ema", dtype=dtype, **settings)  # type: ignore[arg-type]
     return made
 
 
 def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
-    """Write the files into a new or empty folder.
+    """Write the files into a new or empty folder, all but codes of the dtype; the manifest.
 
     To stay small: a variant has only the files in which it is not the default, and none for the 400 steps
     of "long"; of questions about distance only k is expected.
-
-    Parameters
-    ----------
-    out : path
-    dtype : "float64" or "float32"
-        Of all arrays but codes.
-
-    Returns
-    -------
-    dict
-        The manifest.
-
-    Raises
-    ------
-    InputError
-        The folder holds something, or the dtype is another.
     """
     check_choice("vectors", "dtype", dtype, ("float64", "float32"))
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fail("vectors", "--out", "must be a new or empty folder", folder)
-    made = layers(dtype)
-    records = {name: Record(layer) for name, layer in made.items()}
+    records = {name: Record(layer) for name, layer in layers(dtype).items()}
     record = records["gradient"]
     cases = {
         name: {
@@ -86,21 +67,19 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
         }
         for name, case in record.cases.items()
     }
-    about: dict[str, Any] = {}
-    for name, layer in made.items():
+    about = {}
+    for name, layer in records.items():
         kind, *variant = name.split("-")
         base = records[kind] if variant else None
-        expected = {}
-        for case in cases:
-            if base is not None and case == "long":
-                continue
-            new = _new_outputs(records[name], base, case)
-            if new:
-                expected[case] = _save_all(folder / "expected" / name / case, new)
+        new = {case: _new_outputs(layer, base, case) for case in cases if case != "long" or base is None}
         about[name] = {
             "variants": {variant[0]: variant[1]} if variant else {},
             "same_as_unless_listed": kind if variant else None,
-            "expected": expected,
+            "expected": {
+                case: _save_all(folder / "expected" / name / case, outputs)
+                for case, outputs in new.items()
+                if outputs
+            },
         }
     manifest = {
         "format": FORMAT,
@@ -121,16 +100,14 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
 
 def _new_outputs(record: Record, base: Record | None, case: str) -> dict[str, Array]:
     """What a layer answers, where it is not what the default of its kind answers."""
-    outputs = {o: a for o, a in record.get(case).items() if a is not None}
-    if case.startswith(ABOUT_DISTANCE):
-        outputs = {"k": outputs["k"]}
-    return {
-        o: a
-        for o, a in outputs.items()
-        if base is None
-        or (b := base.output(case, o)) is None
-        or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
-    }
+    found = {}
+    for output, a in record.get(case).items():
+        b = None if base is None else base.output(case, output)
+        if a is None or (output != "k" and case.startswith(ABOUT_DISTANCE)):
+            continue
+        if b is None or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+            found[output] = a
+    return found
 
 
 def _save_all(folder: Path, arrays: dict[str, Array]) -> dict[str, Any]:
@@ -139,44 +116,6 @@ def _save_all(folder: Path, arrays: dict[str, Array]) -> dict[str, Any]:
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", np.asarray(array, order="C"), allow_pickle=False)
     return {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in arrays.items()}
-
-
-def compare(
-    folder: str | Path, theirs: str | Path, *, allow: Allow = (), **constants: float | None
-) -> Report:
-    """The report on answers in files: theirs/CASE/OUTPUT.npy. beta, decay, epsilon as in `check`."""
-    return examine(read_answers(folder, theirs), allowances(allow), **constants)
-
-
-def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
-    """What a program wrote beside the vectors in `folder`, as `examine` takes it.
-
-    Raises
-    ------
-    InputError
-        There is no manifest, or not a file of answers.
-    """
-    path = Path(folder) / "manifest.json"
-    if not path.is_file():
-        fail("compare", "DIR", "must be what `vqnp crosscheck vectors` wrote", f"no {path}")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        dtype = manifest["dtype"]
-        if manifest["format"] != FORMAT or dtype not in ("float64", "float32"):
-            raise ValueError(f"format {manifest['format']!r}, dtype {dtype!r}")
-    except (ValueError, KeyError, TypeError) as error:
-        fail("compare", str(path), f"must be a manifest of {FORMAT}", error)
-    answers = Path(theirs)
-    record = FileRecord(answers, dtype, answers.name)
-    if not any(record.files(case) for case in record.cases):
-        fail("compare", "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
-    for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
-        record.note(f"files: a folder must have the name of a case; got {other}")
-    for file in sorted(file for name in record.cases for file in (answers / name).glob("*.npy")):
-        if file.stem not in (*EQUATIONS, "z", "G"):  # a copy of the inputs does no harm
-            needed = f"files: a file must have the name of an output, {', '.join(EQUATIONS)}"
-            record.note(f"{needed}; got {file.name}")
-    return record
 
 
 class FileRecord(Record):
@@ -203,3 +142,33 @@ class FileRecord(Record):
             return {output: np.load(path, allow_pickle=False) for output, path in files.items()}
 
         return self.answer(f"{self.folder.name}/{name}", load, self.cases[name])
+
+
+def compare(folder: Any, theirs: Any, *, allow: Allow = (), **constants: float | None) -> Report:
+    """The report on answers in files: theirs/CASE/OUTPUT.npy. beta, decay, epsilon as in `check`."""
+    return examine(read_answers(folder, theirs), allowances(allow), **constants)
+
+
+def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
+    """What a program wrote beside the vectors in `folder`; InputError without a manifest, or any answer."""
+    path = Path(folder) / "manifest.json"
+    if not path.is_file():
+        fail("compare", "DIR", "must be what `vqnp crosscheck vectors` wrote", f"no {path}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        dtype = manifest["dtype"]
+        if manifest["format"] != FORMAT or dtype not in ("float64", "float32"):
+            raise ValueError(f"format {manifest['format']!r}, dtype {dtype!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        fail("compare", str(path), f"must be a manifest of {FORMAT}", error)
+    answers = Path(theirs)
+    record = FileRecord(answers, dtype, answers.name)
+    if not any(record.files(case) for case in record.cases):
+        fail("compare", "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
+    for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
+        record.note(f"files: a folder must have the name of a case; got {other}")
+    for file in sorted(file for name in record.cases for file in (answers / name).glob("*.npy")):
+        if file.stem not in (*EQUATIONS, "z", "G"):  # a copy of the inputs does no harm
+            needed = f"files: a file must have the name of an output, {', '.join(EQUATIONS)}"
+            record.note(f"{needed}; got {file.name}")
+    return record

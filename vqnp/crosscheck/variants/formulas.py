@@ -1,6 +1,4 @@
-"""The variants that are formulas: weights of the loss, averages, estimators, and what is called perplexity."""
-
-from __future__ import annotations
+"""The variants that are formulas: weights of the loss, starts, the rotation trick, so-called perplexities."""
 
 from collections.abc import Callable
 
@@ -28,6 +26,17 @@ SCALES: dict[str, Callable[[int, int], float]] = {
     "sum_of_means": lambda N, D: 1 / D,
 }
 """The constant c of ⟨·⟩ = c Σ for N vectors of D dimensions."""
+
+STARTS = {
+    "consistent": (1.0, "e"),
+    "zero_counts": (0.0, "e"),
+    "zero": (0.0, "0"),
+    "independent": (0.0, "noise"),
+    "one_count_independent": (1.0, "noise"),
+}
+"""N₀ and m₀ of moving averages; noise is N(0, 1).
+
+With N₀ = 0 and m₀ = e, a code that the first batch does not use becomes about γm/(εn/(n + Kε))."""
 
 
 def rotated(G: Array, z: Array, e: Array) -> Array:

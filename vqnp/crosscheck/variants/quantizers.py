@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_rng
-from vqnp.crosscheck.variants.formulas import PLACES, rotated
+from vqnp.crosscheck.variants.formulas import PLACES, STARTS, rotated
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
@@ -83,7 +83,7 @@ class SumOfMeans(Scaled, dimension="reduction", variant="sum_of_means"):
 
 
 class LateLoss(Planted, dimension="loss_from", variant="straight_through"):
-    """L of z + sg(e − z) in e's place: the codebook term's gradient goes wherever z_q's goes, and not to E."""
+    """L of z + sg(e − z) in e's place: the codebook term's gradient goes where z_q's goes, and not to E."""
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
         r, k, K, c, beta, codebook_loss, *more = cache
@@ -111,8 +111,8 @@ class Rotation(Planted, dimension="straight_through", variant="rotation"):
     """dz = Jᵀ dz_q + ∂L/∂z, J z = e: the rotation trick."""
 
     def forward(self, z: Array) -> Forward:
-        *outputs, cache = super().forward(z)
-        return *outputs, (*cache, outputs[0])
+        z_q, codebook, commitment, k, cache = super().forward(z)
+        return z_q, codebook, commitment, k, (*cache, z_q)
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
         *usual, e = cache
@@ -135,8 +135,9 @@ class LookUp(Planted):
         return self.nearest(z, self.embeddings)
 
     def forward(self, z: Array) -> Forward:
-        k, terms = self.encode(z), {"beta": self.commitment_cost, "codebook_loss": self.has_codebook_loss}
-        return quantize_forward(z, self.book(z, k), k, reduction=self.reduction, **terms)
+        k, beta, reduction = self.encode(z), self.commitment_cost, self.reduction
+        terms = {"codebook_loss": self.has_codebook_loss}
+        return quantize_forward(z, self.book(z, k), k, beta=beta, reduction=reduction, **terms)
 
 
 class Highest(LookUp, dimension="ties", variant="highest"):
@@ -193,10 +194,10 @@ class Mixed(Planted, EMAVectorQuantizer, dimension="codes", variant="mixed"):
 # Moving averages.
 
 
-class Consistent(Planted, EMAVectorQuantizer):
-    """N₀ = 1, m₀ = e, whether or not the averages are debiased."""
+class Start(Planted, EMAVectorQuantizer):
+    """N₀ and m₀ as STARTS says, whether or not the averages are debiased."""
 
-    count = 1.0
+    start = "consistent"
 
     def __init__(self, *sizes: Any, rng: np.random.Generator | int = 0, **options: Any) -> None:
         self.rng = check_rng("rng", rng)
@@ -206,42 +207,19 @@ class Consistent(Planted, EMAVectorQuantizer):
         self.rng = check_rng("rng", rng)
         super().initialize(z, self.rng)
 
-    def sums(self, E: Array) -> Array:
-        return E.copy()
-
     def _set_codebook(self, E: Array, n: Array | None = None) -> None:
         super()._set_codebook(E, n)
         if n is None:
-            self.ema = EMAState(E.copy(), np.full(len(E), self.count, E.dtype), self.sums(E))
+            count, sums = STARTS[self.start]
+            m = self.rng.standard_normal(E.shape) if sums == "noise" else E * (sums == "e")
+            self.ema = EMAState(E.copy(), np.full(len(E), count, E.dtype), np.asarray(m, E.dtype))
 
 
-class ZeroCounts(Consistent, dimension="start", variant="zero_counts"):
-    """N₀ = 0, m₀ = e: a code that the first batch does not use becomes about γm/(εn/(n + Kε))."""
-
-    count = 0.0
+for _start in STARTS:
+    type(f"Start_{_start}", (Start,), {"start": _start}, dimension="start", variant=_start)
 
 
-class Zero(ZeroCounts, dimension="start", variant="zero"):
-    """N₀ = m₀ = 0: unused codes become 0."""
-
-    def sums(self, E: Array) -> Array:
-        return np.zeros_like(E)
-
-
-class Independent(ZeroCounts, dimension="start", variant="independent"):
-    """N₀ = 0, m₀ ~ N(0, 1)."""
-
-    def sums(self, E: Array) -> Array:
-        return np.asarray(self.rng.standard_normal(E.shape), E.dtype)
-
-
-class OneCountIndependent(Independent, dimension="start", variant="one_count_independent"):
-    """N₀ = 1, m₀ ~ N(0, 1)."""
-
-    count = 1.0
-
-
-class Debiased(Consistent, dimension="zero_debias", variant="yes"):
+class Debiased(Start, dimension="zero_debias", variant="yes"):
     """N / (1 − γᵗ) and m / (1 − γᵗ) of averages that did not start at zero."""
 
     def __init__(self, *sizes: Any, **options: Any) -> None:

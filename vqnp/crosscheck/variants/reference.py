@@ -3,8 +3,6 @@
 It is an adapter itself: asked with a variant, it answers as a layer with that variant would.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

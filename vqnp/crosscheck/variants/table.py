@@ -3,6 +3,8 @@
 docs/crosscheck-variants.md says more of each; tests keep the two together.
 """
 
+# flake8: noqa: E128  (each text begins beside its variant's name)
+
 from typing import NamedTuple
 
 

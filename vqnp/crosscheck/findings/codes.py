@@ -1,17 +1,16 @@
-"""d(z, e) = Σ(z − e)² or ‖z‖² − 2z·e + ‖e‖²? In float32 or float64? Where do ties go?
+"""d(z, e) = Σ(z − e)² or ‖z‖² − 2z·e + ‖e‖²? In float32 or float64? Ties? And what is called perplexity?
 
 z: (N, D), E: (K, D) -> k: (N,). plan.distance_cases says which vectors are asked about, and why.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.findings.finding import Finding
+from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.questions.plain import nearest
 from vqnp.crosscheck.questions.plan import FAR_OFFSETS, OFFSETS
 from vqnp.crosscheck.questions.record import Record
+from vqnp.crosscheck.variants.formulas import perplexities
 
 
 def codes_of(record: Record, name: str) -> Array | None:
@@ -74,3 +73,21 @@ def find_ties(record: Record, distance: str | None) -> Finding:
         if (k == wanted).all():
             return Finding("ties", name, f"in all {k.size} ties")
     return Finding("ties", "other", f"{int((k == lowest).sum())} of {k.size} ties go to the lowest index")
+
+
+def find_perplexity(record: Record) -> Finding:
+    """The figure that agrees, to the precision of what came."""
+    value = record.output("base", "perplexity")
+    if value is None:
+        return Finding("perplexity", None, "needs a fourth output of forward")
+    k = codes_of(record, "base")
+    if k is None:
+        return Finding("perplexity", None, "needs the codes that it is the perplexity of")
+    precision = np.result_type(value.dtype, np.float32) if value.dtype.itemsize < 8 else record.precision
+    tol = 32 * float(np.finfo(precision).eps)
+    known = perplexities(np.bincount(k, minlength=record.K))
+    fits = tuple(name for name, v in known.items() if abs(float(value) - v) <= tol * max(v, 1.0))
+    evidence = f"{float(value):.10g} where the exact perplexity of the batch is {known['exact']:.10g}"
+    if not fits:
+        return Finding("perplexity", "other", evidence)
+    return Finding("perplexity", fits[0] if len(fits) == 1 else None, evidence, fits)
