@@ -1,8 +1,9 @@
-"""Is vector-quantize-pytorch right? Three of its settings, each checked in a second or two.
+"""Is vector-quantize-pytorch correct? Three of its configurations, each checked in a second or two.
 
 python examples/crosscheck_vq_pytorch.py
 
-Needs the crosscheck extra: pip install -e '.[crosscheck]'. docs/crosscheck.md reads what this prints.
+Needs the crosscheck extra: pip install -e '.[crosscheck]'. docs/crosscheck.md explains the
+output.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from vqnp.crosscheck.vq_pytorch import CONSISTENT, VQPytorch
 
 
 def main() -> None:
-    """A report for each."""
+    """Print a report for each."""
     learnable = {"learnable_codebook": True, "ema_update": False}
     for title, settings in (
-        ("With the settings under which it is vqnp's default", CONSISTENT),
-        ("As it comes", {}),
+        ("With the settings that correspond to vqnp's default", CONSISTENT),
+        ("With its default settings", {}),
         ("With a learnable codebook", learnable),
     ):
         print(f"== {title}\n\n{check(VQPytorch(**settings))}\n")

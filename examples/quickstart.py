@@ -1,4 +1,4 @@
-"""Train a small VQ-VAE on the embedded digits, look at its codes, and draw what it makes of ten images.
+"""Train a small VQ-VAE on the embedded digits, print some codes, and draw ten reconstructions.
 
 python examples/quickstart.py [--epochs 5] [--out quickstart.png]
 """
@@ -12,7 +12,7 @@ from vqnp.plots.codebook import save_sheet
 
 
 def main() -> None:
-    """Ten lines with vqnp, the rest is arguments."""
+    """Ten lines with vqnp; the rest parses arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,7 +26,7 @@ def main() -> None:
     print(vqnp.evaluate(model, test.images))
 
     codes = model.encode(test.images[:10])
-    print(f"the first test image, a {test.labels[0]}, in {model.bits_per_image:g} bits: {codes[0]}")
+    print(f"codes of the first test image, a {test.labels[0]} ({model.bits_per_image:g} bits): {codes[0]}")
     with open(args.out, "wb") as file:
         save_sheet(file, np.concatenate([test.images[:10] / np.float32(255), model.decode(codes)]))
     print(f"originals above reconstructions: {args.out}")

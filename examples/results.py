@@ -16,14 +16,14 @@ import vqnp
 
 
 def main() -> None:
-    """Train once for each seed; a row for each, and the median."""
+    """Train once for each seed; print a row for each, and the median."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--data", default="digits", help="digits, mnist, fashion-mnist or a path (default: digits)"
     )
-    parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default: 5)")
+    parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0 (default: 5)")
     parser.add_argument("--epochs", type=int, default=60, help="(default: 60)")
     parser.add_argument("--num-latents", type=int, default=16, help="M (default: 16)")
     parser.add_argument("--embedding-dim", type=int, default=16, help="D (default: 16)")

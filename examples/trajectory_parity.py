@@ -1,9 +1,10 @@
-"""Train one model in vqnp and in PyTorch, same start, same batches, and draw how far they come apart.
+"""Train one model in vqnp and in PyTorch, from the same start on the same batches; draw how far they diverge.
 
 python examples/trajectory_parity.py                     200 steps in float64 and in float32, half a minute
 python examples/trajectory_parity.py --steps 20 --out quick.png
 
-Needs PyTorch. In float64 the difference must stay at rounding level, else this script fails.
+Needs PyTorch. In float64 the difference must stay at the level of rounding; otherwise this script
+fails.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from vqnp.training.trainer import Schedule, Trainer
 
 BATCH = 32
 LIMIT = 1e-10
-"""Largest relative difference that float64 may show: Adam's first step moves θ by α g/(|g| + ε), so that the
-rounding of a gradient of 1e-9 comes out up to α/ε = 1e5 times larger; 2e-13 was measured."""
+"""Largest relative difference allowed in float64. Adam's first step moves θ by α g/(|g| + ε), which amplifies
+the rounding error of a gradient of 1e-9 by up to α/ε = 1e5; 2e-13 was measured."""
 
 
 class TorchTrainer:
@@ -41,7 +42,7 @@ class TorchTrainer:
         self.optimizer = torch.optim.Adam([p for p in self.net.parameters() if p.requires_grad])
 
     def step(self, x: torch.Tensor, lr: float) -> tuple[float, np.ndarray, np.ndarray]:
-        """L, z, k of this batch, before the step that it causes."""
+        """L, z, k of this batch, before the step."""
         config = self.model.config
         L, z, k = loss(self.net, x, config["commitment_cost"], not self.ema)
         self.optimizer.zero_grad()
@@ -63,13 +64,15 @@ class TorchTrainer:
 
 
 def run(images: np.ndarray, steps: int, dtype: str, codebook: str) -> dict[str, np.ndarray]:
-    """Train both for some steps, and record at each, by name: (steps,).
+    """Train both for some steps, and record at each step, by name: (steps,).
 
-    loss, parameters: relative differences, the second of the worst array, by its largest entry;
-    shift: max ‖Δz‖ + max ‖Δe‖, how far the latents and the codes of one lie from the other's;
-    room: half of the smallest ‖z − e₂‖ − ‖z − e₁‖, e₁ and e₂ being the nearest and the second code of
-    z: by the triangle inequality no code differs while shift is below room;
-    codes, units: how many codes differ, and hidden units of the encoder that ReLU lets through in one only.
+    loss, parameters: relative differences; for parameters that of the worst array, relative to its largest
+    entry;
+    shift: max ‖Δz‖ + max ‖Δe‖, the distance between the latents and the codes of the two;
+    margin: half of the smallest ‖z − e₂‖ − ‖z − e₁‖, where e₁ and e₂ are the nearest and the second nearest
+    code of z: by the triangle inequality no code differs while shift is below margin;
+    codes, units: the number of codes that differ, and of hidden units of the encoder that are active in one
+    of the two only.
     """
     model = vqnp.VQVAE(dtype=dtype, codebook=codebook)
     epochs = -(-steps // -(-len(images) // BATCH))
@@ -97,7 +100,7 @@ def run(images: np.ndarray, steps: int, dtype: str, codebook: str) -> dict[str, 
                 "loss": abs(float(losses.total) - L) / L,
                 "parameters": max(np.abs(a - b).max() / np.abs(a).max() for a, b in pairs),
                 "shift": longest(z - z_theirs) + longest(E - E_theirs),
-                "room": (second - nearest).min() / 2,
+                "margin": (second - nearest).min() / 2,
                 "codes": np.count_nonzero(k != k_theirs),
                 "units": np.count_nonzero(on != on_theirs),
             }
@@ -111,24 +114,24 @@ def longest(v: np.ndarray) -> float:
 
 
 def first(counts: np.ndarray) -> str:
-    """The first step, from 1, with a count above 0."""
+    """The first step, counted from 1, with a count above 0."""
     steps = np.flatnonzero(counts)
     return f"step {steps[0] + 1}" if len(steps) else "never"
 
 
 def panel(axes: Axes, r: dict[str, np.ndarray], title: str) -> None:
-    """One run: four curves, and where the first code differs."""
+    """One run: four curves, and the step at which the first code differs."""
     steps = np.arange(1, len(r["loss"]) + 1)
     axes.plot(
-        steps, r["room"], color=GREEN, linewidth=1, label="half the gap to the second nearest code (least)"
+        steps, r["margin"], color=GREEN, linewidth=1, label="half the gap to the second nearest code (least)"
     )
     axes.plot(
-        steps, r["shift"], color=ORANGE, label="latent's and code's distance from their twins (largest)"
+        steps, r["shift"], color=ORANGE, label="distance of latents and codes in vqnp and PyTorch (largest)"
     )
-    axes.plot(steps, r["parameters"], color=BLUE, label="parameters, relative to the largest")
-    some = r["loss"] > 0  # a difference of 0 has no place on this axis
+    axes.plot(steps, r["parameters"], color=BLUE, label="parameters, relative to the largest entry")
+    some = r["loss"] > 0  # a difference of 0 cannot be drawn on a logarithmic axis
     axes.plot(
-        steps[some], r["loss"][some], ".", color=GREY, markersize=3, label="loss, relative, where not 0"
+        steps[some], r["loss"][some], ".", color=GREY, markersize=3, label="loss, relative, if not 0"
     )
     if r["codes"].any():
         at = int(np.flatnonzero(r["codes"])[0]) + 1
@@ -163,9 +166,8 @@ def main() -> None:
     figure = Figure(figsize=(9.6, 6.4))
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     figure.subplots_adjust(left=0.07, right=0.985, bottom=0.17, top=0.95, hspace=0.2, wspace=0.08)
-    print(
-        "| dtype | codebook | parameters | loss | shift | room | codes that differ | ReLU units that differ |"
-    )
+    columns = ("dtype", "codebook", "parameters", "loss", "shift", "margin")
+    print(f"| {' | '.join(columns)} | codes that differ | ReLU units that differ |")
     print("|---|---|---|---|---|---|---|---|")
     exact = []
     for row, dtype in zip(grid, ("float64", "float32"), strict=True):
@@ -173,7 +175,7 @@ def main() -> None:
             r = run(images, args.steps, dtype, codebook)
             apart = " | ".join(f"{r[name].max():.1e}" for name in ("parameters", "loss", "shift"))
             counts = " | ".join(f"{r[name].sum()}, first: {first(r[name])}" for name in ("codes", "units"))
-            print(f"| {dtype} | {codebook} | {apart} | {r['room'].min():.1e} | {counts} |", flush=True)
+            print(f"| {dtype} | {codebook} | {apart} | {r['margin'].min():.1e} | {counts} |", flush=True)
             panel(axes, r, f"{dtype}, codebook by {'moving averages' if codebook == 'ema' else 'gradient'}")
             if dtype == "float64":
                 exact += [r["parameters"].max(), r["loss"].max(), r["codes"].max()]

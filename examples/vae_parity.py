@@ -1,10 +1,10 @@
-"""Train the same VAE in vqnp and in PyTorch with several seeds: is their test loss one spread?
+"""Train the same VAE in vqnp and in PyTorch with several seeds, and compare their test losses.
 
 python examples/vae_parity.py                            3 seeds of 2 epochs on 2,000 digits, under a minute
 python examples/vae_parity.py --full                     5 seeds of 20 epochs; writes docs/vae_parity.md
 
-Needs PyTorch. Each run has starting weights, minibatches and noise of its own, so no two agree number for
-number. What must agree is the mean over seeds: to within 2 standard deviations of one seed, else this fails.
+Needs PyTorch. Each run has its own initial weights, minibatches and noise, so no two agree number for number.
+The means over seeds must agree to within 2 standard deviations (over seeds); otherwise the script fails.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vqnp.plots.style import BLUE, ORANGE, save_figure
 
 BATCH, LR = 32, 1e-3
 FEW = 3
-"""Seeds from which on a standard deviation is worth a verdict."""
+"""Number of seeds from which a standard deviation is reliable enough for a verdict."""
 MEASURES = {
     "reconstruction": "reconstruction, nats per image",
     "kl": "KL, nats per image",
@@ -60,9 +60,9 @@ def train_vqnp(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> d
 
 
 def train_torch(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> dict[str, float]:
-    """The same in PyTorch: autograd, its Adam, its generator; first weights from vqnp's distribution."""
+    """The same in PyTorch: autograd, its Adam, its generator; initial weights from vqnp's distribution."""
     torch.manual_seed(seed)
-    start = vqnp.VAE(rng=1000 + seed)  # PyTorch's own start is √3 times narrower
+    start = vqnp.VAE(rng=1000 + seed)  # PyTorch's own initialization is √3 times narrower
     net = TorchVAE(start.config)
     net.load_state_dict({n: torch.from_numpy(a) for n, a in vqnp.export.to_torch(start).items()})
     x, y = (torch.from_numpy(a.reshape(len(a), -1).astype("f") / 255) for a in (train, test))
@@ -83,7 +83,7 @@ def train_torch(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> 
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """The means' difference, and the standard deviation of one seed, pooled over both."""
+    """The difference of the means, and the standard deviation over seeds, pooled over both."""
     pooled = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / 2)
     return float(ours.mean() - theirs.mean()), float(pooled)
 
@@ -91,7 +91,7 @@ def compare(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 def table(found: dict[str, dict[str, np.ndarray]]) -> str:
     """A row for each measure: mean (range) of both, difference, spread."""
     lines = [
-        "| on the test images | vqnp | PyTorch | difference of the means | standard deviation of a seed |",
+        "| on the test images | vqnp | PyTorch | difference of the means | standard deviation over seeds |",
         "|---|---|---|---|---|",
     ]
     for name, label in MEASURES.items():
@@ -106,7 +106,7 @@ def table(found: dict[str, dict[str, np.ndarray]]) -> str:
 
 
 def draw(found: dict[str, dict[str, np.ndarray]], path: Path) -> None:
-    """Every seed a dot, the means a line; a panel for each measure."""
+    """A dot per seed, a line for the mean; a panel for each measure."""
     figure = Figure(figsize=(9.6, 3.0))
     figure.subplots_adjust(left=0.075, right=0.985, bottom=0.12, top=0.86, wspace=0.38)
     for axes, (name, label) in zip(figure.subplots(1, 3), MEASURES.items(), strict=True):
@@ -128,31 +128,32 @@ PAGE = """# A VAE in vqnp and in PyTorch
 
 Written by `python examples/vae_parity.py --full`.
 
-The default VAE (784, 512, 256 units, 512, 784; Bernoulli), {epochs} epochs on {n} digits, {seeds} seeds each.
-Each run has weights, minibatches and noise of its own; the two share only the distribution of the first
-weights, Adam's settings and the learning rate's schedule. PyTorch computes its figures itself.
+The default VAE (784-512-256-512-784, with 256 latent units; Bernoulli likelihood), {epochs} epochs on {n}
+digits, {seeds} seeds each. Each run has its own weights, minibatches and noise; the two libraries share only
+the distribution of the initial weights, Adam's settings and the learning rate schedule. PyTorch's figures are
+computed in PyTorch.
 
 {table}
 
 {verdict}
 
-![Three panels: reconstruction, KL and MSE of each seed, in vqnp and in PyTorch](vae_parity.png)
+![Three panels: reconstruction, KL and MSE for each seed, in vqnp and in PyTorch](vae_parity.png)
 
-*Each dot is a seed, each line the mean of its seeds. The axes do not begin at 0.*
+*Each dot is a seed, each line the mean over seeds. The axes do not start at 0.*
 
-Gradient for gradient the two agree to 1e-12, in float64: `tests/crosscheck/test_torch.py`.
+In float64 the gradients of the two agree to 1e-12: `tests/crosscheck/test_torch.py`.
 The mathematics is in [gaussian](math/gaussian.md).
 """
 
 
 def main() -> None:
-    """Train, print the table, draw; fail if a mean is further off than two standard deviations of a seed."""
+    """Train, print the table, draw; fail if means differ by over two standard deviations (over seeds)."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--full", action="store_true", help="the figures of the docs, some ten minutes")
+    parser.add_argument("--full", action="store_true", help="the figures of the docs; some ten minutes")
     parser.add_argument("--seeds", type=int, help="(default: 3, or 5 with --full)")
     parser.add_argument("--epochs", type=int, help="(default: 2, or 20 with --full)")
-    parser.add_argument("--images", type=int, help="of the training set (default: 2000, or all with --full)")
+    parser.add_argument("--images", type=int, help="training images (default: 2000, or all with --full)")
     parser.add_argument("--out", type=Path, help="the picture (default: vae_parity.png)")
     args = parser.parse_args()
     seeds, epochs = args.seeds or (5 if args.full else 3), args.epochs or (20 if args.full else 2)
@@ -164,7 +165,7 @@ def main() -> None:
         runs["PyTorch"].append(train_torch(train, test, epochs, seed))
     found = {who: {m: np.array([run[m] for run in rows]) for m in MEASURES} for who, rows in runs.items()}
     if seeds < 2:
-        raise SystemExit("vae_parity: --seeds must be at least 2: one has no spread")
+        raise SystemExit("vae_parity: --seeds must be at least 2, to have a standard deviation")
     print(table(found))
     apart = [
         m
@@ -172,8 +173,8 @@ def main() -> None:
         if abs(compare(found["vqnp"][m], found["PyTorch"][m])[0])
         > 2 * compare(found["vqnp"][m], found["PyTorch"][m])[1]
     ]
-    within = "Every difference of means is within 2 standard deviations of a seed."
-    verdict = f"Further apart than 2 standard deviations of a seed: {', '.join(apart)}." if apart else within
+    within = "Every difference between the means is within 2 standard deviations (over seeds)."
+    verdict = f"More than 2 standard deviations (over seeds) apart: {', '.join(apart)}." if apart else within
     print(f"\n{verdict}")
     folder = Path(__file__).parents[1] / "docs" if args.full else Path()
     folder.mkdir(exist_ok=True)

@@ -1,6 +1,8 @@
-"""Weights travel: vqnp's model rebuilt in plain PyTorch, trained on there, and brought back. Needs PyTorch.
+"""Exchange weights: rebuild vqnp's model in plain PyTorch, train it further there, and load it back.
 
-python examples/weights_travel.py                      train for an epoch first; some ten seconds in all
+Needs PyTorch.
+
+python examples/weights_travel.py                      trains for an epoch first; some ten seconds in total
 python examples/weights_travel.py --model runs/digits-1
 """
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 import vqnp
 
-# The whole model in PyTorch. Parts and parameters have the names that vqnp.export gives.
+# The whole model in PyTorch. Modules and parameters have the names that vqnp.export uses.
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
@@ -56,13 +58,13 @@ class TorchVQVAE(nn.Module):
 
 
 def read(path: Path, net: nn.Module) -> None:
-    """Put the arrays of a file of vqnp's into net, but the quantizer's statistics, which no code needs."""
+    """Load the arrays of a file written by vqnp into net, except the quantizer's statistics."""
     with np.load(path) as arrays:
         net.load_state_dict({name: torch.from_numpy(arrays[name]) for name in net.state_dict()})
 
 
 def loss(net: TorchVQVAE, x: Tensor, beta: float, codebook_loss: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e)²⟩ + β⟨(z − sg e)²⟩, z, k; the middle term where E follows by gradient."""
+    """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e)²⟩ + β⟨(z − sg e)²⟩, z, k; the middle term if E is trained by gradient."""
     mse = nn.functional.mse_loss
     z = net.latents(x)
     k = net.codes(z)
@@ -72,12 +74,12 @@ def loss(net: TorchVQVAE, x: Tensor, beta: float, codebook_loss: bool) -> tuple[
     return L + mse(e, z.detach()) if codebook_loss else L, z, k
 
 
-# There and back.
+# The round trip.
 
 
 @torch.no_grad()
 def compare(model: vqnp.VQVAE, net: TorchVQVAE, images: np.ndarray, where: str) -> None:
-    """Print how far the two are apart on images; raise where it is more than float32's rounding."""
+    """Print how far the two differ on images; raise if by more than float32 rounding."""
     x = torch.from_numpy(model.pixels(images))
     z = torch.cat([net.latents(part) for part in x.split(100)])
     k = torch.cat([net.codes(part) for part in z.split(100)]).numpy()
@@ -85,12 +87,12 @@ def compare(model: vqnp.VQVAE, net: TorchVQVAE, images: np.ndarray, where: str) 
     differ = np.argwhere(ours != k)
     print(f"{where}: {len(images)} images, {ours.size} codes")
     print(f"  codes that differ                     {len(differ)}")
-    for n, m in differ:  # allowed where both codes are equally far, but for rounding
+    for n, m in differ:  # allowed if both codes are equally far, up to rounding
         e = model.quantizer.embeddings[[ours[n, m], k[n, m]]].astype("d")
         d = ((z[n, m].double().numpy() - e) ** 2).sum(-1)
         print(f"    image {n}, latent {m}: codes {ours[n, m]} and {k[n, m]}, at distances² {d[0]} and {d[1]}")
-        assert abs(d[1] - d[0]) <= 1e-5 * d[0], "this is no tie"
-    # The same codes to both decoders, so that a tie is counted once.
+        assert abs(d[1] - d[0]) <= 1e-5 * d[0], "this is not a tie"
+    # Both decoders get the same codes, so that a tie is counted only once.
     x_hat = net.decode(net.quantizer.embedding(torch.from_numpy(ours))).clip(0, 1).numpy()
     for name, a, b in (
         ("latents", z.numpy(), model.latents(images)),
@@ -98,7 +100,7 @@ def compare(model: vqnp.VQVAE, net: TorchVQVAE, images: np.ndarray, where: str) 
     ):
         apart, size = np.abs(a - b).max(), np.abs(b).max()
         print(f"  {name + ', largest difference':<38}{apart:.1e}, or {apart / size:.1e} of the largest entry")
-        assert apart <= 1e-5 * size, "this is more than rounding"
+        assert apart <= 1e-5 * size, "this is more than rounding error"
 
 
 def main() -> None:
@@ -106,7 +108,7 @@ def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--model", help="a run folder (default: train one epoch on the digits)")
-    parser.add_argument("--steps", type=int, default=100, help="to train in PyTorch (default: 100)")
+    parser.add_argument("--steps", type=int, default=100, help="training steps in PyTorch (default: 100)")
     args = parser.parse_args()
 
     train, test = vqnp.load_splits("digits")

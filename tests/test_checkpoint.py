@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqnp import VQVAE, InputError, load, save
-from vqnp.checkpoint import atomic, load_all, read_arrays, write_arrays
+from vqnp.checkpoint import load_all, read_arrays, write_arrays
 
 TINY = {"image_shape": (3, 2), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
 
@@ -94,25 +94,23 @@ def test_a_changed_byte_in_the_archives_directory_is_refused_or_harmless(tmp_pat
         try:
             load(path)
         except InputError as error:
-            outside += "points outside of the file" in str(error)
+            outside += error.where == f"checkpoint {path}" and "must be an .npz file" in error.needed
     assert outside
 
 
-def sentence(path):
+def refused(path):
     with pytest.raises(InputError) as caught:
         load(path)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    assert caught.value.where.startswith(f"checkpoint {path}") and "\n" not in str(caught.value)
+    return caught.value
+
+
+def sentence(path):
+    return str(refused(path))
 
 
 def test_no_file(tmp_path):
-    assert sentence(tmp_path / "no.npz") == f"checkpoint {tmp_path / 'no.npz'}: must exist; got no such file"
-
-
-@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n" + b"0" * 99, b"hello\n"])
-def test_a_foreign_file(tmp_path, content):
-    (tmp_path / "x").write_bytes(content)
-    assert "got a file that is no zip archive" in sentence(tmp_path / "x")
+    assert refused(tmp_path / "no.npz").got == "no such file"
 
 
 def test_an_npz_of_somebody_elses(tmp_path):
@@ -133,7 +131,7 @@ def test_a_newer_format(tmp_path):
 
 def test_a_pickled_object_is_never_loaded(tmp_path):
     np.savez(tmp_path / "x.npz", meta=np.array("{}"), evil=np.array([print], dtype=object))
-    assert "must hold plain numbers or text; got a pickled object" in sentence(tmp_path / "x.npz")
+    assert refused(tmp_path / "x.npz").got == "a pickled object"
 
 
 def rewritten(saved, change):
@@ -157,7 +155,9 @@ def test_a_header_that_claims_more_than_the_file_holds(saved):
             else data
         ),
     )
-    assert "must hold the 480000000000 bytes that its header claims; got 48 bytes" in sentence(saved)
+    error = refused(saved)
+    assert error.where.endswith("model.quantizer.E.npy") and "must have 480000000128 bytes" in error.needed
+    assert error.got == "176 bytes"
 
 
 def test_an_array_missing_unknown_misshapen_or_not_finite(tmp_path, saved):
@@ -192,19 +192,6 @@ def test_meta_and_arrays_come_back(tmp_path):
     assert meta["note"] == [1, 2] and list(arrays) == ["mine"]
     np.testing.assert_array_equal(arrays["mine"], np.arange(3))
     assert read_arrays(tmp_path / "m.npz")[0]["note"] == [1, 2]
-
-
-def test_a_write_that_fails_leaves_what_was(tmp_path):
-    path = tmp_path / "f"
-    path.write_bytes(b"before")
-    with pytest.raises(RuntimeError), atomic(path) as file:
-        file.write(b"half")
-        assert path.read_bytes() == b"before"
-        raise RuntimeError
-    assert path.read_bytes() == b"before" and os.listdir(tmp_path) == ["f"]
-    with atomic(path) as file:
-        file.write(b"after")
-    assert path.read_bytes() == b"after" and os.listdir(tmp_path) == ["f"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")

@@ -16,7 +16,7 @@ import pytest
 
 from vqnp import VQVAE, load, load_dataset, load_splits, save
 from vqnp.cli.main import MODEL_OPTIONS, SCHEDULE_OPTIONS, build_parser, main
-from vqnp.data import open_stream
+from vqnp.data import open_images
 from vqnp.training.trainer import Schedule, Trainer
 
 QUICK = ["--epochs", "2", "--num-latents", "3", "--embedding-dim", "4", "--num-embeddings", "8", "--hidden", "12", "--quiet"]  # fmt: skip  # noqa: E501
@@ -179,7 +179,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
             [sys.executable, "-c", script, *args], capture_output=True, text=True, check=True
         )
         peak[n] = int(done.stdout.splitlines()[-1])
-        assert len(open_stream(tmp_path / f"{n}.npz")) == n
+        assert len(open_images(tmp_path / f"{n}.npz")) == n
     assert peak[80_000] - peak[20_000] < 15  # MiB; the images alone are 45 MiB more
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqnp import VQVAE, InputError, evaluate, fit, load_dataset
-from vqnp.data import open_stream
+from vqnp.data import open_images
 from vqnp.evaluation.codes import batches
 from vqnp.inspection.anatomy import code_anatomy
 from vqnp.plots.codebook import codebook_figure, flat_images, save_sheet, tiles, training_figure
@@ -35,7 +35,7 @@ def test_evaluate_is_the_definition(model):
 def test_images_in_memory_or_streamed_are_the_same(model, tmp_path, dtype):
     images = TEST if dtype == "u1" else (TEST / 255.0).astype(dtype)
     np.save(tmp_path / "x.npy", images)
-    streamed, in_memory = evaluate(model, open_stream(tmp_path / "x.npy")), evaluate(model, images)
+    streamed, in_memory = evaluate(model, open_images(tmp_path / "x.npy")), evaluate(model, images)
     assert streamed.mse == in_memory.mse
     np.testing.assert_array_equal(streamed.counts, in_memory.counts)
 

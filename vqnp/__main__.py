@@ -1,6 +1,6 @@
 """python -m vqnp COMMAND."""
 
-from vqnp.cli.main import main
+from vqnp.cli import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -35,7 +35,8 @@ class InputError(ValueError):
 
     def within(self, place: object) -> Self:
         """The same error, its place being part of a larger one, such as a file."""
-        return type(self)(f"{place}: {self.where}", self.argument, self.needed, self.got)
+        where = f"{place}: {self.where}" if self.where else str(place)
+        return type(self)(where, self.argument, self.needed, self.got)
 
 
 class NonFiniteError(InputError):

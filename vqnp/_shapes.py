@@ -79,7 +79,7 @@ def _fits(x: Array, letters: tuple[str, ...], lengths: dict[str, Any]) -> bool:
 
 def _resolved(letters: tuple[str, ...], lengths: dict[str, Any]) -> str:
     """The shape with numbers for the letters that are known: "(..., 4)"."""
-    known = []
+    known: list[str] = []
     for letter in letters:
         value = lengths.get(letter, letter)
         known += map(str, value) if isinstance(value, tuple) else [str(value)]

@@ -1,12 +1,12 @@
-"""A step of training an MLP VQ-VAE: vqnp against PyTorch, eager and compiled.
+"""A training step of an MLP VQ-VAE: vqnp compared with PyTorch, eager and compiled.
 
-python examples/benchmarks/train_step.py            ten minutes; write train_step.md, .json and .png
-python examples/benchmarks/train_step.py --quick    does it run?
+python examples/benchmarks/train_step.py            ten minutes; writes train_step.md, .json and .png
+python examples/benchmarks/train_step.py --quick    to test that it runs
 
 Needs the bench extra: pip install -e '.[bench]'. Every contender trains the same model from the same
 parameters: 784-512-256-(16×16), K = 128 by moving averages, Adam. First the parameters of all are compared
-after three steps. The time of a step has everything in it: drawing the batch, gathering it, forward,
-backward, Adam, the codebook, the loss as a number.
+after three steps. The time of a step includes everything: drawing and gathering the batch, forward, backward,
+Adam, the codebook update, and the loss as a number.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from vqnp.training.trainer import Schedule, Trainer
 Array = np.ndarray[Any, Any]
 
 SIZES = [(32,), (256,), (1024,)]
-"""Images a step."""
+"""Images per step."""
 QUICK = [(16,)]
 IMAGES = 4096
 PRODUCTS = "its matrix products"
@@ -43,10 +43,10 @@ def images(n: int) -> Array:
 
 
 class Ours:
-    """vqnp's trainer, with all that it does for its user."""
+    """vqnp's trainer, with everything that it does for a user."""
 
     def __init__(self, x: Array, batch: int) -> None:
-        # A restart of unused codes would draw random latents; PyTorch's step has no such thing.
+        # No restarts of unused codes: they would draw random latents, which PyTorch's step does not.
         schedule = Schedule(1 << 40, batch, LR, "constant", restart_dead_codes=0)
         self.model, self.batch = model(), batch
         self.trainer = Trainer(self.model, x, schedule)
@@ -65,7 +65,7 @@ class Ours:
 
 
 class Theirs:
-    """The same in PyTorch as its users write it, each part in its fastest form that we know."""
+    """The same in PyTorch as its users write it, each part in the fastest form known to us."""
 
     def __init__(self, x: Array, batch: int, compiled: bool, fused: bool) -> None:
         import torch
@@ -111,7 +111,7 @@ class Theirs:
         weights = {name: a for name, a in start.items() if name.startswith(("encoder", "decoder"))}
         self.net.load_state_dict(weights, strict=False)
         if compiled:
-            torch._dynamo.reset()  # no code for unknown sizes because an earlier batch had another
+            torch._dynamo.reset()  # or it would compile for dynamic sizes, after a batch of another size
         self.loss = torch.compile(self.net, dynamic=False) if compiled else self.net
         self.adam = torch.optim.Adam(self.net.parameters(), LR, fused=fused)
         self.order = torch.randperm(len(x))
@@ -148,7 +148,7 @@ PEERS = {
 
 
 class Contest:
-    """Picklable: batch size -> a step; its first call gives the parameters after three steps on one batch."""
+    """Picklable: batch size -> a step; the first call returns the parameters after three steps on a batch."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -160,7 +160,7 @@ class Contest:
         batch = size[0]
         if self.name == PRODUCTS:
             return bench.training(batch)[1]
-        trained = self.trainer(images(batch), batch)  # the whole of the images is a batch: the same for all
+        trained = self.trainer(images(batch), batch)  # one batch of all images: the same for all
         timed = self.trainer(images(IMAGES), batch)
         calls = iter(["check"])
 
@@ -174,11 +174,11 @@ class Contest:
 
 
 DIFFERENCES: dict[tuple[str, Size], float] = {}
-"""Of a parameter after three steps, relative to the largest of its array."""
+"""Largest difference of a parameter after three steps, relative to the largest entry of its array."""
 
 
 def same(size: Size, answers: dict[str, Any]) -> None:
-    """After three steps the parameters agree to what three of Adam's steps make of float32's rounding."""
+    """After three steps the parameters agree up to float32 rounding as amplified by three steps of Adam."""
     ours = answers[OURS]
     for name, theirs in answers.items():
         if name in (PRODUCTS, OURS):
@@ -197,7 +197,7 @@ def table(timings: list[harness.Timing]) -> str:
     lines = [
         "| batch | threads | "
         + " | ".join(f"{name}, ms" for name in names)
-        + " | best peer / vqnp: median (quartiles) | matrix products / vqnp |",
+        + " | fastest other / vqnp: median (quartiles) | matrix products / vqnp |",
         "|---" * (4 + len(names)) + "|",
     ]
     for (threads, (batch,)), group in reports.grouped(timings).items():
@@ -214,24 +214,26 @@ def main() -> None:
     args = harness.arguments(__doc__ or "", SIZES, QUICK, "train_step")
     timings = harness.compete({name: Contest(name) for name in (OURS, *PEERS, PRODUCTS)}, args, same)
     worst = max(DIFFERENCES.values())
-    text = f"""# A training step against PyTorch
+    text = f"""# A training step compared with PyTorch
 
 {reports.about("torch")}
 
-`python examples/benchmarks/train_step.py`; {args.rounds} rounds. MLP 784-512-256-(16×16) and back,
-K = 128 by moving averages, Adam, float32; a step from drawing its batch to its loss. The last column is the
-time that the step's matrix products alone take in NumPy, as a share of the step's.
+`python examples/benchmarks/train_step.py`; {args.rounds} rounds. The model is an MLP 784-512-256-(16×16) and
+its mirror image, with K = 128 by moving averages, Adam, and float32; a step lasts from drawing the batch to
+reporting the loss. The last column is the time of the step's matrix products alone in NumPy, as a share of
+the whole step.
 
 {table(timings)}
 
-After three steps on one batch no parameter and no loss differs by more than {worst:.0e} of the
-largest of its array (Adam's first steps are α g/|g|: where a gradient is rounding, its sign is).
+After three steps on one batch, no parameter and no loss differs by more than {worst:.0e} of the
+largest entry of its array. (Adam's first steps are α g/|g|: if a gradient is only rounding error, so is its
+sign.)
 """
     figure = reports.dots(
         timings,
         lambda t: 1e3 * t.median,
         lambda s: f"batch {s[0]}",
-        "milliseconds a step (less is better)",
+        "milliseconds per step (lower is better)",
         (PRODUCTS,),
     )
     reports.write(args, "train_step", text, timings, figure)

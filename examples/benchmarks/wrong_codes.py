@@ -1,4 +1,4 @@
-"""How many codes of each contender are not the nearest, on easy vectors and on hard ones."""
+"""The number of codes of each contender that are not the nearest, on easy and on hard vectors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = np.ndarray[Any, Any]
 
 
 def oracle(z: Array, E: Array) -> Array:
-    """argmin Σ (z_d − e_d)², summed in order of d in float64; the lowest index of equals."""
+    """argmin Σ (z_d − e_d)², summed in order of d in float64; the lowest index in a tie."""
     k = np.empty(len(z), np.int64)
     for i in range(0, len(z), 2048):
         part = z[i : i + 2048].astype(np.float64)
@@ -24,7 +24,7 @@ def oracle(z: Array, E: Array) -> Array:
 
 
 def hard_and_easy(n: int) -> dict[str, tuple[Array, Array]]:
-    """Ten kinds of n vectors each, D = 32, K = 128."""
+    """Ten kinds of data, n vectors of each, D = 32, K = 128."""
     D, K, rng = 32, 128, np.random.default_rng(1)
     z, E = rng.standard_normal((n, D), dtype=np.float32), rng.standard_normal((K, D), dtype=np.float32)
     pair = E[rng.integers(0, K, (2, n))]
@@ -39,7 +39,7 @@ def hard_and_easy(n: int) -> dict[str, tuple[Array, Array]]:
         "midway between two codes": (pair.mean(0), E),
         "every code twice": (z, np.concatenate([E[: K // 2], E[: K // 2]])),
         "codes one ulp apart": (z, close),
-        "the codes themselves, and their neighbours": (np.nextafter(pair[0], np.float32(np.inf)), E),
+        "the codes, each moved by one ulp": (np.nextafter(pair[0], np.float32(np.inf)), E),
         "norms from 1e-8 to 1e8": ((z * scale).astype(np.float32), E),
         "small integers: many exact ties": (
             rng.integers(-1, 2, (n, D)).astype(np.float32),
@@ -49,9 +49,9 @@ def hard_and_easy(n: int) -> dict[str, tuple[Array, Array]]:
 
 
 def wrong_codes(n: int) -> str:
-    """A table: how many codes of each contender are not the oracle's."""
+    """A table of the number of codes of each contender that differ from the oracle's."""
     lines = [
-        f"| {n:,} vectors each, D = 32, K = 128 | " + " | ".join(ANSWERS) + " |",
+        f"| {n:,} vectors of each kind, D = 32, K = 128 | " + " | ".join(ANSWERS) + " |",
         "|---" * (1 + len(ANSWERS)) + "|",
     ]
     total = dict.fromkeys(ANSWERS, 0)
@@ -63,5 +63,5 @@ def wrong_codes(n: int) -> str:
         print(lines[-1], flush=True)
     lines.append(f"| **all {10 * n:,}** | " + " | ".join(f"**{w:,}**" for w in total.values()) + " |")
     if total[OURS]:
-        raise SystemExit(f"vqnp gave {total[OURS]} wrong codes: nothing is timed")
+        raise SystemExit(f"vqnp returned {total[OURS]} wrong codes: nothing is timed")
     return "\n".join(lines)

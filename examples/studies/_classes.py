@@ -1,4 +1,4 @@
-"""p(c | k) ∝ p(c) Π_m p(k_m | c): what codes say of the class, at each position and whatever the position."""
+"""p(c | k) ∝ p(c) Π_m p(k_m | c): how codes predict the class, at each position and over all positions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import numpy as np
 import vqnp
 
 SHARE = 0.5
-"""A code is a class's own if more than this share of its use is by that class."""
+"""A code belongs to a class if the class accounts for more than this share of its use."""
 
 
 def accuracy(codes: np.ndarray, labels: np.ndarray, k: np.ndarray, c: np.ndarray, K: int) -> dict:
-    """Naive Bayes fitted to codes, labels: % of k that get their c; a half is added to each count.
+    """Naive Bayes fitted to codes and labels: % of k whose class c is predicted; 1/2 is added to each count.
 
-    one: from a single position, the mean over positions; best: the best of them; bag: from how often each
-    code occurs, wherever; every: from all positions, each with its own p(k_m | c).
+    one: from a single position, the mean over positions; best: the best position; bag: from the counts of
+    the codes over all positions; every: from all positions, each with its own p(k_m | c).
     """
     C, M = int(labels.max()) + 1, codes.shape[1]
     at = np.zeros((M, C, K))
@@ -34,11 +34,11 @@ def log_p(counts: np.ndarray) -> np.ndarray:
 
 
 def sharing(k: np.ndarray, c: np.ndarray, K: int) -> tuple[dict, np.ndarray]:
-    """Who uses which codes, over all positions together ("bag") and at each position ("at", the mean).
+    """Which classes use which codes, over all positions ("bag") and at each position ("at", the mean).
 
-    said: I(c; j), bias taken off, in % of H(c); classes: how many share a code, the mean over uses; own:
-    uses, in %, of codes that are one class's own; subset: codes in effective use by one class, in % of
-    those by all. And the overlap of each two classes at a position: (C, C).
+    said: I(c; j), corrected for bias, in % of H(c); classes: number of classes that share a code, the mean
+    over uses; own: uses, in %, of codes that belong to one class; subset: codes in effective use by one
+    class, in % of those by all. Also the overlap of each pair of classes at a position: (C, C).
     """
     M = k.shape[1]
     pooled = [vqnp.class_information(k.reshape(-1, 1), np.repeat(c, M), K)]
@@ -60,5 +60,5 @@ def sharing(k: np.ndarray, c: np.ndarray, K: int) -> tuple[dict, np.ndarray]:
 
 
 def class_shares(usage: np.ndarray) -> np.ndarray:
-    """p(c | j) were all classes as frequent: (C, K); 0 for a code that is not used."""
+    """p(c | j) for equally frequent classes: (C, K); 0 for a code that is not used."""
     return usage / np.maximum(usage.sum(axis=0), 1e-12)

@@ -1,4 +1,4 @@
-"""What a code does to images: how much of them it explains, and whether it is the same everywhere."""
+"""The effect of a code on images: how much it explains, and whether it is the same at all positions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from vqnp.inspection.anatomy import code_anatomy
 
 
 def explained(k: np.ndarray, x: np.ndarray) -> float:
-    """% of the pixels' variance that is between the images of different codes; the mean over positions."""
+    """% of the pixels' variance that lies between images with different codes; the mean over positions."""
     x = x - x.mean(axis=0)
     between = 0.0
     for codes in k.T:
@@ -23,7 +23,7 @@ def explained(k: np.ndarray, x: np.ndarray) -> float:
 
 
 def often_and_rare(model: vqnp.VQVAE, x: np.ndarray) -> dict:
-    """The most used eighth of the codes beside the least used one: energy of the effect, and ink added."""
+    """The most used eighth of the codes and the least used eighth: energy of the effects, and net ink."""
     anatomy = code_anatomy(model, x)
     order = np.argsort(-anatomy.counts, kind="stable")[: np.count_nonzero(anatomy.counts)]
     some = max(len(order) // 8, 1)
@@ -41,7 +41,7 @@ def often_and_rare(model: vqnp.VQVAE, x: np.ndarray) -> dict:
 
 
 def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:
-    """⟨Δ·Δ'⟩/⟨‖Δ‖²⟩ of one code at two positions, Δ being its effect on the mean latents there."""
+    """⟨Δ·Δ'⟩/⟨‖Δ‖²⟩ of a code at two positions, where Δ is its effect relative to the mean latents."""
     z_q = model.quantizer.decode(k).mean(axis=0)
     M, K = model.num_latents, model.num_embeddings
     used = np.stack([np.bincount(k[:, m], minlength=K) >= 10 for m in range(M)], axis=1)  # (K, M)
@@ -55,7 +55,7 @@ def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:
 
 
 def pictures(model: vqnp.VQVAE, x: np.ndarray, c: np.ndarray, test: np.ndarray) -> dict:
-    """Heat maps over all positions and at the most telling one; the most used codes; a swap of two."""
+    """Heat maps over all positions and at the most informative one; the most used codes; a swap of two."""
     k, K = model.encode(x), model.num_embeddings
     whole = vqnp.class_information(k, c, K)
     m = int((whole.per_position - whole.bias).argmax())

@@ -1,6 +1,6 @@
-"""x ≈ unpack(pack(x)): a few images as text, so that the JSON of a study has its pictures too.
+"""x ≈ unpack(pack(x)): a few images as text, so that the JSON of a study contains its images.
 
-x: (n, H, W) in [0, 1] -> text; back: (n, H, W) in [0, 1], to 1/255
+x: (n, H, W) in [0, 1] -> text -> (n, H, W) in [0, 1], rounded to 1/255
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from vqnp.plots.style import no_ticks
 
 
 def pack(images: np.ndarray) -> str:
-    """As bytes, deflated, in base 64."""
+    """The images as bytes, deflated, in base 64."""
     pixels = np.rint(255 * np.clip(images, 0, 1)).astype(np.uint8)
     return base64.b64encode(zlib.compress(pixels.tobytes(), 9)).decode()
 
 
 def unpack(text: str, side: int = 28) -> np.ndarray:
-    """What pack was given: (n, side, side)."""
+    """The images that were packed: (n, side, side)."""
     pixels = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)
     return pixels.reshape(-1, side, side) / 255
 
 
 def strip(axes: Axes, rows: Sequence[np.ndarray], labels: Sequence[str], gap: int = 2) -> None:
-    """Rows of images below each other, (n, H, W) each, white on black, with a label on the left of each."""
+    """Rows of images, (n, H, W) each, white on black, with a label to the left of each row."""
     height = rows[0].shape[1] + gap
     sheet = np.ones((len(rows) * height - gap, rows[0].shape[0] * height - gap))
     for i, row in enumerate(rows):

@@ -1,6 +1,6 @@
-"""Product quantization, by faiss: x in M equal runs, and in each run K centres by k-means.
+"""Product quantization with faiss: x is split into M equal runs, each with K centres found by k-means.
 
-x: (n, 784) or, turned, y = W (x − μ) with the principal components W -> k: (n, M) -> x_hat: (n, 28, 28)
+x: (n, 784), or rotated y = W (x − μ) with the principal components W -> k: (n, M) -> x_hat: (n, 28, 28)
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ Array = np.ndarray
 
 
 class ProductQuantizer:
-    """encode and decode, as a model has them; `numbers` is how many decode must hold.
+    """encode and decode as in a model; `numbers` is how many numbers decode needs.
 
-    Turned is the parametric form of Ge et al. 2013, Optimized Product Quantization, with what is decoded
-    clipped to [0, 1] (without turning, centres are means of pixels and need no clipping).
+    turned=True rotates to principal components, the parametric form of Ge et al. 2013, Optimized Product
+    Quantization, and clips the result to [0, 1] (otherwise centres are means of pixels and need no clipping).
     """
 
     def __init__(self, images: Array, M: int, K: int, seed: int, turned: bool) -> None:
@@ -29,7 +29,7 @@ class ProductQuantizer:
         self.pq = faiss.ProductQuantizer(y.shape[1], M, self.bits)
         self.pq.cp.seed = 1 + seed
         self.pq.cp.min_points_per_centroid = 1  # so that it does not warn
-        self.pq.cp.max_points_per_centroid = len(y)  # all images, as the VQ-VAE has
+        self.pq.cp.max_points_per_centroid = len(y)  # all images, as for the VQ-VAE
         self.pq.train(y)
         self.centres = faiss.vector_to_array(self.pq.centroids).reshape(M, K, -1)
         self.numbers = self.centres.size + (self.W.size + self.mean.size if turned else 0)
@@ -53,7 +53,7 @@ class ProductQuantizer:
 
 @lru_cache
 def principal(raw: bytes, n: int, M: int) -> tuple[Array, Array]:
-    """μ, W: components dealt to M runs, the next largest to the run whose product of variances is least."""
+    """μ, W: components assigned to M runs, each to the run with the smallest product of variances."""
     x = pixels(np.frombuffer(raw, np.uint8).reshape(n, 28, 28))
     variance, vectors = np.linalg.eigh(np.cov(x.T, dtype=np.float64))
     size = np.log(np.maximum(variance / variance[-1], 1e-9)) + np.log(1e9)  # at least 0, in border pixels 0

@@ -1,14 +1,14 @@
-"""figures[setting, seed] = measure(seed, **setting): what every study shares.
+"""figures[setting, seed] = measure(seed, **setting): what all studies have in common.
 
-A study has a docstring whose first line is its question, settings, `measure`, and a figure:
+A study consists of a docstring whose first line is its question, settings, `measure`, and a figure:
 
     study = Study(__file__, __doc__)
     scale = study.pick(quick={...}, default={...}, full={...})
     rows = study.run([{"K": 32}, {"K": 64}], measure)      # measure(seed, K=32) -> {"mse": 0.01, ...}
     study.write(rows, [Column("mse", "test MSE", ".4f")], figure, "What the figure shows.")
 
-`write` puts NAME.png, NAME.json and NAME.md in a folder. In the page it replaces what stands between two
-marks, so that what a person wrote around them is kept; see _prose.py for numbers in that text.
+`write` writes NAME.png, NAME.json and NAME.md to a folder. In the page it replaces only the part between two
+marks and keeps the text around them, which is written by hand; see _prose.py for the numbers in that text.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from vqnp.plots.style import save_figure
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "studies"
 BEGIN, END = "<!-- begin: written by the script -->", "<!-- end: written by the script -->"
 DIGITS = 6
-"""Significant digits that are kept of each figure, in the JSON and in what is drawn."""
+"""Significant digits of each result, in the JSON and in the figure."""
 
 ONE_THREAD = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")}
-"""Of each process that runs: so two runs at a time share two cores, and the digits of a run, which depend on
-the number of BLAS threads, do not depend on the machine's number of cores."""
+"""The environment of each process. Two runs at a time then share two cores, and the last digits of a run,
+which depend on the number of BLAS threads, do not depend on the number of cores of the machine."""
 
 
 class Column(NamedTuple):
-    """A measured figure in the table: its name, its heading, and how to write it."""
+    """A result in the table: its name, its heading and its format."""
 
     name: str
     heading: str
@@ -52,7 +52,7 @@ class Column(NamedTuple):
 
 
 class Row:
-    """What was measured at one setting; row["mse"] is an array with a value, or a curve, for each seed."""
+    """The results at one setting; row["mse"] is an array with a value, or a curve, for each seed."""
 
     def __init__(self, setting: dict[str, Any], runs: list[dict[str, Any]]) -> None:
         self.setting, self.runs = setting, runs
@@ -61,7 +61,7 @@ class Row:
         return np.array([run[name] for run in self.runs])
 
     def as_dict(self) -> dict[str, Any]:
-        """What JSON keeps: the setting, and of each figure its values and (of numbers) mean, min, max."""
+        """The row as JSON: the setting, and for each result its values and (if numbers) mean, min, max."""
         figures: dict[str, Any] = {}
         for name in self.runs[0]:
             if name.startswith("_"):
@@ -75,25 +75,27 @@ class Row:
 
 
 class Study:
-    """The arguments of a study, its runs, and its page."""
+    """The command line of a study, its runs and its page."""
 
     def __init__(self, file: str, doc: str) -> None:
         self.name, self.doc = Path(file).stem, inspect.cleandoc(doc)
         raw = argparse.RawDescriptionHelpFormatter
         parser = argparse.ArgumentParser(description=self.doc, formatter_class=raw)
         size = parser.add_mutually_exclusive_group()
-        size.add_argument("--full", action="store_true", help="the settings of the docs: some minutes")
-        size.add_argument("--quick", action="store_true", help="only to see that it runs: seconds")
-        parser.add_argument("--seeds", type=int, help="how many, from 0 (default: 3; 2 with --quick)")
+        size.add_argument("--full", action="store_true", help="the settings of the documentation: minutes")
+        size.add_argument("--quick", action="store_true", help="a small run, as a check: seconds")
+        parser.add_argument("--seeds", type=int, help="number of seeds (default: 3; 2 with --quick)")
         parser.add_argument(
             "--jobs",
             type=int,
             default=os.cpu_count(),
-            help="runs at a time, each in a process and on a thread of its own (default: one a core); the "
-            "figures do not depend on it. 0: in this process, as with --quick",
+            help="number of parallel runs, each in its own process with one thread (default: one per core); "
+            "the results do not depend on it. 0: run in this process, as with --quick",
         )
-        parser.add_argument("--redraw", action="store_true", help="no runs: draw what the JSON in OUT has")
-        parser.add_argument("--out", type=Path, help="folder (default: docs/studies with --full, else runs)")
+        redraw = "run nothing; make the figure and the page from the JSON file in OUT"
+        parser.add_argument("--redraw", action="store_true", help=redraw)
+        out = "output folder (default: docs/studies with --full, otherwise runs)"
+        parser.add_argument("--out", type=Path, help=out)
         args = parser.parse_args()
         if args.seeds is not None and args.seeds < 1:
             parser.error(f"argument --seeds: must be at least 1; got {args.seeds}")
@@ -110,21 +112,21 @@ class Study:
         self.scale: dict[str, Any] = {}
 
     def pick(self, quick: dict[str, Any], default: dict[str, Any], full: dict[str, Any]) -> SimpleNamespace:
-        """The values for --quick, for neither, or for --full; the page and the JSON name them."""
+        """The values for --quick, for neither, or for --full; they are recorded in the page and the JSON."""
         self.scale = {"quick": quick, "default": default, "full": full}[self.size]
         return SimpleNamespace(**self.scale)
 
     def run(self, settings: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]]) -> list[Row]:
         """measure(seed, **setting) for each setting and seed, with a progress line on standard error.
 
-        measure gives numbers, strings, and curves (sequences of numbers); what is named with a leading
-        underscore may be anything, is for the figure alone, and is not kept.
+        measure returns numbers, strings and curves (sequences of numbers). A result whose name begins with an
+        underscore may be anything; it is only for the figure and is not saved.
         """
         begun = time.perf_counter()
         if self.redraw:
             path = self.out / f"{self.name}.json"
             if not path.exists():
-                sys.exit(f"{self.name}.py: --redraw needs what a run wrote, {path}; there is none")
+                sys.exit(f"{self.name}.py: --redraw needs the JSON file of a run, and there is no {path}")
             saved = json.loads(path.read_text(encoding="utf-8"))
             self.scale, self.seeds, self.command = saved["scale"], saved["seeds"], saved["command"]
             return [_row(row) for row in saved["rows"]]
@@ -141,7 +143,7 @@ class Study:
     def _done(
         self, todo: list[tuple[Row, int]], measure: Callable[..., dict[str, Any]]
     ) -> Iterator[tuple[tuple[Row, int], dict[str, Any]]]:
-        """Each run with its figures, as they are done."""
+        """Each run with its results, in the order in which they finish."""
         if not self.jobs:
             for row, seed in todo:
                 yield (row, seed), measure(seed, **row.setting)
@@ -154,16 +156,16 @@ class Study:
             try:
                 for run in as_completed(runs):
                     yield runs[run], run.result()
-            except BaseException as error:  # one that failed, or Ctrl-C: the others need not go on
+            except BaseException as error:  # a run failed, or Ctrl-C: stop the others
                 for process in list(pool._processes.values()):
                     process.kill()
                 pool.shutdown(cancel_futures=True)
-                if isinstance(error, KeyboardInterrupt):  # of this process, or a run's, which got it too
+                if isinstance(error, KeyboardInterrupt):  # in this process or in a run, which receives it too
                     sys.exit(f"{self.name}.py: interrupted; nothing was written")
                 raise
 
     def write(self, rows: Sequence[Row], columns: Sequence[Column], figure: Figure, caption: str) -> None:
-        """The figure, the JSON and the page; the table also on standard output."""
+        """Write the figure, the JSON and the page; print the table."""
         self.out.mkdir(parents=True, exist_ok=True)
         save_figure(figure, self.out / f"{self.name}.png")
         result = {
@@ -175,7 +177,7 @@ class Study:
             "caption": caption,
             "rows": [row.as_dict() for row in rows],
         }
-        lines = json.dumps(result["rows"]).replace('{"setting"', '\n{"setting"')  # a row a line, for diffs
+        lines = json.dumps(result["rows"]).replace('{"setting"', '\n{"setting"')  # a line per row, for diffs
         text = json.dumps(result | {"rows": None}, indent=1).replace('"rows": null', f'"rows": {lines}')
         (self.out / f"{self.name}.json").write_text(text + "\n", encoding="utf-8")
         page = self.out / f"{self.name}.md"
@@ -188,16 +190,17 @@ class Study:
 
 
 def block(result: dict[str, Any]) -> str:
-    """The part of a page that a script writes: marks, figure, command, table."""
+    """The part of a page that is written by the script: marks, figure, command, table."""
     scale = ", ".join(f"{key} {_plain(value)}" for key, value in result["scale"].items())
-    about = f"From `{result['command']}`: {result['seeds']} seeds; {scale}. Mean, and least to largest."
+    about = f"From `{result['command']}`: {result['seeds']} seeds; {scale}. "
+    about += "Each cell is the mean over the seeds, followed by the range."
     caption = result["caption"]
     parts = [BEGIN, f"![{caption}]({result['study']}.png)", f"*{caption}*", about, table(result), END]
     return "\n\n".join(parts)
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: a row for each setting; a number with its spread over the seeds, a string with its count."""
+    """Markdown: one row per setting; a number with its range over the seeds, a string with its count."""
     names = list(result["rows"][0]["setting"])
     head = names + [heading for _, heading, _ in result["columns"]]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
@@ -209,12 +212,12 @@ def table(result: dict[str, Any]) -> str:
 
 
 def select(rows: Iterable[Row], **setting: Any) -> list[Row]:
-    """The rows whose setting has these values."""
+    """The rows whose setting includes these values."""
     return [row for row in rows if setting.items() <= row.setting.items()]
 
 
 def stack(rows: Sequence[Row], name: str) -> np.ndarray:
-    """One figure over several settings, as `vqnp.style.spread` takes it: (seeds, settings)."""
+    """One result over several settings, as `vqnp.plots.style.spread` takes it: (seeds, settings)."""
     return np.stack([row[name] for row in rows], axis=1)
 
 
@@ -231,7 +234,7 @@ def _new_page(doc: str) -> str:
 
 
 def _rounded(value: Any) -> Any:
-    """A float, or each of a sequence of them, to DIGITS significant digits; anything else as it is."""
+    """A float, or each float of a sequence, to DIGITS significant digits; anything else unchanged."""
     if isinstance(value, (list, tuple, np.ndarray)):
         return [_rounded(v) for v in value]
     value = value.item() if isinstance(value, np.generic) else value

@@ -1,8 +1,9 @@
-"""What do the codes stand for: digits, parts of digits, or neither?
+"""What do the codes represent: digits, parts of digits, or neither?
 
-Said of codes: the most used stand for common patterns or prototypes; each class of digits uses a subset of
-the codes, some shared and some its own; codes are parts that combine. Here the number of codes an image
-gets, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model never sees a label.
+The usual answer: the most used codes represent common patterns or prototypes; each class of digits uses a
+subset of the codes, of which some are shared and some its own; codes are parts that can be combined. Here the
+number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model is
+trained without labels. Numbers of classes and of pixels are effective numbers (exponentials of an entropy).
 
 python examples/studies/code_anatomy.py           about a minute
 python examples/studies/code_anatomy.py --full    the figures of docs/studies/code_anatomy.md
@@ -22,11 +23,11 @@ import vqnp
 from vqnp.plots.style import GREY, dress, log_settings, new_figure, no_ticks, spread
 
 SHOWN = {"M": 16, "K": 32}
-"""Of this setting the figure has the heat maps, codes and swaps."""
+"""The setting whose heat maps, codes and swaps the figure shows."""
 
 
 def measure(scale, seed: int, M: int, K: int) -> dict:
-    """Train once; who uses which codes, what do they say of the class, and what do they do to images?"""
+    """Train once; which classes use which codes, how codes predict the class, and how they affect images."""
     train, test = vqnp.load_splits("digits")
     x, c = train.images[: scale.images], train.labels[: scale.images].astype(int)
     model = vqnp.VQVAE(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
@@ -70,7 +71,7 @@ def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
     maps = grid[0].subgridspec(1, 3, width_ratios=[1, 1, 0.025], wspace=0.12)
     for i, (name, title) in enumerate((
         ("map", "All 16 positions together"),
-        ("map_at", f"Position {shown['position'][0]}, the most telling"),
+        ("map_at", f"Position {shown['position'][0]}, the most informative"),
     )):  # fmt: skip
         p = shown[name][0]
         order = np.lexsort((-p.max(axis=0), p.argmax(axis=0), p.max(axis=0) == 0))
@@ -103,8 +104,8 @@ def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
     lines = grid[3].subgridspec(1, 3, wspace=0.32)
     several = [M for M in latents if M > 1]
     for i, (title, unit, curves) in enumerate((
-        ("The class told from codes", "test accuracy (%)",
-         (("every", "all, and where"), ("bag", "all, not where"), ("one", "one code"))),
+        ("Predicting the class from codes", "test accuracy (%)",
+         (("every", "all, with positions"), ("bag", "all, without positions"), ("one", "one code"))),
         ("Classes that share a code", "effective number of classes",
          (("bag_classes", "over all positions"), ("at_classes", "at one position"))),
         ("Effects of swaps", "% of the swaps' energy",
@@ -114,7 +115,7 @@ def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
         x = several if i == 2 else latents
         for n, (name, label) in enumerate(curves):
             spread(axes, x, stack([select(rows, M=M, K=K)[0] for M in x], name), label, n)
-        dress(axes, f"{title} (K = {K})", "M, codes in an image", unit, integer_x=False)
+        dress(axes, f"{title} (K = {K})", "M, codes per image", unit, integer_x=False)
         log_settings(axes, x)
         axes.set_ylim(0, (103, 10.4, None)[i])
         if i < 2:
@@ -127,7 +128,7 @@ def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
 
 
 def main() -> None:
-    """Codes in an image × sizes of the codebook × seeds."""
+    """Codes per image × sizes of the codebook × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
         quick={"images": 500, "epochs": 2, "hidden": 32, "swapped": 100, "latents": [4, 16], "K": 128,

@@ -1,8 +1,8 @@
 """When is a smaller codebook better, and when a larger one?
 
-Said of K: small for few data and simple networks, large for complex data and strong networks. Here the
-number of training images, the width of the network and K vary, at the same number of steps for all, with
-vqnp's defaults (EMA, codes from data, restarts of dead codes).
+The usual advice is a small K for little data and simple networks, and a large K for varied data and strong
+networks. Here the number of training images, the width of the network and K vary. All models are trained for
+the same number of steps, with vqnp's defaults (EMA, codes initialized from data, restarts of dead codes).
 
 python examples/studies/codebook_size.py           about a minute
 python examples/studies/codebook_size.py --full    the figures of docs/studies/codebook_size.md
@@ -19,7 +19,7 @@ from vqnp.plots.style import dress, log_settings, new_figure, spread
 
 
 def measure(scale, seed: int, hidden: int, images: int, K: int) -> dict:
-    """Train once, for a fixed number of steps; error on images seen and not seen."""
+    """Train once, for a fixed number of steps; error on training images and on new ones."""
     train, test = vqnp.load_splits("digits")
     model = vqnp.VQVAE(num_embeddings=K, hidden=(hidden,), rng=seed)
     seen = train.images[:images]
@@ -42,7 +42,7 @@ def draw(rows: list[Row], widths: list[int], sizes: list[int], numbers: list[int
     wanted = (
         ("mse", "Error on new images", "test MSE"),
         ("train_mse", "Error on training images", "training MSE"),
-        ("utilization", "Use of the codebook", "test perplexity, % of K"),
+        ("utilization", "Utilization of the codebook", "test perplexity, % of K"),
     )
     for line, hidden in zip(panels, widths, strict=True):
         for axes, (name, title, unit) in zip(line, wanted, strict=True):

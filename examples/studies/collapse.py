@@ -1,9 +1,10 @@
 """What does codebook collapse look like as it happens, and what helps?
 
-Said of collapse: perplexity starts high and drops, reconstruction may improve all the same; a smaller
-codebook, another β, restarts or a better start help. Here a model is set up to collapse: a gradient codebook
-of 256 codes from random latents with β = 1 and no restarts. Then one thing is changed at a time. Perplexity
-and error are measured on test images, and vqnp's diagnosis is asked for at each of those steps.
+The usual description: perplexity starts high and drops, while the reconstruction may still improve; a smaller
+codebook, another β, restarts of dead codes or a better initialization help. Here a model is set up to
+collapse: a gradient codebook of 256 codes initialized to random latents, with β = 1 and no restarts. Then one
+thing is changed at a time. Perplexity and error are measured on test images at several steps, and vqnp's
+diagnosis is computed at each of them.
 
 python examples/studies/collapse.py           about a minute
 python examples/studies/collapse.py --full    the figures of docs/studies/collapse.md
@@ -40,7 +41,7 @@ LEVELS = {
 
 
 def measure(scale, seed: int, remedy: str) -> dict:
-    """Train once; at some steps take perplexity, error and diagnosis on the test images."""
+    """Train once; at some steps compute perplexity, error and diagnosis on test images."""
     train, test = vqnp.load_splits("digits")
     options = {"num_embeddings": scale.K, "codebook": "gradient", "commitment_cost": scale.beta}
     options |= REMEDIES[remedy]
@@ -75,14 +76,14 @@ def measure(scale, seed: int, remedy: str) -> dict:
 
 
 def draw(rows: list[Row], steps: list[int]) -> Figure:
-    """Utilization and error against steps; below, what the diagnosis says at each step (first seed)."""
+    """Utilization and error against steps; below, the diagnosis at each step (first seed)."""
     figure = new_figure(9.6, 7.2)
     grid = figure.add_gridspec(2, 2, height_ratios=[1.25, 1], hspace=0.4, wspace=0.22,
                                left=0.1, right=0.985, top=0.95, bottom=0.15)  # fmt: skip
     x = [max(step, 2) for step in steps]  # a logarithmic axis has no 0
     for place, (name, title, unit) in enumerate(
         (
-            ("utilizations", "Use of the codebook", "test perplexity, % of K"),
+            ("utilizations", "Utilization of the codebook", "test perplexity, % of K"),
             ("errors", "Reconstruction", "test MSE"),
         )
     ):
@@ -102,7 +103,7 @@ def draw(rows: list[Row], steps: list[int]) -> Figure:
 
 
 def strips(axes: Axes, rows: list[Row], steps: list[int]) -> None:
-    """A row of coloured fields for each remedy, a column for each step."""
+    """A row of coloured cells for each remedy, a column for each step."""
     for i, row in enumerate(rows):
         for j, level in enumerate(row["levels"][0]):
             axes.barh(i, 0.94, left=j - 0.47, height=0.8, color=LEVELS.get(level, GREY))

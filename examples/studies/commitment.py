@@ -1,8 +1,8 @@
 """What does the commitment cost β do, from far too low to far too high?
 
-Said of β: too low, and the latents drift away from the codes; too high, and reconstruction suffers; 0.25 is
-the usual value. Here β goes from 0.01 to 4 with both kinds of codebook. Codes start at random latents, and
-restarts of dead codes are off.
+The usual answer: with too low a β the latents drift away from the codes, with too high a β the reconstruction
+suffers, and 0.25 is the usual value. Here β goes from 0.01 to 4, with both kinds of codebook. The codes are
+initialized to random latents, and restarts of dead codes are off.
 
 python examples/studies/commitment.py           about a minute
 python examples/studies/commitment.py --full    the figures of docs/studies/commitment.md
@@ -19,7 +19,7 @@ from vqnp.plots.style import dress, log_settings, new_figure, plain_log, spread
 
 
 def measure(scale, seed: int, codebook: str, beta: float) -> dict:
-    """Train once; after each epoch look where the latents of the same test images have gone."""
+    """Train once; after each epoch measure how far the latents of the same test images have moved."""
     train, test = vqnp.load_splits("digits")
     model = vqnp.VQVAE(hidden=(scale.hidden,), codebook=codebook, commitment_cost=beta, rng=seed)
     seen = test.images[:500]
@@ -39,7 +39,7 @@ def measure(scale, seed: int, codebook: str, beta: float) -> dict:
     k = model.quantizer.encode(z)
     e = model.quantizer.decode(k)
     result = vqnp.evaluate(model, test.images)
-    # What the decoder would make of the latents themselves: how much of the error is quantization's?
+    # Decode the latents themselves: how much of the error is due to quantization?
     pixels = model.pixels(test.images).reshape(-1, *model.image_shape)
     unquantized = float(((model.decode_latents(z) - pixels) ** 2).mean())
     return {

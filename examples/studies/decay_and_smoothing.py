@@ -1,9 +1,10 @@
-"""What do the decay γ, Laplace smoothing and the start of the averages do to a codebook?
+"""What do the decay γ, Laplace smoothing and the initial averages do to an EMA codebook?
 
-Said of γ: 0.95 to 0.99, commonly 0.99; of smoothing: it prevents a division by zero. Public code also
-starts the averages in four ways, which differ in what becomes of codes that the first batches do not use.
-Here are γ from 0.9 to 0.999 with and without smoothing, then the four starts, each from two codebooks:
-small random codes ("uniform") and random latents ("data"). Restarts of dead codes are off.
+The usual answer is that γ should be between 0.95 and 0.99, most often 0.99, and that smoothing prevents a
+division by zero. Public code also initializes the averages in four ways, which differ in what happens to
+codes that the first batches do not use. Here γ goes from 0.9 to 0.999, with and without smoothing; then the
+four initial averages are compared, each from two codebooks: small random codes ("uniform") and random latents
+("data"). Restarts of dead codes are off.
 
 python examples/studies/decay_and_smoothing.py           about a minute
 python examples/studies/decay_and_smoothing.py --full    the figures of docs/studies/decay_and_smoothing.md
@@ -23,7 +24,7 @@ STARTS = ("consistent", "zero_counts", "independent", "zero")
 
 
 def measure(scale, seed: int, init: str, decay: float, smoothing: str, start: str) -> dict:
-    """Train once; look at the codes that the first batch leaves unused, after that step and at the end."""
+    """Train once; measure the codes that the first batch does not use, after that step and at the end."""
     train, test = vqnp.load_splits("digits")
     options = {"start": start, "smoothing": smoothing, "zero_debias": start == "zero"}
     model = vqnp.VQVAE(
@@ -63,7 +64,7 @@ def lengths(model: vqnp.VQVAE) -> np.ndarray:
 
 
 def draw(rows: list[Row], decays: list[float], looks: list[int], K: int) -> Figure:
-    """Above, figures against γ with and without smoothing; below, the four starts at γ = 0.99."""
+    """Above, results against γ with and without smoothing; below, the four starts at γ = 0.99."""
     figure = new_figure(9.6, 6.2)
     panels = figure.subplots(2, 3)
     wanted = (
@@ -87,7 +88,7 @@ def draw(rows: list[Row], decays: list[float], looks: list[int], K: int) -> Figu
     }
     for i, (start, row) in enumerate(zip(STARTS, at_99["data"], strict=True)):
         spread(panels[1, 0], looks, row["course"], start.replace("_", " "), i)
-    title = "Codes that the first batch left unused"
+    title = "Codes not used in the first batch"
     dress(panels[1, 0], title, "training steps", "length, relative to latents", integer_x=False)
     panels[1, 0].set_yscale("symlog", linthresh=0.1)
     panels[1, 0].set_yticks([0, 1, 100, 10_000, 1_000_000], ["0", "1", "100", "10⁴", "10⁶"])

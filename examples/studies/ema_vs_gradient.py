@@ -1,8 +1,9 @@
-"""Does a codebook that follows by moving averages do better than one trained by gradient?
+"""Is an EMA codebook better than one trained by gradient?
 
-Said of EMA codebooks: training is steadier, more codes are used, fewer die. Here both kinds are trained on
-the same digits at six sizes, from two starts: the customary small random codes, U(−1/K, 1/K), and random
-latents of the training set. Restarts of dead codes are off, for they would hide what dies.
+EMA codebooks are said to train more steadily, to use more codes and to have fewer dead ones. Here both kinds
+of codebook are trained on the same digits at six sizes and from two initializations: the customary small
+random codes, U(−1/K, 1/K), and random latents of the training set. Restarts of dead codes are off, because
+they would hide which codes die.
 
 python examples/studies/ema_vs_gradient.py           about a minute
 python examples/studies/ema_vs_gradient.py --full    the figures of docs/studies/ema_vs_gradient.md
@@ -20,7 +21,7 @@ from vqnp.training.trainer import Schedule, Trainer
 
 
 def measure(scale, seed: int, start: str, codebook: str, K: int) -> dict:
-    """Train once, step by step, and look at the quantization loss of each step on the way."""
+    """Train once, step by step, and record the quantization loss of each step."""
     train, test = vqnp.load_splits("digits")
     model = vqnp.VQVAE(
         num_embeddings=K, hidden=(scale.hidden,), codebook=codebook, codebook_init=start, rng=seed
@@ -28,7 +29,7 @@ def measure(scale, seed: int, start: str, codebook: str, K: int) -> dict:
     schedule = Schedule(scale.epochs, scale.batch_size, restart_dead_codes=0, seed=seed)
     trainer = Trainer(model, train.images[: scale.images], schedule)
     trainer.begin()
-    losses = []  # of each step, and so of one batch
+    losses = []  # of each step, that is, of one batch
     for _ in range(trainer.steps):
         before = trainer.sums[2]
         trainer.train_step()

@@ -1,10 +1,10 @@
-"""Between two digits, does a VAE glide where a VQ-VAE jumps?
+"""Is the path between two digits smooth in a VAE and discontinuous in a VQ-VAE?
 
-Said of the two: a VAE's latent is continuous, so the way from one image to another is smooth; a VQ-VAE's is
-discrete, so its way jumps. Here an autoencoder, a VAE and a VQ-VAE with the same networks and 256 numbers as
-latent (of the VQ-VAE 16 codes of 16 numbers each) go from one test digit to another, between many pairs of
-them, in a straight line of latents, with 10 to 1000 steps. A jump is what does not get smaller when the
-steps do. Distances are root mean squares over pixels.
+The usual answer: a VAE's latent is continuous, so the path from one image to another is smooth; a VQ-VAE's
+latent is discrete, so its path has jumps. Here an autoencoder, a VAE and a VQ-VAE with the same networks and
+a latent of 256 numbers (in the VQ-VAE, 16 codes of 16 numbers each) interpolate between many pairs of test
+digits, along a straight line between latents, in 10 to 1000 steps. A jump is a change that does not become
+smaller when the steps do. Distances are root mean squares over pixels.
 
 python examples/studies/interpolation.py           about a minute
 python examples/studies/interpolation.py --full    the figures of docs/studies/interpolation.md
@@ -18,7 +18,7 @@ from _study import Column, Row, Study
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.inspection.influence import Path
+from vqnp.inspection.interpolation import Path
 from vqnp.plots.style import COLOURS, GREY, dress, log_settings, new_figure, plain_log, spread
 
 MODELS = {"autoencoder": vqnp.Autoencoder, "VAE": vqnp.VAE, "VQ-VAE": vqnp.VQVAE}
@@ -27,7 +27,7 @@ SHOWN = 11
 
 
 def measure(scale, seed: int, model: str) -> dict:
-    """Train once; walk between pairs of test images, and take the mean over the pairs."""
+    """Train once; interpolate between pairs of test images, and average over the pairs."""
     train, test = vqnp.load_splits("digits")
     seen = train.images[: scale.images]
     made = MODELS[model](hidden=(scale.hidden,), rng=seed)
@@ -48,7 +48,7 @@ def measure(scale, seed: int, model: str) -> dict:
 
 
 def of_path(path: Path, grid: list[int]) -> dict:
-    """Steps at their finest, and the largest of them with fewer steps: every so many points of the path."""
+    """The finest steps, and the largest step with fewer steps, that is, every n-th point of the path."""
     straight = vqnp.step_sizes(path.images[[0, -1]])[0]
     fine, T = vqnp.step_sizes(path.images), grid[-1]
     largest = np.array([vqnp.step_sizes(path.images[:: T // steps]).max() for steps in grid])
@@ -69,7 +69,7 @@ def of_path(path: Path, grid: list[int]) -> dict:
 
 
 def of_one(path: Path, seed: int) -> dict:
-    """What the figure shows of one path: the steps, some images, and which position changes at which step."""
+    """One path for the figure: the steps, some images, and which position changes at which step."""
     straight = vqnp.step_sizes(path.images[[0, -1]])[0]
     places = np.linspace(0, len(path.t) - 1, SHOWN).astype(int)
     marks = np.argwhere(np.diff(path.codes, axis=0))
@@ -97,12 +97,12 @@ def draw(rows: list[Row], steps: list[int], profile: int) -> Figure:
     strip(axes, sheet, [row.setting["model"] for row in rows], gap)
     axes.set_title("From one test digit to another (first seed)", fontsize=10)
     figure.canvas.draw()
-    box = axes.get_position()  # narrower than asked: pixels are square
+    box = axes.get_position()  # narrower than requested: pixels are square
     marks = figure.add_axes((box.x0, 0.5, box.width, box.y0 - 0.505))
     for mark in rows[-1].runs[0]["marks"].split():
         t, m = (int(part) for part in mark.split(":"))
         marks.plot((t + 0.5) / profile, m, "|", color=COLOURS[2], markersize=4, markeredgewidth=1.2)
-    dress(marks, "", "way from one to the other", "", integer_x=False)
+    dress(marks, "", "position on the path", "", integer_x=False)
     margin = side / 2 / (side + gap) / (SHOWN - 1)
     marks.set_xlim(-margin, 1 + margin)
     marks.set_ylim(15.7, -0.7)
@@ -115,10 +115,10 @@ def draw(rows: list[Row], steps: list[int], profile: int) -> Figure:
         one.plot(way, row["profile"][0], color=COLOURS[i], linewidth=1, label=row.setting["model"])
         spread(largest, steps, row["largest"], row.setting["model"], i)
     even = [100 / n for n in steps]
-    largest.plot(steps, even, color=GREY, linewidth=1, linestyle="--", label="all steps alike")
+    largest.plot(steps, even, color=GREY, linewidth=1, linestyle="--", label="equal steps")
     unit = "% of the distance between the ends"
-    dress(one, f"The same path in {profile} steps", "way from one to the other", unit, integer_x=False)
-    dress(largest, "The largest step, over all pairs", "steps from one to the other", unit, integer_x=False)
+    dress(one, f"The same path in {profile} steps", "position on the path", unit, integer_x=False)
+    dress(largest, "The largest step, over all pairs", "number of steps", unit, integer_x=False)
     one.set_ylim(bottom=0)
     log_settings(largest, steps)
     plain_log(largest)

@@ -1,12 +1,13 @@
-"""What comes of decoding codes drawn at random?
+"""What do codes drawn at random decode to?
 
-A VQ-VAE can decode any codes, and knows nothing of which ones make an image. Here they are drawn uniformly,
-by each position's own frequencies, and from a Markov chain over the positions, both counted in the training
-images' codes. Beside them stand the codes of real test images, and samples of a VAE, which is trained towards
-a prior. Measured on 1000 of each: the energy distance from 1000 other test images, in % of the most it can
-be; how sharp they are, in % of real images' gradient energy; and how many are strange, that is, farther from
-the nearest training image than 95 % of that model's reconstructions of test images are. And the bits that an
-ideal coder with these probabilities spends on the codes of a test image.
+A VQ-VAE can decode any codes, but it has no model of which ones make an image. Here codes are drawn
+uniformly, by the frequencies of each position, and from a Markov chain over the positions, the latter two
+estimated from the codes of the training images. They are compared with the codes of real test images and with
+samples of a VAE, which is trained with a prior. For 1000 images of each kind, three measures are given: the
+energy distance from 1000 other test images, in % of its largest possible value; the sharpness, in % of the
+gradient energy of real images; and the percentage of outliers ("strange" in the table), images that are
+farther from the nearest training image than 95 % of that model's reconstructions of test images. Also given
+is the number of bits that an ideal coder with these probabilities needs for the codes of a test image.
 
 python examples/studies/random_codes.py           about a minute
 python examples/studies/random_codes.py --full    the figures of docs/studies/random_codes.md
@@ -25,11 +26,11 @@ from vqnp.plots.style import PURPLE, dress, log_settings, new_figure, spread
 
 SOURCES = ("real", "Markov", "frequencies", "uniform")
 SHOWN = ((16, 128), (4, 512))
-"""M and K of which samples are drawn."""
+"""M and K of the samples that the figure shows."""
 
 
 def measure(scale, seed: int, model: str, M: int, K: int, source: str) -> dict:
-    """Make 1000 images one way, and see how far from real ones they are."""
+    """Make 1000 images from one source, and measure how far they are from real ones."""
     train, test = vqnp.load_splits("digits")
     ours, others = test.images[:1000], test.images[1000:]
     if model == "none":
@@ -47,7 +48,7 @@ def measure(scale, seed: int, model: str, M: int, K: int, source: str) -> dict:
 
 @cache
 def fitted(images: int, epochs: int, hidden: int, lr: float, seed: int, kind: str, M: int, K: int) -> tuple:
-    """A model, and how far 95 % of its reconstructions are, at most, from a training image."""
+    """A model, and the 95 % quantile of the distances of its reconstructions from the training images."""
     train, test = vqnp.load_splits("digits")
     options = {"hidden": (hidden,), "rng": seed}
     if kind == "VAE":
@@ -61,7 +62,7 @@ def fitted(images: int, epochs: int, hidden: int, lr: float, seed: int, kind: st
 
 
 def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) -> tuple[np.ndarray, dict]:
-    """1000 images from a source of codes, and the bits that it needs for those of test images."""
+    """1000 images from a source of codes, and the bits that it needs for the codes of test images."""
     if source == "real":
         return model.reconstruct(test[:1000]), {}
     if source == "N(0,I)":
@@ -94,7 +95,7 @@ def draw(rows: list[Row]) -> Figure:
         (
             ("energy", "Energy distance from real images", "% of its largest value"),
             ("sharp", "Sharpness", "gradient energy, % of real"),
-            ("strange", "Strange samples", "% far from all training images"),
+            ("strange", "Outliers", "% far from all training images"),
         )
     ):
         axes = figure.add_subplot(low[place])
@@ -108,7 +109,7 @@ def draw(rows: list[Row]) -> Figure:
 
 
 def against_positions(axes: Axes, rows: list[Row], name: str) -> None:
-    """A line for each source, and a level for the VAE's samples."""
+    """A line for each source, and a horizontal line for the VAE's samples."""
     for i, source in enumerate(SOURCES):
         mine = select(rows, model="VQ-VAE", source=source)
         spread(axes, [row.setting["M"] for row in mine], stack(mine, name), source, i)

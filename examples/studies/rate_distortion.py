@@ -1,10 +1,11 @@
-"""What error at how many bits, beside product quantization?
+"""What error does a VQ-VAE reach at a given number of bits, compared with product quantization?
 
-M codes of K cost M log2 K bits an image. Here a VQ-VAE is trained at several M and K, and beside it stand
-two coders without a network: product quantization (PQ: the pixels in M contiguous runs, k-means in each) and
-PCA+PQ (the same on principal components, dealt out so that the runs share the variance, and the result
-clipped to [0, 1], as the VQ-VAE's is). At M = 1 PQ is plain k-means of whole images. Also measured: the error
-on the training images, and the bits an entropy coder needs that has counted the codes of the training images.
+M codes out of K take M log2 K bits per image. Here a VQ-VAE is trained at several M and K and compared with
+two coders without a network: product quantization (PQ: the pixels in M contiguous runs, with k-means in each)
+and PCA+PQ (the same on principal components, distributed so that the runs share the variance equally, with
+the result clipped to [0, 1], as the VQ-VAE's is). At M = 1, PQ is plain k-means of whole images. Also
+measured are the error on the training images and the bits that an entropy coder needs when it knows the
+frequencies of the codes in the training images.
 
 python examples/studies/rate_distortion.py           about a minute
 python examples/studies/rate_distortion.py --full    the figures of docs/studies/rate_distortion.md
@@ -32,7 +33,7 @@ TICKS = (7, 14, 28, 56, 112, 196, 343)
 
 
 def measure(scale, seed: int, method: str, M: int, K: int, epochs: int) -> dict:
-    """Fit one coder; its bits, its errors, and how many numbers its decoder holds."""
+    """Fit one coder; its bits, its errors, and the number of parameters of its decoder."""
     train, test = vqnp.load_splits("digits")
     images = train.images[: scale.images]
     if method == "VQ-VAE":
@@ -65,7 +66,7 @@ def error(x_hat: np.ndarray, images: np.ndarray) -> float:
 
 
 def draw(rows: list[Row], epochs: int) -> Figure:
-    """Error against bits, relative to PQ's, against entropy-coded bits; the gap; and what it looks like."""
+    """Error against bits, relative to PQ's, against entropy-coded bits; the gap; and reconstructions."""
     figure = new_figure(9.6, 8.2)
     grid = figure.add_gridspec(2, 2, left=0.08, right=0.985, top=0.96, bottom=0.27, hspace=0.33, wspace=0.22)
     pq = {(row.setting["M"], row.setting["K"]): row["mse"].mean() for row in select(rows, method="PQ")}
@@ -75,7 +76,7 @@ def draw(rows: list[Row], epochs: int) -> Figure:
         ("Error relative to product quantization's", bits, "test MSE / PQ's test MSE",
          lambda row: row["mse"] / pq[row.setting["M"], row.setting["K"]]),
         ("Error, and bits after entropy coding", "entropy-coded " + bits, "test MSE", lambda row: row["mse"]),
-        ("How much worse on new images", bits, "test MSE above training MSE (%)", lambda row: row["gap"]),
+        ("Generalization gap", bits, "test MSE above training MSE (%)", lambda row: row["gap"]),
     )  # fmt: skip
     for place, (title, x, y, of) in enumerate(wanted):
         axes = figure.add_subplot(grid[divmod(place, 2)])
@@ -121,7 +122,7 @@ def main() -> None:
     """Coders × rates × seeds."""
     study = Study(__file__, __doc__)
     if not study.redraw and importlib.util.find_spec("faiss") is None:
-        sys.exit("rate_distortion: product quantization is faiss's; install it: pip install -e '.[bench]'")
+        sys.exit("rate_distortion: product quantization needs faiss: pip install -e '.[bench]'")
     scale = study.pick(
         quick={
             "images": 300, "epochs": 2, "longer": 3, "hidden": 32, "batch_size": 50, "lr": 2e-3,

@@ -1,11 +1,12 @@
-"""Is a VQ-VAE sharper than a VAE, and is a continuous latent what blurs?
+"""Is a VQ-VAE sharper than a VAE, and does a continuous latent cause blur?
 
-Said of the three: an autoencoder reconstructs sharply, a VAE blurs because it averages in its continuous
-latent space, a VQ-VAE is sharp because its codes are discrete. Here all have the same networks, the same
-images and as many epochs, and a latent of 256 numbers: a vector, or M codes of 256/M numbers each, with 128
-codes to choose from. The VAE has a Bernoulli or a Gaussian likelihood (noise 0.1) and several KL weights w,
-and is decoded at the mean of its posterior and at a draw from it. Activations are tanh. Some rows are trained
-twice as long.
+The usual answer: an autoencoder reconstructs sharply, a VAE blurs because it averages in its continuous
+latent space, and a VQ-VAE is sharp because its codes are discrete. Here all models have the same networks,
+the same images, the same number of epochs and a latent of 256 numbers: one vector, or M codes of 256/M
+numbers each out of a codebook of 128. The VAE has a Bernoulli or a Gaussian likelihood (with a standard
+deviation of 0.1) and several KL weights w. It is decoded at the mean of its posterior and at a draw from it.
+The activations are tanh. Some models are trained twice as long. Sharpness is the gradient energy of the
+reconstructions relative to that of the originals.
 
 python examples/studies/sharpness.py           about a minute
 python examples/studies/sharpness.py --full    the figures of docs/studies/sharpness.md
@@ -33,7 +34,7 @@ MODELS = {
     "VQ-VAE-long": ("M=16",),
 }
 LONG = 2
-"""Times as many epochs for the models called long."""
+"""Factor on the number of epochs of the models called long."""
 LOOKS = {"VAE-Gaussian": (ORANGE, "s"), "VAE-Bernoulli": (BLUE, "o"), "VQ-VAE": (GREEN, "^"),
          "autoencoder": (GREY, "D")}  # fmt: skip
 SPECTRA = (("autoencoder", "D=256"), ("VQ-VAE", "M=64"), ("VQ-VAE", "M=16"), ("VAE-Bernoulli", "w=0.2"),
@@ -41,7 +42,7 @@ SPECTRA = (("autoencoder", "D=256"), ("VQ-VAE", "M=64"), ("VQ-VAE", "M=16"), ("V
 
 
 def build(model: str, variant: str, hidden: int, seed: int) -> vqnp.Autoencoder | vqnp.VQVAE:
-    """The model that a row of the table names."""
+    """The model of a row of the table."""
     value = float(variant.partition("=")[2])
     kind, _, rest = model.partition("-")
     shared = {"hidden": (hidden,), "activation": "tanh", "rng": seed}
@@ -117,11 +118,11 @@ def draw(rows: list[Row], shown: int) -> Figure:
 
 
 def spectra(axes, rows: list[Row]) -> None:
-    """Relative spectra of some models, with a band from the least to the largest seed."""
+    """Relative spectra of some models, with the range over the seeds."""
     for i, (model, variant) in enumerate(SPECTRA):
         S = select(rows, model=model, variant=variant)[0]["spectrum"]
         spread(axes, range(S.shape[1]), S, f"{model} {variant}", i)
-    dress(axes, "Power that is kept", "spatial frequency (cycles per image)", "relative to the test images")
+    dress(axes, "Power kept", "spatial frequency (cycles per image)", "relative to the test images")
     axes.set_ylim(0, 1.2)
     axes.legend(fontsize=8, frameon=False, loc="upper right")
 
@@ -149,8 +150,8 @@ def against(figure: Figure, grid, rows: list[Row]) -> None:
             for axes, y in zip(panels, (sharp, mse), strict=False):
                 axes.fill_between(bits, y.min(axis=1), y.max(axis=1), color=colour, alpha=0.2, linewidth=0)
                 axes.plot(bits, y.mean(axis=1), **style)
-    dress(panels[0], "Sharpness against rate", "bits an image", "gradient energy kept", integer_x=False)
-    dress(panels[1], "Error against rate", "bits an image", "test MSE", integer_x=False)
+    dress(panels[0], "Sharpness against rate", "bits per image", "gradient energy kept", integer_x=False)
+    dress(panels[1], "Error against rate", "bits per image", "test MSE", integer_x=False)
     dress(panels[2], "Sharpness against error", "test MSE", "gradient energy kept", integer_x=False)
     for axes in panels[:2]:
         log_settings(axes, (30, 100, 300))

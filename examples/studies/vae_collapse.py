@@ -1,12 +1,13 @@
-"""When does a VAE stop using its latent, and is a VQ-VAE safe from that?
+"""When does a VAE stop using its latent, and can the same happen to a VQ-VAE?
 
-Said of VAEs: when the KL weighs too much, the posterior collapses onto the prior, and the latent says
-nothing. Said of VQ-VAEs: discrete codes force the decoder to use them. Here both have the same networks and
-a latent of the same size, 256 numbers (of the VQ-VAE 16 codes of 16 numbers each). The knob is the KL weight
-w of the VAE and the commitment cost β of the VQ-VAE, both from 0.1 to 30; the VAE also with a warm-up of w
-over half of the training. Restarts of dead codes are off. What the latents of 2000 test images say of the
-image is in bits: at least the estimate of the mutual information, of codes H(k) of whole rows; at most the
-KL, of codes the sum of H(k_m) over positions.
+The usual answer: when the KL term has too large a weight, the posterior of a VAE collapses onto the prior and
+the latent carries no information, whereas discrete codes force the decoder of a VQ-VAE to use them. Here both
+have the same networks and a latent of the same size, 256 numbers (in the VQ-VAE, 16 codes of 16 numbers
+each). The parameter that varies is the KL weight w of the VAE and the commitment cost β of the VQ-VAE, both
+from 0.1 to 30; the VAE is also trained with a warm-up of w over half of the training. Restarts of dead codes
+are off. The information that the latents of 2000 test images carry about the image is bounded in bits: from
+below by the estimated mutual information (for codes, H(k) of whole rows), from above by the KL (for codes,
+the sum of H(k_m) over positions).
 
 python examples/studies/vae_collapse.py           about a minute
 python examples/studies/vae_collapse.py --full    the figures of docs/studies/vae_collapse.md
@@ -28,11 +29,11 @@ BIT = math.log(2)
 """A bit in nats."""
 
 SHOWN = 8
-"""Test images in the figure, the first of them."""
+"""Number of test images in the figure."""
 
 
 def measure(scale, seed: int, model: str, knob: float) -> dict:
-    """Train once; what the latents of test images say, and what the decoder makes of them."""
+    """Train once; the information in the latents of test images, and how the decoder uses it."""
     train, test = vqnp.load_splits("digits")
     steps = scale.epochs * -(-scale.images // scale.batch_size)
     if model == "VQ-VAE":
@@ -47,7 +48,7 @@ def measure(scale, seed: int, model: str, knob: float) -> dict:
     images, rng = test.images, np.random.default_rng(seed)
     z, x = made.encode(images), made.pixels(images).reshape(-1, *made.image_shape)
     x_hat = made.decode(z)
-    # Each image has its latent from another one: a random cycle, in which nobody keeps his own.
+    # Each image gets the latent of another: a random cyclic permutation, so that none keeps its own.
     order = rng.permutation(len(z))
     other = np.empty_like(x_hat)
     other[order] = x_hat[np.roll(order, 1)]
@@ -63,7 +64,7 @@ def measure(scale, seed: int, model: str, knob: float) -> dict:
 
 
 def of_codes(model: vqnp.VQVAE, k: np.ndarray) -> dict:
-    """I(x; k) = H(k) between the bounds that n images allow, and how many codes are in use."""
+    """I(x; k) = H(k), bounded from n images, and how many codes are in use."""
     information = vqnp.code_information(k, model.num_embeddings)
     counts = np.bincount(k.ravel(), minlength=model.num_embeddings)
     return {
@@ -75,7 +76,7 @@ def of_codes(model: vqnp.VQVAE, k: np.ndarray) -> dict:
 
 
 def of_posterior(model: vqnp.VAE, images: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> dict:
-    """I(x; z) between its estimate and the KL, the units, and the error at a draw instead of the mean."""
+    """I(x; z), bounded by its estimate and the KL; the units; the error at a draw instead of the mean."""
     mu, logvar = model.posterior(images)
     eps = rng.standard_normal(mu.shape, model.dtype)
     information = vqnp.mutual_information(mu, logvar, eps)
@@ -101,11 +102,11 @@ def draw(rows: list[Row], knobs: list[float]) -> Figure:
     grid = figure.add_gridspec(3, 12, height_ratios=[2.1, 2.1, 0.42 * (len(knobs) + 1)], hspace=0.45,
                                wspace=6, left=0.075, right=0.985, top=0.96, bottom=0.01)  # fmt: skip
     wanted = (
-        ("lower", "Said of the image, at least", "bits"),
-        ("upper", "Said of the image, at most", "bits"),
+        ("lower", "Information about the image, at least", "bits"),
+        ("upper", "Information about the image, at most", "bits"),
         ("active", "Active units of the VAE", "units of 256"),
         ("mse", "Reconstruction (VAE: at the mean)", "test MSE"),
-        ("variation", "How much reconstructions differ", "variance, % of the originals'"),
+        ("variation", "Variance of the reconstructions", "variance, % of the originals'"),
         ("swapped", "Given the latent of another image", "test MSE"),
     )
     for place, (name, title, unit) in enumerate(wanted):

@@ -1,10 +1,11 @@
-"""What does each variant and bug of a VQ layer do to training?
+"""How does each variant and bug of a VQ layer affect training?
 
-docs/crosscheck-variants.md lists in what public VQ layers differ. Here the same small VQ-VAE trains with each
-variant that can change training, beside the default of its own kind of codebook: with the same first
-parameters, and the same batches unless the variant draws numbers of its own. Codes start at random latents,
-and restarts of dead codes are off, unless that is the variant. The cross-check is asked what each layer is,
-and must name the variant: so what was trained is what that page speaks of.
+docs/crosscheck-variants.md says how public VQ layers differ. Here the same small VQ-VAE
+is trained with each variant that can change training and compared with the default of its kind of codebook,
+with the same initial parameters and, unless the variant draws random numbers of its own, the same batches.
+Codes are initialized to random latents, and restarts of dead codes are off, unless that is the variant.
+Before training, the cross-check is run on each layer and must identify the variant, so that what is trained
+is what that page describes.
 
 python examples/studies/variants.py           about a minute and a half
 python examples/studies/variants.py --full    the figures of docs/studies/variants.md
@@ -27,20 +28,20 @@ from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 @cache
 def named(base: str, dimension: str, variant: str) -> str:
-    """Whether the cross-check names the variant of this layer: "yes", or nothing is trained."""
+    """Whether the cross-check identifies the variant of this layer: "yes", or an error before training."""
     if dimension in ("none", "chance"):
         return "-"
-    if base != "ema-zero":  # where the encoder is, and a trainer's restarts, are not the layer's
+    if base != "ema-zero":  # the encoder's offset and the trainer's restarts are not part of the layer
         base = base[:3] if base.startswith("ema") else base
     kind, options = planted(base, dimension, variant)
-    said = check(QuantizerAdapter(kind, **options)).fingerprint[dimension]
-    if said != variant:
-        raise SystemExit(f"variants: {dimension} must be named {variant}; the cross-check says {said}")
+    found = check(QuantizerAdapter(kind, **options)).fingerprint[dimension]
+    if found != variant:
+        raise SystemExit(f"variants: the cross-check must find {dimension} = {variant}; it found {found}")
     return "yes"
 
 
 def measure(scale, seed: int, base: str, dimension: str, variant: str) -> dict:
-    """Train once; the length of the longest code at any step and at the end, and test figures."""
+    """Train once; the length of the longest code at any step and at the end, and test results."""
     train, test = vqnp.load_splits("digits")
     kind, options = planted(base, dimension, variant)
     restart = options.pop("restart", 0.0)
@@ -85,9 +86,9 @@ def length(E: np.ndarray) -> float:
 
 
 def compare(rows: list[Row]) -> None:
-    """ratio: the test MSE over that of the default with the same seed; effect: whether chance does as much.
+    """ratio: test MSE over that of the default with the same seed; effect: whether it is beyond chance.
 
-    Chance is what other minibatches do to a default; a ratio of 2 and of ½ are equally far.
+    Chance is the effect of other minibatches on a default; ratios of 2 and ½ count as equally large.
     """
     for row in rows:
         (default,) = select(rows, base=row.setting["base"], dimension="none")

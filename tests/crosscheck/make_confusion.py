@@ -1,6 +1,6 @@
-"""Writes docs/crosscheck-confusion.md: what was planted, and what the fingerprint said. Needs PyTorch.
+"""Write docs/crosscheck-confusion.md: what was planted, and what the fingerprint reported. Needs PyTorch.
 
-python tests/crosscheck/make_confusion.py [draws of each plant]
+python tests/crosscheck/make_confusion.py [draws of each variant]
 """
 
 import sys
@@ -17,20 +17,21 @@ from vqnp.crosscheck.variants import TITLES, VARIANTS
 ROOT = Path(__file__).parents[2]
 HEAD = """# Cross-check: the confusion table
 
-Every variant and bug was planted in a small layer, {draws} draws of each with random K (3 to 17), D (2 to 9),
+Each variant and bug was planted in a small layer, {draws} draws of each with random K (3 to 17), D (2 to 9),
 beta (0.05 to 0.95), decay (0.5 to 0.999; 0.96 to 0.999 for restarts) and epsilon (1e-7 to 1e-3), in float64.
-A row is what was planted, the third column what the fingerprint said in that dimension, and how often. The
-last column counts other dimensions in which it named something else than what is there: false alarms.
-`tests/crosscheck/make_confusion.py` writes this page; the tests do the same with other draws, and in pairs.
+Each row is one planted variant. The third column is what the fingerprint reported in that dimension, and
+how often. The last column counts the false alarms: other dimensions for which it reported a variant that is
+not there. `tests/crosscheck/make_confusion.py` writes this page; the tests do the same with other draws, and
+with pairs of variants.
 
-| layer | planted | said | false alarms |
+| layer | planted | reported | false alarms |
 |---|---|---|---|
 """
 
 
 def run(name, make, right, plants, draws, r):
     """One line of the table."""
-    said, alarms = Counter(), 0
+    reported, alarms = Counter(), 0
     for _ in range(draws):
         K, D, seed = int(r.integers(3, 18)), int(r.integers(2, 10)), int(r.integers(1000))
         low = 0.96 if "dead_codes" in plants else 0.5
@@ -38,11 +39,11 @@ def run(name, make, right, plants, draws, r):
         layer = make(r.uniform(0.05, 0.95), decay, epsilon, plants)
         found = check(layer, seed=seed, num_embeddings=K, embedding_dim=D).fingerprint
         for d in plants:
-            said[VARIANTS[d][found[d]].label if found[d] else "cannot tell"] += 1
+            reported[VARIANTS[d][found[d]].label if found[d] else "cannot tell"] += 1
         alarms += sum(found[d] not in (None, v) for d, v in right.items() if d not in plants)
     what = "; ".join(f"{TITLES[d]} {VARIANTS[d][v].label}" for d, v in plants.items()) or "nothing"
-    told = ", ".join(f"{label}: {n}" for label, n in said.most_common()) or "-"
-    return f"| {name} | {what} | {told} | {alarms} |\n"
+    named = ", ".join(f"{label}: {n}" for label, n in reported.most_common()) or "-"
+    return f"| {name} | {what} | {named} | {alarms} |\n"
 
 
 def main(draws):

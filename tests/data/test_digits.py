@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from idxfiles import idx_bytes
 
-from vqnp.data import datasets, files, load_dataset, load_splits, open_images
+from vqnp.data import datasets, load_dataset, load_splits, open_images
+from vqnp.data.idx import FILES, find_idx
+from vqnp.data.named import content_sha256
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_digits.py"
 
@@ -61,7 +63,7 @@ def test_licence_is_shipped():
 
 def test_same_as_the_script_makes(make_digits, tmp_path):
     there = [Path(os.environ.get("VQNP_DATA", "nowhere"), name) for name in ("mnist", ".")]
-    folder = next((p for p in there if files.find_idx(p, "train-images-idx3-ubyte")), None)
+    folder = next((p for p in there if find_idx(p, "train-images-idx3-ubyte")), None)
     if folder is None:
         pytest.skip("VQNP_DATA has no mnist to make the digits from")
     assert make_digits.main([str(folder), "--out", str(tmp_path / "digits.npz")]) == 0
@@ -75,11 +77,11 @@ def test_same_as_the_script_makes(make_digits, tmp_path):
 def small_mnist(make_digits, tmp_path, monkeypatch):
     """A folder of four small files, passed for MNIST's."""
     rng = np.random.default_rng(0)
-    for images, labels in files.FILES.values():
+    for images, labels in FILES.values():
         (tmp_path / images).write_bytes(idx_bytes(rng.integers(0, 256, (30, 4, 4), np.uint8)))
         (tmp_path / labels).write_bytes(idx_bytes(rng.integers(0, 10, 30, np.uint8)))
-    names = [name for pair in files.FILES.values() for name in pair]
-    monkeypatch.setitem(make_digits.SHA256, "mnist", {n: files.content_sha256(tmp_path / n) for n in names})
+    names = [name for pair in FILES.values() for name in pair]
+    monkeypatch.setitem(make_digits.SHA256, "mnist", {n: content_sha256(tmp_path / n) for n in names})
     monkeypatch.setattr(make_digits, "COUNTS", {"train": 20, "test": 10})
     return tmp_path
 

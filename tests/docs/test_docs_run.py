@@ -138,6 +138,24 @@ def broken(page: Path) -> list[str]:
     return wrong
 
 
+SECTIONS = ("equation", "forward", "backward", "check")
+"""What a page of mathematics consists of; a page about code without a backward pass has no such section."""
+
+
+def sections(text: str) -> list[str]:
+    """Which of SECTIONS a page's headings begin with, in the order of the page."""
+    firsts = re.findall(r"^## (\w+)", prose(text), re.MULTILINE)
+    return [first.lower() for first in firsts if first.lower() in SECTIONS]
+
+
+def has_backward(page: Path) -> bool:
+    """Whether a file that the page's "Code:" links to defines an `op_backward`."""
+    head = page.read_text(encoding="utf-8").partition("\n## ")[0]
+    files = [page.parent / target for _, target in links(head) if target.endswith(".py")]
+    assert files, f"{name(page)}: must begin with links to its code"
+    return any(re.search(r"^def \w+_backward\(", file.read_text(encoding="utf-8"), re.M) for file in files)
+
+
 def commands(page: Path) -> Iterator[tuple[int, list[str]]]:
     """(line, arguments) of every call of vqnp in a page's shell blocks, and in its `code`."""
     text = page.read_text(encoding="utf-8")
@@ -229,14 +247,11 @@ def test_every_math_page_goes_equation_forward_backward_check(page):
     text = page.read_text(encoding="utf-8")
     trees = [ast.parse(block.text) for block in python_blocks(page)]
     asserts = sum(isinstance(node, ast.Assert) for tree in trees for node in ast.walk(tree))
-    assert asserts >= 3, "a page of mathematics must assert what it says"
-    headings = re.findall(r"^#{2,3} (.*)$", prose(text), re.MULTILINE)
-    places = [
-        next((i for i, heading in enumerate(headings) if word in heading.lower()), None)
-        for word in ("equation", "forward", "backward", "check")
-    ]
-    assert None not in places, headings
-    assert places == sorted(places), headings
+    assert asserts >= 3, "a page of mathematics must assert what it states"
+    found = sections(text)
+    assert found == [section for section in SECTIONS if section in found], "they must come in this order"
+    assert {"equation", "forward", "check"} <= set(found)
+    assert "backward" in found or not has_backward(page), "its code has a backward pass: derive it"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -330,3 +345,14 @@ def test_commands_are_found_in_any_dress(page):
         (4, ["inspect", "runs/a"]),
         (7, ["encode", "runs/a", "--out", "a b.npz"]),
     ]
+
+
+def test_a_math_page_without_its_sections_is_found(page):
+    head = "# A page\n[c](c.py)\n\n## Equation\n"
+    path = page(f"{head}\n```\n## Check\n```\n\n## Forward: a score\n### Backward\n")
+    code = path.parent / "c.py"
+    code.write_text("def op_backward(dy, cache):\n    return dy\n")
+    assert sections(path.read_text()) == ["equation", "forward"]
+    assert has_backward(path)
+    code.write_text("def backward(dy, cache):\n    return dy\n")
+    assert not has_backward(path)

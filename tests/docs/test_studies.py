@@ -1,4 +1,4 @@
-"""What docs/studies/ says is what the studies found: tables, and each number in the prose, equal the JSON."""
+"""The pages of docs/studies/ and what they are made from: tables and numbers in prose equal the JSON."""
 
 import importlib
 import json
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from _pictures import pack, strip, unpack
 from _product import ProductQuantizer, pixels
-from _prose import fill, unreferenced, value, wrong
+from _prose import bound, fill, studies, unreferenced, value, wrong
 from _study import BEGIN, END, Column, Row, Study, block, select, stack, table
 
 from vqnp.plots.style import new_figure
@@ -42,13 +42,25 @@ def test_a_page_shows_a_full_run_and_what_was_found(page):
     assert saved["command"] == f"python examples/studies/{page.stem}.py --full" and saved["seeds"] >= 3
     assert block(saved) in text, "the page's table is not the JSON's: run the study, or --full --redraw"
     _, _, found = text.partition(END)
-    assert "## What was found" in found and len(found) > 300
-    assert not unreferenced(found, saved), "these numbers need a reference behind them: see _prose.py"
+    assert "## What was found" in found and "## What it does not show" in found and len(found) > 300
+    assert not unreferenced(found, saved), "these numbers must be in the paragraph's list: see _prose.py"
 
 
 @pytest.mark.parametrize("page", MARKED, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_number_in_prose_is_that_of_its_table(page):
     assert not wrong(page.read_text(encoding="utf-8"), page.stem, STUDIES)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "questions.md"], ids=lambda page: page.stem)
+def test_another_number_in_the_text_or_in_the_list_is_noticed(page):
+    text = page.read_text(encoding="utf-8")
+    numbers = [number for listed in bound(text) for number in listed]
+    assert len(numbers) > 10
+    for number in numbers[:: len(numbers) // 5]:
+        for place in (number.found, number.listed):
+            last = place.start() + len(number.found[0]) - 1  # its last digit
+            changed = text[:last] + str((int(text[last]) + 5) % 10) + text[last + 1 :]
+            assert wrong(changed, page.stem, STUDIES), number.reference
 
 
 # The harness itself.
@@ -78,13 +90,14 @@ def test_a_study_writes_its_page_and_keeps_what_a_person_wrote(tmp_path, monkeyp
     assert text.startswith("# Is two more than one?\n\nWe look.\n\n" + BEGIN)
     assert "| 2 | 1.25 (0.25 to 2.25) | low (3 of 3) |" in text and "n 2." in text
     assert (tmp_path / "toy.png").stat().st_size
-    page.write_text(
-        text + "\n## What was found\n\nIt is ?<!--mse K=2-->, at most 2.2469<!--mse.max K=2-->.\n"
-    )
+    found = "Is it so? It is ?, at most 2.2469."
+    numbers = "<!-- numbers: K=2\n?  mse\n2.2469  mse.max\n-->"
+    page.write_text(f"{text}\n## What was found\n\n{found}\n{numbers}\n\nOr ?<!--mse K=2-->.\n")
     publish(tmp_path, monkeypatch, bias=1.0)
     text = page.read_text()
-    assert "It is 2.25<!--mse K=2-->, at most 2.2469<!--" in text and "2.25 (1.25 to 3.25)" in text
-    assert wrong(text, "toy", tmp_path) == ["2.2469<!--mse.max K=2-->: it is 3.24691"]
+    assert "so? It is 2.25, at most 2.2469.\n<!-- numbers: K=2\n2.25  mse\n" in text
+    assert "Or 2.25<!--mse K=2-->." in text and "2.25 (1.25 to 3.25)" in text
+    assert wrong(text, "toy", tmp_path) == ["2.2469 (mse.max K=2): it is 3.24691"]
     _, runs, _ = publish(tmp_path, monkeypatch, "--redraw")
     assert not runs and page.read_text() == text
 
@@ -137,22 +150,63 @@ def test_a_table_counts_strings_and_leaves_out_a_spread_of_none():
     assert made.splitlines()[2] == "| 0.25 | 1.0 | x (2 of 3); y (1 of 3) |"
 
 
-def test_references(tmp_path):
-    rows = [
-        Row({"K": K, "kind": kind}, [{"mse": m}, {"mse": m + 1}]) for K, kind, m in ((2, "a", 1), (4, "a", 7))
-    ]
+@pytest.fixture
+def toy(tmp_path):
+    """The folder with toy.json: K = 2 and 4, two seeds, mean errors 1.5 and 7.5; and what toy.json holds."""
+    settings = ((2, "a", 1), (4, "a", 7))
+    rows = [Row({"K": K, "kind": kind}, [{"mse": m}, {"mse": m + 1}]) for K, kind, m in settings]
     saved = {"seeds": 2, "scale": {"epochs": 20, "sizes": [2, 4]}, "rows": [row.as_dict() for row in rows]}
     (tmp_path / "toy.json").write_text(json.dumps(saved))
-    assert value("mse K=4", "toy", tmp_path) == 7.5 and value("toy: mse.min K=2", "x", tmp_path) == 1
-    assert value("mse K=4 kind=a / toy:mse K=2", "toy", tmp_path) == 5
-    assert fill("?<!--mse K=4--> a?", "toy", tmp_path) == "7.50<!--mse K=4--> a?"
+    return tmp_path, saved
+
+
+def test_references(toy):
+    folder, saved = toy
+    assert value("mse K=4", "toy", folder) == 7.5 and value("toy: mse.min K=2", "x", folder) == 1
+    assert value("mse K=4 kind=a / toy:mse K=2", "toy", folder) == 5
+    assert fill("?<!--mse K=4--> a?", "toy", folder) == "7.50<!--mse K=4--> a?"
     good = "7.5<!--mse K=4-->, 8 %<!--mse.max K=4-->, 7.50<!--mse K=4-->"
-    assert wrong(good, "toy", tmp_path) == []
+    assert wrong(good, "toy", folder) == []
     bad = "7.4<!--mse K=4--> 7<!--mse K=3--> 7<!--mae K=4--> ?<!--mse K=2--> 1<!--no: mse-->"
-    assert len(wrong(bad, "toy", tmp_path)) == 5
+    assert len(wrong(bad, "toy", folder)) == 5
     assert unreferenced("20 epochs, K = 4, `9`, [a](9.md), arXiv 1711.00937, two", saved) == []
     assert unreferenced("7.5<!--mse K=4--> of 31, 2.5 and 1,000", saved) == ["31", "2.5", "1,000"]
-    assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", tmp_path)[:4]), 3.75)
+    assert np.isclose(float(fill("?<!--mse K=4 / mse.max K=2-->", "toy", folder)[:4]), 3.75)
+
+
+LISTED = """## 7.5 in a heading
+
+Of 31 it is 7.5, 1.50 and 5.0 times, `1.5` and $8$ aside; and −7.5 is another number.
+<!-- numbers: toy K=4
+7.5  mse
+1.50  mse K=2
+5.0  mse / mse K=2
+-->
+
+Then 8.
+<!-- numbers
+8  toy: mse.max K=4
+-->
+"""
+
+
+def test_a_list_binds_the_numbers_above_it_in_order(toy):
+    folder, saved = toy
+    assert wrong(LISTED, "x", folder) == [] and studies(LISTED) == {"toy"}
+    assert unreferenced(LISTED.partition("\n")[2], saved) == ["31", "−7.5"]
+    assert [len(numbers) for numbers in bound(LISTED)] == [3, 1]
+    for old, new in (
+        ("is 7.5,", "is 7.6,"),  # the text
+        ("7.5  mse", "7.6  mse"),  # the list
+        ("7.5, 1.50", "1.50, 7.5"),  # exchanged in the text
+        ("and −7.5", "and 7.5"),  # once more, and not listed
+        ("Then 8.", "Then nothing."),
+        ("K=4\n7.5", "K=2\n7.5"),
+        ("numbers: toy", "numbers: toys"),
+    ):
+        changed = LISTED.replace(old, new)
+        assert changed != LISTED and wrong(changed, "x", folder), (old, new)
+    assert unreferenced("7.5\n" + LISTED.partition("-->\n")[2], saved) == ["7.5"], "its list is gone"
 
 
 def test_pictures_come_back_from_text_and_stand_in_rows(rng):

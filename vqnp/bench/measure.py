@@ -154,8 +154,8 @@ def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object
     """A step of training an MLP 784-512-256-(16×16), and its matrix products alone."""
     rng = np.random.default_rng(0)
     images = rng.random((4 * batch_size, 784), dtype=np.float32)
-    trainer = Trainer(VQVAE(hidden=(512, 256)), images, Schedule(epochs=1 << 40, batch_size=batch_size))
-    trainer.begin()
+    trainer = Trainer(VQVAE.mlp(hidden=(512, 256)), images, Schedule(epochs=1 << 40, batch_size=batch_size))
+    trainer.initialize()
 
     def step() -> None:
         if trainer.step and trainer.step % trainer.steps_per_epoch == 0:
@@ -163,7 +163,7 @@ def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object
         trainer.train_step()
 
     pairs: list[tuple[Array, Array, Array]] = []
-    for name, param in trainer.model.named_params():
+    for name, param in trainer.model.named_parameters():
         if name.endswith("W"):
             rows = [rng.standard_normal((batch_size, n), dtype=np.float32) for n in param.value.shape]
             pairs.append((rows[0], param.value.copy(), rows[1]))
@@ -180,8 +180,8 @@ def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object
 START = """
 import numpy as np, vqnp
 from vqnp.training.trainer import Schedule, Trainer
-trainer = Trainer(vqnp.VQVAE(), vqnp.load_dataset("digits").images, Schedule())
-trainer.begin()
+trainer = Trainer(vqnp.VQVAE.mlp(), vqnp.load_dataset("digits").images, Schedule())
+trainer.initialize()
 trainer.train_step()
 """
 

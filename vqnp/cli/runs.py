@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from vqnp._check import InputError, fail
-from vqnp.checkpoint import atomic, load_all
-from vqnp.models import VAE, VQVAE, Autoencoder
+from vqnp._files import atomic
+from vqnp.checkpoint import load_all
+from vqnp.models import Model
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,13 @@ class Run:
         """The configuration that `create` wrote."""
         try:
             config = json.loads(self.config.read_text(encoding="utf-8"))
-            return {
-                "data": config["data"],
-                "kind": config.get("kind", "vqvae"),  # which the first runs did not say
-                "model": dict(config["model"]),
-                "schedule": dict(config["schedule"]),
-            }
+            kind = config.get("kind", "vqvae")  # which the first runs did not say
+            model, schedule = dict(config["model"]), dict(config["schedule"])
+            model.pop("quantizer_options", None)  # of version 0.1, which set none of them
+            restart = schedule.pop("restart_dead_codes", None)  # in version 0.1 the schedule's
+            if restart is not None and kind == "vqvae":
+                model["restart_dead_codes"] = restart
+            return {"data": config["data"], "kind": kind, "model": model, "schedule": schedule}
         except (ValueError, KeyError, TypeError) as error:
             fail(
                 str(self.config),
@@ -132,7 +134,7 @@ def next_folder(parent: str | Path, name: str) -> Path:
     return Path(parent) / f"{name}-{n}"
 
 
-def open_run(path: str | Path) -> tuple[VQVAE | VAE | Autoencoder, str, list[dict[str, float]]]:
+def open_run(path: str | Path) -> tuple[Model, str, list[dict[str, float]]]:
     """The model of a run folder or a checkpoint, what it was trained on ("digits" if unknown), its history.
 
     Raises

@@ -2,7 +2,7 @@
 
 from vqnp._images import to_float
 from vqnp.data.datasets import Dataset, load_dataset, load_splits, open_images
-from vqnp.data.reader import ArrayStream
-from vqnp.data.stream import open_stream
+from vqnp.data.spec import DataSpec
+from vqnp.data.stream import ArrayStream
 
-__all__ = ["ArrayStream", "Dataset", "load_dataset", "load_splits", "open_images", "open_stream", "to_float"]
+__all__ = ["ArrayStream", "DataSpec", "Dataset", "load_dataset", "load_splits", "open_images", "to_float"]

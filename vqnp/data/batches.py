@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from vqnp._check import Array, check_int
-from vqnp.data import ArrayStream
+from vqnp.data.stream import ArrayStream
 
 BATCH = 1024
 """Images in memory at a time: big enough that reading them costs nothing beside the products."""

@@ -1,4 +1,4 @@
-"""load_dataset("digits") and its kin: names and paths to images with labels, in memory or as a stream."""
+"""load_dataset("digits"), load_splits, open_images: images by name or path, in memory or as a stream."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 
 from vqnp._check import FLOATS, Array, check_choice, fail
 from vqnp._images import check_pixels
-from vqnp.data.files import FILES, find_idx
+from vqnp.data.idx import FILES, find_idx
 from vqnp.data.named import SHA256, named_file
-from vqnp.data.reader import ArrayStream
-from vqnp.data.stream import SPLITS, open_member, open_stream
+from vqnp.data.stream import ArrayStream, find_array, open_array
 
 DIGITS = Path(__file__).with_name("digits.npz")
+SPLITS = tuple(FILES)
 NAMES = ("digits", *SHA256)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images, and what each shows.
+    """Images, and the class of each.
 
     Attributes
     ----------
@@ -43,18 +43,24 @@ class Dataset:
 
 
 def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset:
-    """The images and labels of one split, in memory.
+    """Load the images and labels of one split into memory.
 
     Parameters
     ----------
     source : str or pathlib.Path
         A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp),
         "mnist" or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else
-        downloaded). Or a path ("./mnist" is one, "mnist" is a name): an IDX file, gzipped or not; a
-        folder of them with MNIST's names; a .npy or a .npz file (see open_stream for the names of
-        its arrays). Images are uint8, or floating point in [0, 1].
+        downloaded, which needs the extra "download"). Or a path ("./mnist" is one, "mnist" is a name):
+        an IDX file, gzipped or not; a folder of them with MNIST's names; a .npy file; a .npz file with
+        x_train and x_test, train_images and test_images, or images, or a single array of 2 axes or
+        more (the labels are y_train, train_labels or labels, and so on). The images are uint8, or
+        floating point in [0, 1].
     split : {"train", "test"}
-        A single array has no splits: all of it is given for either (load_splits parts it).
+        A single array has no splits: all of it is given for either (load_splits divides it).
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
@@ -65,18 +71,26 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
 
 
 def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
-    """The training and the test data.
+    """Load the training and the test data into memory.
 
-    Of a source that is one array, the last tenth, at least one image, is held out as test data.
+    Parameters
+    ----------
+    source : str or pathlib.Path
+        As for load_dataset. Of a source that is one array, the last tenth, at least one image, is held
+        out as test data.
+
+    Returns
+    -------
+    train, test : Dataset
 
     Raises
     ------
     InputError
-        As load_dataset; images of different shapes in the two; a single image, which cannot be parted.
+        As load_dataset; images of different shapes in the two; a single image, which cannot be divided.
     """
     (train, train_labels), (test, test_labels) = (_open("load_splits", source, split) for split in SPLITS)
     if train.shape[1:] != test.shape[1:]:
-        needed = f"must have shape {train.shape[1:]}, as the others"
+        needed = f"must have shape {train.shape[1:]}, as the training images"
         fail(str(test.path), "test images", needed, test.shape[1:])
     name = str(source)
     data = _load(name, "train", train, train_labels)
@@ -85,17 +99,32 @@ def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
     if len(data) < 2:
         fail(str(train.path), "", "must hold at least 2 images, one of them to test with", len(data))
     kept = len(data) - max(1, len(data) // 10)
-    y = data.labels
+    x, y = data.images, data.labels
     return (
-        Dataset(name, "train", data.images[:kept], None if y is None else y[:kept]),
-        Dataset(name, "test", data.images[kept:], None if y is None else y[kept:]),
+        Dataset(name, "train", x[:kept], None if y is None else y[:kept]),
+        Dataset(name, "test", x[kept:], None if y is None else y[kept:]),
     )
 
 
 def open_images(source: str | Path = "digits", split: str = "train") -> ArrayStream:
-    """The images of the same sources as load_dataset's, as a stream: memory for a batch, not for all.
+    """Open the images of one split as a stream: memory for a batch, not for all of them.
 
-    Pixels are checked by to_float, batch by batch.
+    Constant memory is promised for uncompressed files; a gzipped file or a compressed member of a .npz is
+    decompressed into memory. Pixels are checked by to_float, batch by batch.
+
+    Parameters
+    ----------
+    source, split
+        As for load_dataset.
+
+    Returns
+    -------
+    ArrayStream
+
+    Raises
+    ------
+    InputError
+        As load_dataset, but for the pixels.
     """
     return _open("open_images", source, split)[0]
 
@@ -114,14 +143,16 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
     path = DIGITS if source == "digits" else Path(source).expanduser()
     labels: ArrayStream | None
     if isinstance(source, str) and source in SHA256:
-        images, labels = (open_stream(named_file(source, file)) for file in FILES[split])
+        images, labels = (open_array(named_file(source, file)) for file in FILES[split])
     elif path.is_dir():
         images, labels = _open_folder(path, split)
     elif path.is_file():
-        images, labels = open_stream(path, split), _labels_beside(path, split)
+        images = open_array(path, (f"x_{split}", f"{split}_images", "images"))
+        names = (f"y_{split}", f"{split}_labels", "labels")
+        labels = find_array(path, names) if images.member else None  # a file of one array has none
     else:
-        names = ", ".join(map(repr, NAMES))
-        fail(where, "source", f"must be {names} or the path of a file or folder that exists", _hint(path))
+        known = ", ".join(map(repr, NAMES))
+        fail(where, "source", f"must be {known} or the path of a file or folder that exists", _hint(path))
     _check_images(images)
     if labels is not None:
         _check_labels(labels, len(images))
@@ -131,16 +162,10 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
 def _open_folder(folder: Path, split: str) -> tuple[ArrayStream, ArrayStream | None]:
     images, labels = (find_idx(folder, name) for name in FILES[split])
     if images is None:
-        there = sorted(path.name for path in folder.iterdir())[:5]
-        came = ", ".join(there) or "an empty folder"
-        fail(str(folder), "", f"must hold {FILES[split][0]}, gzipped or not", came)
-    return open_stream(images), None if labels is None else open_stream(labels)
-
-
-def _labels_beside(path: Path, split: str) -> ArrayStream | None:
-    """The labels in a .npz file; a file of one array has none."""
-    labels = open_member(path, (f"y_{split}", f"{split}_labels", "labels"))
-    return labels if labels is not None and labels.member else None
+        found = sorted(path.name for path in folder.iterdir())[:5]
+        got = ", ".join(found) or "an empty folder"
+        fail(str(folder), "", f"must hold {FILES[split][0]}, gzipped or not", got)
+    return open_array(images), None if labels is None else open_array(labels)
 
 
 def _check_images(images: ArrayStream) -> None:
@@ -155,12 +180,12 @@ def _check_images(images: ArrayStream) -> None:
 
 def _check_labels(labels: ArrayStream, n: int) -> None:
     if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        came = f"{labels.dtype} of shape {labels.shape}"
-        fail(str(labels.path), "labels", f"must be integers of shape {(n,)}, one for each image", came)
+        got = f"{labels.dtype} of shape {labels.shape}"
+        fail(str(labels.path), "labels", f"must be integers of shape {(n,)}, one for each image", got)
 
 
 def _hint(path: Path) -> str:
-    """What came, and the name, or the file beside it, that resembles it."""
+    """The source that was given, and the name, or the file beside it, that resembles it."""
     beside = {p.name: str(p) for p in islice(path.parent.iterdir(), 1000)} if path.parent.is_dir() else {}
     near = difflib.get_close_matches(path.name, [*NAMES, *beside], n=1)
     return repr(str(path)) + (f" (did you mean {beside.get(near[0], near[0])!r}?)" if near else "")

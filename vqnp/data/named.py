@@ -1,14 +1,18 @@
-"""mnist and fashion-mnist: found on this machine or fetched; accepted for their SHA-256 alone."""
+"""mnist and fashion-mnist: found on this machine, else downloaded by pooch; recognized by their SHA-256."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 from vqnp._check import fail
-from vqnp.data.files import content_sha256, find_idx
+from vqnp._files import CHUNK_BYTES, one_line, reading
+from vqnp.data.idx import find_idx
+from vqnp.data.stream import open_content
 
-# name -> file -> SHA-256 of its decompressed content
+# name -> file -> SHA-256 of its decompressed content: a file on this machine may be compressed in any way
 SHA256 = {
     "mnist": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -24,6 +28,36 @@ SHA256 = {
     },
 }
 
+# name -> file -> SHA-256 of the file as its publishers compressed it, which is what MIRRORS serve
+DOWNLOADS = {
+    "mnist": {
+        "train-images-idx3-ubyte.gz": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+        "train-labels-idx1-ubyte.gz": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+        "t10k-images-idx3-ubyte.gz": "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+        "t10k-labels-idx1-ubyte.gz": "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte.gz": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "train-labels-idx1-ubyte.gz": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "t10k-images-idx3-ubyte.gz": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "t10k-labels-idx1-ubyte.gz": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+    },
+}
+
+MIRRORS = {
+    "mnist": (
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    ),
+    "fashion-mnist": (
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
+    ),
+}
+
+RETRIES = 2  # of one file from one mirror, after a broken transfer
+TIMEOUT_SECONDS = 30.0  # without a byte, after which a transfer is broken
+
 # Where Debian's package dataset-fashion-mnist puts its files.
 SYSTEM = Path("/usr/share/datasets")
 
@@ -33,27 +67,31 @@ def cache_folder(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vqnp" / name
 
 
-def folders(name: str) -> list[Path]:
-    """Where a data set is looked for, in this order."""
-    own = [Path(own) for own in [os.environ.get("VQNP_DATA")] if own]
-    return [*(folder / name for folder in own), *own, SYSTEM / name, cache_folder(name)]
-
-
 def named_file(name: str, file: str) -> Path:
-    """One of the four files of a named data set: found, else downloaded; of the right content.
+    """Find one of the four files of a named data set, or download it into the cache.
+
+    It is looked for in $VQNP_DATA/NAME, $VQNP_DATA, the system's folder and the cache, in this order.
 
     Raises
     ------
     InputError
-        A file of that name with other content; not found, and no mirror has it.
+        A file of that name with other content; not found, and pooch is not installed or no mirror has it.
     """
-    for folder in folders(name):
+    own = [Path(folder) for folder in [os.environ.get("VQNP_DATA")] if folder]
+    for folder in (*(folder / name for folder in own), *own, SYSTEM / name, cache_folder(name)):
         path = find_idx(folder, file)
         if path is not None and _is_right(path, name, file):
             return path
-    from vqnp.data.download import fetch  # needs the network's modules, slow to import
+    return _download(name, f"{file}.gz")
 
-    return fetch(name, file, SHA256[name][file], cache_folder(name))
+
+def content_sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, decompressed if it is gzipped."""
+    digest = hashlib.sha256()
+    with reading(path), open_content(path) as f:
+        for chunk in iter(partial(f.read, CHUNK_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _is_right(path: Path, name: str, file: str) -> bool:
@@ -61,9 +99,31 @@ def _is_right(path: Path, name: str, file: str) -> bool:
 
     (VQNP_DATA may name the folder of one data set while the other is asked for.)
     """
-    came = content_sha256(path)
-    if came in [SHA256[other][file] for other in SHA256 if other != name]:
+    digest = content_sha256(path)
+    if digest in [SHA256[other][file] for other in SHA256 if other != name]:
         return False
-    if came != SHA256[name][file]:
-        fail(str(path), f"the content of {name}'s {file}", f"must have SHA-256 {SHA256[name][file]}", came)
+    if digest != SHA256[name][file]:
+        fail(str(path), f"the content of {name}'s {file}", f"must have SHA-256 {SHA256[name][file]}", digest)
     return True
+
+
+def _download(name: str, file: str) -> Path:
+    """Fetch a file into the cache from $VQNP_MIRROR/NAME, if that is set, or the first mirror that has it."""
+    where = f"data set {name!r}"
+    otherwise = f"or put its four files, {file} and so on, into a folder and its path into VQNP_DATA"
+    try:
+        import pooch  # when needed: slow to import, and so is its requests
+        from requests import RequestException
+    except ImportError as error:
+        needed = f"must be installed to download it (pip install 'vqnp[download]'; {otherwise})"
+        fail(where, "pooch", needed, one_line(error))
+    own = os.environ.get("VQNP_MIRROR")
+    failures = []
+    for url in [f"{own.rstrip('/')}/{name}"] if own else MIRRORS[name]:
+        files = pooch.create(cache_folder(name), f"{url}/", registry=DOWNLOADS[name], retry_if_failed=RETRIES)
+        try:
+            downloader = pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT_SECONDS)
+            return Path(files.fetch(file, downloader=downloader))
+        except (RequestException, ValueError) as error:  # ValueError: another SHA-256
+            failures.append(f"{url}: {one_line(error)}")
+    fail(where, file, f"must be on a mirror that can be reached ({otherwise})", "; ".join(failures))

@@ -1,126 +1,203 @@
-"""stream = open_stream(path): the images in an IDX, .npy or .npz file, to be read in batches.
+"""for batch in stream.batches(n): an array in a file, read n rows at a time.
 
-The kind of a file is told by its first bytes, and the file checked before anything is read from it.
+The kind of file (IDX, .npy, either gzipped, .npz) follows from its first bytes. Uncompressed arrays are
+mapped into memory a batch at a time, compressed ones are decompressed into memory once.
 """
 
 from __future__ import annotations
 
 import gzip
+import struct
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from vqnp._check import check_choice, fail
-from vqnp.data.headers import GZIP, HEAD_BYTES, ZIP, Header, read_header
-from vqnp.data.reader import ArrayStream, Opener, reading
+import numpy as np
 
-SPLITS = ("train", "test")
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that NumPy writes
+from vqnp._check import Array, check_int, fail
+from vqnp._files import (
+    CHUNK_BYTES,
+    HEAD_BYTES,
+    Header,
+    check_file,
+    npy_header,
+    one_line,
+    read_content,
+    reading,
+)
+from vqnp.data.idx import idx_header
 
-# The piece in which a file is read when it is only looked through: Python's share of the time is small.
-CHUNK = 1 << 20
+GZIP = b"\x1f\x8b"
+NPY = b"\x93NUMPY"
+ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
 
 
-def open_stream(path: str | Path, split: str = "train") -> ArrayStream:
-    """A reader of the array in an IDX or .npy file (gzipped or not), or of one in a .npz file.
+class ArrayStream:
+    """One array in a file, read batch by batch along its first axis, as often as wanted.
 
-    The file is checked before the first batch: its length against its header, and a compressed
-    file's checksum by reading it once, so that a broken file costs a sentence and not half a result.
+    Attributes
+    ----------
+    path : pathlib.Path
+    member : str
+        The array's name in a .npz file; "" for other files.
+    shape : tuple of int
+    dtype : numpy.dtype
+        In this machine's byte order, whatever the file's is.
+    """
+
+    def __init__(
+        self, path: Path, member: str, header: Header, content: Callable[[], bytearray | Array]
+    ) -> None:
+        self.path = path
+        self.member = member
+        self.shape = header.shape
+        self.dtype = header.dtype.newbyteorder("=")
+        self._header = header
+        self._content = content
+        if header.dtype.kind not in "biuf":
+            fail(str(path), "", "must hold numbers", header.dtype)
+        if not header.shape:
+            fail(str(path), "", "must hold an array of at least one axis", "a single number")
+        self._view()  # a file that is not as long as its header says is refused now
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"ArrayStream({str(self.path)!r}, shape {self.shape}, {self.dtype})"
+
+    def batches(self, size: int) -> Iterator[Array]:
+        """Read the array, size rows at a time.
+
+        Parameters
+        ----------
+        size : int
+            Rows of a batch, at least 1; the last batch holds what remains.
+
+        Returns
+        -------
+        iterator of ndarray, (size, ...)
+            Each is the caller's own.
+
+        Raises
+        ------
+        InputError
+            size below 1; later, a file whose length has changed since it was opened.
+        """
+        size = check_int("ArrayStream.batches", "size", size)
+        return (self._copy(slice(start, start + size)) for start in range(0, len(self), size))
+
+    def read(self) -> Array:
+        """The whole array."""
+        return self._copy(slice(None))
+
+    def _copy(self, rows: slice) -> Array:
+        return np.array(self._view()[rows], self.dtype, order="C")
+
+    def _view(self) -> Array:
+        """The array as it lies in the file; mapped anew each time, so that the pages read are given back."""
+        with reading(self.path):
+            return self._header.view(self.path, self._content())
+
+
+def open_array(path: str | Path, names: Sequence[str] = ()) -> ArrayStream:
+    """Open the array in an IDX or .npy file, gzipped or not, or one of a .npz file.
+
+    The file is checked before the first batch: its length against its header, and a compressed file's
+    checksum, so that a damaged file costs a sentence and not half a result.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        The kind of file is told by its first bytes, not by its name.
-    split : {"train", "test"}
-        Which array of a .npz file: the first there is of x_train, train_images and images (x_test,
-        test_images and images), or the only one of two axes or more. Other files have one array.
+        The kind of file follows from its first bytes, not from its name.
+    names : sequence of str
+        Which array of a .npz file: the first of these that it has, else its only one of 2 axes or more.
+
+    Returns
+    -------
+    ArrayStream
 
     Raises
     ------
     InputError
         No such file; not of these kinds; longer or shorter than its header says; damaged; an
-        array of objects (nothing is ever unpickled).
+        array of anything but numbers (nothing is ever unpickled).
     """
-    check_choice("open_stream", "split", split, SPLITS)
-    stream = open_member(path, (f"x_{split}", f"{split}_images", "images"))
-    return _only_images(Path(path)) if stream is None else stream
+    found = find_array(path, names)
+    return _only_images(Path(path)) if found is None else found
 
 
-def open_member(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
-    """The first array of a .npz file that has one of these names, if any; another file's one array."""
-    path = Path(path)
-    if not path.is_file():
-        fail("open_stream", "path", "must be that of an existing file", repr(str(path)))
-    with open(path, "rb") as f:
-        magic = f.read(4)
-    if magic not in ZIP:
-        return _checked(path, "", partial(open_content, path), plain=not magic.startswith(GZIP))
-    there = _members(path)
-    for name in names:
-        if name in there:
-            return _checked(path, name, partial(_unzip, path, name))
-    return None
-
-
-def open_content(path: Path) -> AbstractContextManager[IO[bytes]]:
-    """A file's content, decompressed if it is gzipped."""
-    f = open(path, "rb")
-    gzipped = f.peek(2).startswith(GZIP)
-    if not gzipped:
-        return f
-    f.close()
-    return cast(IO[bytes], gzip.open(path, "rb"))
-
-
-def count_bytes(f: IO[bytes]) -> int:
-    """How many bytes are left; reading to the end is what checks a checksum."""
-    return sum(len(chunk) for chunk in iter(partial(f.read, CHUNK), b""))
-
-
-def _checked(path: Path, member: str, opener: Opener, plain: bool = False) -> ArrayStream:
-    """The stream, once the array is one of numbers and the file exactly as long as its header says."""
-    header = _header(path, opener)
-    if header.stored.kind not in "biuf":
-        fail(str(path), "", "must hold numbers (objects could run code and are never read)", header.stored)
-    with reading(path), opener() as f:
-        came = path.stat().st_size if plain else count_bytes(f)
-    need = header.offset + header.nbytes
-    if came != need:
-        what = f"{header.stored.name} of shape {header.shape} and its header of {header.offset} bytes"
-        fail(str(path), what, f"must take {need} bytes", came)
-    return ArrayStream(path, member, header, opener, plain)
-
-
-def _header(path: Path, opener: Opener) -> Header:
-    with reading(path), opener() as f:
-        return read_header(str(path), f.read(HEAD_BYTES))
+def find_array(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
+    """As open_array, but None for a .npz file that has no array of these names."""
+    path = check_file(path, path)
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if head.startswith(ZIP):
+        members = _members(path)
+        return next((_open_member(path, members[name]) for name in names if name in members), None)
+    if head.startswith(GZIP):
+        with open_content(path) as file:
+            header, content = read_content(path, file, _header)
+        return ArrayStream(path, "", header, lambda: content)
+    return ArrayStream(path, "", _header(path, head), lambda: np.memmap(path, mode="r"))
 
 
 def _only_images(path: Path) -> ArrayStream:
-    """The only array of two axes or more in a .npz file whose arrays have none of the known names."""
-    openers = {name: partial(_unzip, path, name) for name in _members(path)}
-    images = [name for name, opener in openers.items() if len(_header(path, opener).shape) >= 2]
+    """The only array of 2 axes or more in a .npz file whose arrays have none of the known names."""
+    members = _members(path)
+    images = [info for info in members.values() if len(_member_header(path, info).shape) >= 2]
     if len(images) != 1:
         known = "x_train and x_test, train_images and test_images, or images"
-        came = f"arrays {', '.join(openers)}" if openers else "no arrays"
-        fail(str(path), "", f"must hold {known}, or a single array of 2 axes or more", came)
-    return _checked(path, images[0], openers[images[0]])
+        got = f"arrays {', '.join(members)}" if members else "no arrays"
+        fail(str(path), "", f"must hold {known}, or a single array of 2 axes or more", one_line(got))
+    return _open_member(path, images[0])
 
 
-def _members(path: Path) -> list[str]:
-    """The names of the arrays in a .npz file."""
-    with reading(path), zipfile.ZipFile(path) as z:
-        return [name.removesuffix(".npy") for name in z.namelist() if name.endswith(".npy")]
+def open_content(path: Path) -> IO[bytes]:
+    """A file's content, decompressed if it is gzipped."""
+    with open(path, "rb") as file:
+        gzipped = file.read(2) == GZIP
+    return cast(IO[bytes], gzip.open(path, "rb")) if gzipped else open(path, "rb")
+
+
+def _header(where: object, head: bytes) -> Header:
+    return npy_header(where, head) if head.startswith(NPY) else idx_header(where, head)
+
+
+def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """The arrays in a .npz file by name."""
+    with reading(path), zipfile.ZipFile(path) as archive:
+        infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    return {info.filename.removesuffix(".npy"): info for info in infos}
+
+
+def _member_header(path: Path, info: zipfile.ZipInfo) -> Header:
+    with _member(path, info) as file:
+        return _header(path, file.read(HEAD_BYTES))
+
+
+def _open_member(path: Path, info: zipfile.ZipInfo) -> ArrayStream:
+    name = info.filename.removesuffix(".npy")
+    with _member(path, info) as file:
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            header, content = read_content(path, file, _header)
+            return ArrayStream(path, name, header, lambda: content)
+        header = _header(path, file.read(HEAD_BYTES))
+        while file.read(CHUNK_BYTES):  # to the end, where the checksum is checked
+            pass
+    with reading(path), open(path, "rb") as archive:  # the local header: 30 bytes, a name, extra fields
+        archive.seek(info.header_offset)
+        start = info.header_offset + 30 + sum(struct.unpack("<26x2H", archive.read(30)))
+    place = slice(start, start + info.file_size)
+    return ArrayStream(path, name, header, lambda: np.memmap(path, mode="r")[place])
 
 
 @contextmanager
-def _unzip(path: Path, name: str) -> Iterator[IO[bytes]]:
-    with zipfile.ZipFile(path) as z:
-        method = z.getinfo(f"{name}.npy").compress_type
-        if method not in METHODS:
-            raise NotImplementedError(f"compression method {method}")
-        with z.open(f"{name}.npy") as f:
-            yield f
+def _member(path: Path, info: zipfile.ZipInfo) -> Iterator[IO[bytes]]:
+    """The bytes of a member, decompressed."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        fail(str(path), "", "must be compressed by deflate or not at all", f"method {info.compress_type}")
+    with reading(path), zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        yield file

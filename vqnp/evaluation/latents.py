@@ -136,7 +136,7 @@ def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = F
 
 
 def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
-    """evaluate_latents at the posterior's mean; and −log p(x|z) at one draw, and the KL of each unit, in nats.
+    """evaluate_latents at the posterior's mean; −log p(x|z) at one draw, and each unit's KL, in nats.
 
     images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> LatentEvaluation
 

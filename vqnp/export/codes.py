@@ -5,22 +5,19 @@ Of a VAE or an autoencoder: images -> latents -> images.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vqnp._check import Array, InputError, fail
-from vqnp._images import to_float
-from vqnp.checkpoint import atomic
-from vqnp.data import ArrayStream, open_stream
-from vqnp.data.stream import open_member
-from vqnp.evaluation.codes import BATCH, batches, origin
-from vqnp.models import VAE, VQVAE, Autoencoder
+from vqnp._files import Rows, atomic, check_file, write_npy, write_npz
+from vqnp.data import ArrayStream
+from vqnp.data.batches import BATCH, batches, origin
+from vqnp.data.stream import find_array
+from vqnp.models import Model, format1
 
-Model = VQVAE | VAE | Autoencoder
 Progress = Callable[[Iterator[Array], int], Iterator[Array]]
 
 
@@ -34,19 +31,9 @@ def smallest_dtype(num_embeddings: int) -> np.dtype[np.unsignedinteger]:
     return np.min_scalar_type(num_embeddings - 1)
 
 
-class Encoded(NamedTuple):
-    """What an image becomes in a file: the array's name, how many entries an image has, their dtype."""
-
-    name: str
-    width: int
-    dtype: np.dtype[Any]
-
-
-def encoded_as(model: Model) -> Encoded:
-    """codes of a VQVAE, in the narrowest dtype; latents of a VAE (μ) or an autoencoder, in the model's."""
-    if isinstance(model, VQVAE):
-        return Encoded("codes", model.num_latents, smallest_dtype(model.num_embeddings))
-    return Encoded("latents", model.latent_dim, model.dtype)
+def file_dtype(model: Model) -> np.dtype[Any]:
+    """The dtype in a file: of codes the narrowest that holds them, of latents the model's."""
+    return smallest_dtype(model.num_embeddings) if model.num_embeddings else model.dtype
 
 
 def encode_file(
@@ -61,16 +48,13 @@ def encode_file(
     codes have the narrowest unsigned dtype that holds K − 1; model is the SHA-256 by which `decode`
     knows whose codes they are (VQVAE.fingerprint).
     """
-    name, width, dtype = encoded_as(model)
+    name, shape, *_ = model.encoding
+    dtype = file_dtype(model)
     parts = (model.encode(batch).astype(dtype) for batch in _floats(model, images))
-    about = {"num_embeddings": np.array([model.num_embeddings])} if isinstance(model, VQVAE) else {}
+    about = {"num_embeddings": np.array([model.num_embeddings])} if model.num_embeddings else {}
     about["model"] = np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)
-    with atomic(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        for what, array in about.items():
-            with archive.open(zipfile.ZipInfo(f"{what}.npy"), "w") as out:
-                np.lib.format.write_array(out, array, allow_pickle=False)
-        with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as out:
-            _write_npy(out, (len(images), width), dtype, progress(parts, _parts(len(images))))
+    rows = Rows((len(images), *shape), dtype, progress(parts, _parts(len(images))))
+    write_npz(path, {**about, name: rows})
 
 
 def open_codes(model: Model, path: str | Path) -> ArrayStream:
@@ -84,27 +68,17 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
         No such codes, codes of another model, or of a wrong shape or dtype; codes out of range are
         found by VQVAE.decode as they are read.
     """
-    name, width, dtype = encoded_as(model)
+    name, shape, dtype, _ = model.encoding
     where = f"{name} {path}"
-    if not Path(path).is_file():
-        fail(where, "", "must be an existing file", "a folder" if Path(path).is_dir() else "no such file")
-    if zipfile.is_zipfile(path):
-        found = open_member(path, [name])
-        if found is None:
-            fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
-        codes, owner = found, open_member(path, ["model"])
-        means = "vectors" if name == "codes" else "images"
-        if owner is not None and owner.read().tobytes().hex() != model.fingerprint():
-            fail(
-                where,
-                "", f"must be {name} of this model",
-                f"{name} of another model: their numbers mean other {means}",
-            )
-    else:
-        codes = open_stream(path)
-    if len(codes.shape) != 2 or codes.shape[1] != width:
-        fail(where, name, f"must have shape (n, {width})", f"shape {codes.shape}")
-    if isinstance(model, VQVAE):
+    codes = find_array(check_file(where, path), [name])
+    if codes is None:
+        fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
+    owner = find_array(path, ["model"]) if codes.member else None  # a .npy names no model
+    if owner is not None and not _is_of(owner.read().tobytes().hex(), model):
+        fail(where, "", f"must be {name} of this model", f"{name} of another model")
+    if codes.shape[1:] != shape:
+        fail(where, name, f"must have shape (n, {', '.join(map(str, shape))})", f"shape {codes.shape}")
+    if model.num_embeddings:
         if codes.dtype.kind not in "iu":
             fail(where, "codes", "must be integers", codes.dtype)
     elif codes.dtype != dtype:
@@ -119,29 +93,27 @@ def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Pr
     """
     parts = (_decode(model, batch, codes) for batch in codes.batches(BATCH))
     with atomic(path) as out:
-        _write_npy(out, (len(codes), *model.image_shape), model.dtype, progress(parts, _parts(len(codes))))
+        shape = (len(codes), *model.data.shape)
+        write_npy(out, Rows(shape, model.dtype, progress(parts, _parts(len(codes)))))
+
+
+def _is_of(fingerprint: str, model: Model) -> bool:
+    """Whether a file of codes with this fingerprint, of any version, is of this model."""
+    return fingerprint in (model.fingerprint(), format1.fingerprint_of(model))
 
 
 def _floats(model: Model, images: Array | ArrayStream) -> Iterator[Array]:
     """The images in batches, as numbers; an error names the image by its place among all."""
     for i, batch in enumerate(batches(images)):
-        yield to_float(batch, model.dtype, first=i * BATCH, where=origin(images, "encode"))
+        yield model.data.to_array(batch, model.dtype, origin(images, "encode"), first=i * BATCH)
 
 
 def _decode(model: Model, batch: Array, codes: ArrayStream) -> Array:
     try:
         return model.decode(batch)
     except InputError as error:
-        raise error.within(f"{encoded_as(model).name} {codes.path}") from None
+        raise error.within(f"{model.encoding.name} {codes.path}") from None
 
 
 def _parts(n: int) -> int:
     return -(-n // BATCH)
-
-
-def _write_npy(out: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any], parts: Iterator[Array]) -> None:
-    """A .npy of a known shape, its rows coming in parts."""
-    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(out, header)
-    for part in parts:
-        out.write(np.ascontiguousarray(part).tobytes())

@@ -1,4 +1,4 @@
-"""A model's weights in a file that PyTorch's side can read, with the configuration that rebuilds it.
+"""A model's weights in a file that PyTorch's side can read, with the description that rebuilds it.
 
 torch-npz: a plain .npz of arrays by name, and "meta", a JSON text; safetensors: the same, meta in its header.
 """
@@ -6,38 +6,34 @@ torch-npz: a plain .npz of arrays by name, and "meta", a JSON text; safetensors:
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from vqnp._check import Array, InputError, check_choice, fail
+from vqnp._files import META, atomic, check_file, one_line, read_npz, write_arrays
 from vqnp._version import __version__
-from vqnp.checkpoint import META, atomic, read_member, write_arrays
 from vqnp.export.names import from_torch, to_torch
-from vqnp.models import VAE, VQVAE, Autoencoder
+from vqnp.models import format1
+from vqnp.nn import Module, build, describe
 
 FORMATS = {"torch-npz": ".npz", "safetensors": ".safetensors"}
 """Formats by name, each with its file's suffix."""
 
 FORMAT = "vqnp-torch"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
-def save_torch(
-    path: str | Path, model: VQVAE | VAE | Autoencoder, format: str = "torch-npz"
-) -> dict[str, Array]:
-    """Write to_torch(model) and model.config to a file, atomically; the same model gives the same bytes.
+def save_torch(path: str | Path, model: Module, format: str = "torch-npz") -> dict[str, Array]:
+    """Write to_torch(model) and nn.describe(model) to a file, atomically, the same model as the same bytes.
 
     Parameters
     ----------
     path : str or Path
         Any name; load_torch wants it to end in .npz or .safetensors.
-    model : VQVAE, VAE or Autoencoder
+    model : Module
     format : {"torch-npz", "safetensors"}
         "torch-npz" is an .npz: its members are the arrays, and "meta", a JSON text whose "model" is the
-        configuration. "safetensors" needs the package of that name; the JSON text is the entry "vqnp"
+        description. "safetensors" needs the package of that name; the JSON text is the entry "vqnp"
         of its metadata.
 
     Returns
@@ -58,8 +54,7 @@ def save_torch(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "vqnp_version": __version__,
-        "kind": model.kind,
-        "model": model.config,
+        "model": describe(model),
     }
     if format == "torch-npz":
         write_arrays(path, meta, arrays)
@@ -70,92 +65,82 @@ def save_torch(
     return arrays
 
 
-def load_torch(
-    path: str | Path, config: Mapping[str, Any] | None = None, kind: str | None = None
-) -> VQVAE | VAE | Autoencoder:
+def load_torch(path: str | Path, model: Module | None = None) -> Module:
     """The model of a file that save_torch wrote, or somebody's PyTorch code with the same names.
 
     Parameters
     ----------
     path : str or Path
         An .npz (as numpy.savez writes it, uncompressed) or a .safetensors.
-    config : mapping, optional
-        The arguments of the model; default: what the file says. A file that vqnp did not write says nothing.
-    kind : {"vqvae", "vae", "autoencoder"}, optional
-        Of a given config; default: "vqvae".
+    model : Module, optional
+        A model of the same parts, whose parameters are replaced; default: one made from the file's
+        description. A file that vqnp did not write has none.
 
     Returns
     -------
-    model : VQVAE, VAE or Autoencoder
+    model : Module
 
     Raises
     ------
     InputError
         No such file, or a truncated, corrupted or foreign one, or one of a newer format; no
-        configuration; arrays that from_torch refuses; safetensors is not installed.
+        description; arrays that from_torch refuses; safetensors is not installed.
     """
     path = Path(path)
     where = f"weights {path}"
     if path.suffix not in FORMATS.values():
         fail(where, "", f"must end in {' or '.join(FORMATS.values())}", path.name)
+    check_file(where, path)
     try:
         arrays, text = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
-        if config is None:
-            kind, config = _config(text)
-        return from_torch(arrays, config, "vqvae" if kind is None else kind)
-    except FileNotFoundError:
-        fail(where, "", "must exist", "no such file")
+        if model is None:
+            model, arrays = _described(text, arrays)
+        return from_torch(arrays, model)
     except InputError as error:
         raise error.within(where) from None
     except MemoryError as error:
         fail(where, "", "must fit into memory", error or "out of memory")
 
 
-def _config(text: str | None) -> tuple[str, dict[str, Any]]:
-    """The model's kind and its configuration in the JSON text that save_torch wrote."""
+def _described(text: str | None, arrays: dict[str, Array]) -> tuple[Module, dict[str, Array]]:
+    """A model of the description in the JSON text that save_torch wrote, and the arrays by its names."""
     if text is None:
-        fail("config", "", "must be given for a file that vqnp did not write", "none")
+        fail("", "model", "must be given for a file that vqnp did not write", "none")
     try:
         meta = json.loads(text)
-        format, version, config = meta["format"], meta["format_version"], dict(meta["model"])
+        format, version, description = meta["format"], meta["format_version"], dict(meta["model"])
     except (ValueError, KeyError, TypeError) as error:
-        fail("meta", "", "must be the JSON text that vqnp writes", f"{type(error).__name__}: {error}")
+        fail("", "meta", "must be the JSON text that vqnp writes", f"{type(error).__name__}: {error}")
     if format != FORMAT:
-        fail("format", "", f"must be {FORMAT!r}", repr(format))
+        fail("", "format", f"must be {FORMAT!r}", repr(format))
+    if version == 1:
+        try:
+            model = format1.model_of(meta.get("kind", "vqvae"), description)
+        except (KeyError, TypeError) as error:
+            fail("", "meta", "must have the arguments of a model", error)
+        return model, {format1.renamed(name): array for name, array in arrays.items()}
     if version != FORMAT_VERSION:
-        fail("format_version", "", f"must be {FORMAT_VERSION}, which this vqnp reads", version)
-    return meta.get("kind", "vqvae"), config  # which the first files did not say
+        fail("", "format_version", f"must be at most {FORMAT_VERSION}, which this vqnp reads", version)
+    return build(description), arrays
 
 
 def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:
-    """The arrays of an .npz, and its meta if there is one; no pickle is loaded, no header believed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {
-                info.filename.removesuffix(".npy"): read_member(archive, info) for info in archive.infolist()
-            }
-    except InputError:
-        raise
-    except (KeyError, ValueError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        fail("file", "", "must be an .npz, whole and unchanged", f"{type(error).__name__}: {error}")
-    text = members.pop(META, None)
-    return members, None if text is None else str(text)
+    """The arrays of an .npz, and its meta if there is one."""
+    arrays = read_npz("file", path)
+    text = arrays.pop(META, None)
+    return arrays, None if text is None else str(text)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
     """The arrays of a .safetensors, and its meta if there is one."""
     package = _safetensors("load_torch")
-    path.stat()  # the package's own error for no file names no file
     try:
         with package.safe_open(path, framework="np") as file:
             meta = (file.metadata() or {}).get("vqnp")
             return {name: file.get_tensor(name) for name in file.keys()}, meta
     except (package.SafetensorError, TypeError, ValueError, AttributeError) as error:  # NumPy has no bfloat16
-        fail(
-            "file",
-            "", "must be a .safetensors of NumPy's dtypes, whole and unchanged",
-            " ".join(str(error).split()),
-        )
+        needed = "must be a .safetensors of NumPy's dtypes, whole and unchanged"
+        fail("file", "", needed, one_line(error))
 
 
 def _safetensors(where: str) -> ModuleType:

@@ -1,6 +1,6 @@
 """z(t) = (1 − t) z_a + t z_b: a path between two images through the latents.
 
-codes: (T, M), images: (T, *image_shape)
+codes: (T, *latent_shape), images: (T, *data.shape)
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 
 from vqnp._check import Array, as_array, check_int, fail
 from vqnp._images import to_float
-from vqnp.models import VQVAE, Autoencoder
+from vqnp.models import Model
 
 
 class Path(NamedTuple):
     """From one image to another.
 
-    t: (T,) from 0 to 1, codes: (T, M), or (T, 0) where latents are not quantized,
-    images: (T, *image_shape)
+    t: (T,) from 0 to 1, codes: (T, *latent_shape), or (T, 0) where latents are not quantized,
+    images: (T, *data.shape)
     """
 
     t: Array
@@ -26,10 +26,10 @@ class Path(NamedTuple):
     images: Array
 
 
-def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> Path:
+def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
     """z(t) = (1 − t) z_a + t z_b,  x̂(t) = decoder(q(z(t))),  q(z) = e_k, k = argmin ‖z − e_j‖², or q(z) = z.
 
-    a, b: (*image_shape), each uint8 or float in [0, 1] -> Path of `steps` points, at least 2, a's
+    a, b: (*data.shape), each uint8 or float in [0, 1] -> Path of `steps` points, at least 2, a's
     reconstruction first and b's last
 
     The latents go in a straight line. Those of a VQVAE are quantized at each point: the codes change when
@@ -38,17 +38,17 @@ def interpolate(model: VQVAE | Autoencoder, a: Array, b: Array, steps: int) -> P
     is empty: (T, 0).
     """
     T = check_int("interpolate", "steps", steps, 2)
-    if not isinstance(model, (VQVAE, Autoencoder)):
+    if not isinstance(model, Model):
         fail("interpolate", "model", "must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
-    ends = [model.pixels(np.asarray(image)[None], "interpolate") for image in (a, b)]
+    ends = [model.data.to_array(np.asarray(image)[None], model.dtype, "interpolate") for image in (a, b)]
     z = model.latents(np.concatenate(ends))
     t = np.linspace(0, 1, T)
     weight = t.astype(z.dtype).reshape(T, *(1 for _ in z.shape[1:]))
     line = (1 - weight) * z[0] + weight * z[1]
-    if isinstance(model, VQVAE):
-        codes = model.quantizer.encode(line)
-        return Path(t, codes, model.decode(codes))
-    return Path(t, np.empty((T, 0), np.int64), model.decode(line))
+    codes = model.quantize(line)
+    if codes is None:
+        return Path(t, np.empty((T, 0), np.int64), model.decode(line))
+    return Path(t, codes, model.decode(codes))
 
 
 def step_sizes(images: Array) -> Array:

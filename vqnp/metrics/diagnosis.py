@@ -91,11 +91,12 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     num_embeddings : int
         K.
     history : optional
-        The training's course: a sequence of rows (mappings with "perplexity" and perhaps "reconstruction_loss" or "mse", as
-        `fit` returns them or csv.DictReader reads them), or a mapping of those names to sequences, or
-        a sequence of perplexities. Perplexity has dropped if it is now below 70 % of its peak: a
-        single epoch is no peak and no drop, save the first epoch as a peak and a fall by more than
-        half as a drop. The error fell if it is now at least 1 % below what it was at the peak.
+        The training's course: a sequence of rows (mappings with "perplexity" and perhaps
+        "reconstruction_loss", as `fit` returns them or csv.DictReader reads them), or a mapping of those
+        names to sequences, or a sequence of perplexities. Perplexity has dropped if it is now below 70 % of
+        its peak: a single epoch is neither a peak nor a drop, except that the first epoch may be the peak,
+        and that a fall by more than half is a drop. The error fell if it is now at least 1 % below
+        what it was at the peak.
 
     Returns
     -------
@@ -116,7 +117,8 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
         )
     peak = _peak(course)
     high = course[peak] if course.size else value
-    dropped = value < DROP_OF_ONE_EPOCH * high or (value < DROP * high and bool((course[-2:] < DROP * high).all()))
+    lasting = value < DROP * high and bool((course[-2:] < DROP * high).all())
+    dropped = value < DROP_OF_ONE_EPOCH * high or lasting
     fell = f"perplexity fell from {high:.1f} to {value:.1f}"
     if dropped and share < 0.5 and _falls(errors, peak):
         level = "collapse by overfitting to few codes"

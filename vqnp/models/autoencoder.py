@@ -97,7 +97,9 @@ class Autoencoder(Model):
         L, mse_cache = mse_forward(x_hat, x)
         return {"loss": L, "reconstruction_loss": L}, (encoder_cache, decoder_cache, mse_cache)
 
-    def backward(self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False) -> Array | None:
+    def backward(  # type: ignore[override]
+        self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
+    ) -> Any:
         """Adds dL · ∂L/∂θ to every grad: decoder, then encoder.
 
         dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
@@ -116,7 +118,8 @@ class Autoencoder(Model):
     @property
     def encoding(self) -> Encoding:
         """Latents: (*latent_shape, D) numbers of the model's dtype."""
-        return Encoding("latents", (*self.latent_shape, self.latent_dim), self.dtype)
+        shape = (*self.latent_shape, self.latent_dim)
+        return Encoding("latents", shape, self.dtype, f"{int(np.prod(shape))} numbers")
 
     def _latents_of(self, h: Array) -> Array:
         """z of the encoder's output."""
@@ -130,6 +133,6 @@ class Autoencoder(Model):
         return self.latents(images, first)
 
     def decode(self, codes: Any) -> Array:
-        """x̂ = decoder(z) in the data's range; codes: z (n, *latent_shape, D), any numbers -> (n, *data.shape)."""
+        """x̂ = decoder(z) in the data's range; codes: z (n, *latent_shape, D) -> (n, *data.shape)."""
         where = f"{type(self).__name__}.decode"
         return self.decode_latents(check_latents(where, codes, self.encoding.shape, self.dtype))

@@ -28,11 +28,12 @@ PART_EXAMPLES = 16 * CHUNK_EXAMPLES
 
 
 class Encoding(NamedTuple):
-    """What encode gives: an array named "codes" or "latents", (n, *shape) of dtype."""
+    """What encode gives: an array called "codes" or "latents", (n, *shape) of dtype; size is in words."""
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    size: str
 
 
 class Model(Module):
@@ -94,10 +95,16 @@ class Model(Module):
         """What the model does with some of the training data before the first step: nothing."""
 
     def loss(
-        self, batch: tuple[Array, ...], rng: np.random.Generator, step: int = 0
+        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
     ) -> tuple[dict[str, Array], Cache]:
         """{"loss": what is minimised, and its terms by name}, cache; rng is for noise, step counts from 0."""
         raise NotImplementedError(f"{type(self).__name__} has no loss")
+
+    def backward(  # type: ignore[override]
+        self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
+    ) -> Any:
+        """Adds dL · ∂L/∂θ to every grad; dx, if needed."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
         """What the model itself moves after a step; {parameter name: rows that were restarted}: none."""
@@ -111,12 +118,11 @@ class Model(Module):
         """What else an epoch's row of the history says, from its statistics and its last step: nothing."""
         return {}
 
-    # Public interface.
+    def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> Any:
+        """A report on a data set, with .row(), .as_dict() and str()."""
+        raise NotImplementedError(f"{type(self).__name__} has no evaluate")
 
-    @property
-    def latent_axes(self) -> int:
-        """How many axes an example's codes have."""
-        return len(self.latent_shape)
+    # Public interface.
 
     @property
     def num_latents(self) -> int:
@@ -131,6 +137,10 @@ class Model(Module):
     def latents(self, images: Any, first: int = 0) -> Array:
         """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D)."""
         raise NotImplementedError(f"{type(self).__name__} has no latents")
+
+    def quantize(self, z: Array) -> Array | None:
+        """The codes of latents z, or None where latents are not quantized."""
+        return None
 
     def _encode_part(self, images: Any, first: int) -> Array:
         """encode, of so few examples that they fit into memory as numbers."""
@@ -218,7 +228,10 @@ def mlp_networks(
     rng: np.random.Generator,
     dtype: Any,
 ) -> tuple[Sequential, Sequential]:
-    """encoder: (B, *image_shape) -> hidden -> (B, *encoded);  decoder: (B, *latent) -> hidden reversed -> images."""
+    """encoder: (B, *image_shape) -> (B, *encoded);  decoder: (B, *latent) -> (B, *image_shape).
+
+    The decoder has the hidden layers in reverse order.
+    """
     hidden = check_lengths(where, "hidden", hidden)
     dtype = check_dtype(where, dtype)
     P = int(np.prod(image_shape))

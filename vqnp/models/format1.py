@@ -32,7 +32,7 @@ def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0
         options["zero_debias"] = True
     for name, value in REMOVED.items():
         if options.pop(name, value) != value:
-            fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", "a variant")
+            fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", "another")
     K, D = config.pop("num_embeddings"), config.pop("embedding_dim")
     beta, epsilon = config.pop("commitment_cost"), config.pop("epsilon")
     options |= {name: config.pop(name) for name in ("decay", "codebook_init")}
@@ -78,7 +78,7 @@ def trainer_of(
 
 
 def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, float]:
-    """A row of the history, its columns named as now: L_vq = codebook + commitment, commitment = β codebook."""
+    """A row of the history with this version's columns: L_vq = codebook + commitment, the latter β times."""
     new: dict[str, float] = {}
     for name, value in row.items():
         if name == "quantization_loss":

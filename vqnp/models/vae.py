@@ -1,4 +1,4 @@
-"""z = μ(x) + exp(ℓ(x)/2) ε,  L = −log p(x|z) + w KL(q(z|x) ‖ N(0, I)): the VAE, w = 1 the evidence lower bound.
+"""z = μ(x) + exp(ℓ(x)/2) ε,  L = −log p(x|z) + w KL(q(z|x) ‖ N(0, I)): the VAE.
 
 x: (B, *data.shape) -> mu, logvar, z: (B, *latent_shape, D) -> a: (B, *data.shape), the parameter of p(x|z)
 """
@@ -86,7 +86,7 @@ class VAE(Autoencoder):
         super().__init__(encoder, decoder, data)
 
     @classmethod
-    def mlp(
+    def mlp(  # type: ignore[override]
         cls,
         image_shape: tuple[int, ...] = (28, 28),
         latent_dim: int = 256,
@@ -99,7 +99,7 @@ class VAE(Autoencoder):
         rng: np.random.Generator | int = 0,
         dtype: str = "float32",
     ) -> VAE:
-        """A VAE whose encoder and decoder are multilayer perceptrons; arguments as in VAE and Autoencoder.mlp.
+        """A VAE of two multilayer perceptrons; arguments as in VAE and Autoencoder.mlp.
 
         The decoder starts as the default VQVAE's, weight for weight; the encoder's last layer is twice as
         wide. With a Gaussian likelihood the posterior starts about as narrow as a pixel's noise,
@@ -128,25 +128,27 @@ class VAE(Autoencoder):
     # The loss and its gradient.
 
     def loss(
-        self, batch: tuple[Array, ...], rng: np.random.Generator | Array, step: int = 0
+        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
     ) -> tuple[dict[str, Array], Cache]:
         """L = −log p(x|z) + w KL for a batch (x,), means over examples of sums over an example, in nats.
 
-        rng is the generator of ε, or ε itself: (B, *latent_shape, D).
+        rng is the generator of ε, or ε itself: (B, *latent_shape, D); without it, ε = 0.
         """
         (x,) = batch
         h, encoder_cache = self.encoder.forward(x)
         mu, logvar = self._split(h)
-        eps = rng.standard_normal(mu.shape, mu.dtype) if isinstance(rng, np.random.Generator) else rng
+        eps = _noise(rng, mu)
         z, draw_cache = reparameterise_forward(mu, logvar, eps)
         a, decoder_cache = self.decoder.forward(z)
         nll, nll_cache = self.nll_forward(a, x)
         KL, kl_cache = gaussian_kl_forward(_rows(mu), _rows(logvar))
-        w = KL.dtype.type(self.weight(step))
+        w = self.weight(step)
         losses = {"loss": nll + w * KL, "reconstruction_loss": nll, "kl": KL}
-        return losses, (encoder_cache, draw_cache, decoder_cache, nll_cache, kl_cache, self.weight(step))
+        return losses, (encoder_cache, draw_cache, decoder_cache, nll_cache, kl_cache, w)
 
-    def backward(self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False) -> Array | None:
+    def backward(  # type: ignore[override]
+        self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
+    ) -> Any:
         """Adds dL · ∂L/∂θ to every grad: decoder, through the draw, with the KL's own gradient, encoder.
 
         dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
@@ -205,6 +207,13 @@ class VAE(Autoencoder):
         n = check_int("VAE.sample", "n", n, 0)
         rng = check_rng("VAE.sample", rng)
         return self.decode(rng.standard_normal((n, *self.encoding.shape), self.dtype))
+
+
+def _noise(rng: Any, mu: Array) -> Array:
+    if isinstance(rng, np.random.Generator):
+        return rng.standard_normal(mu.shape, mu.dtype)
+    eps: Array = np.zeros_like(mu) if rng is None else rng
+    return eps
 
 
 def _rows(x: Array) -> Array:

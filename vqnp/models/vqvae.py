@@ -29,7 +29,7 @@ class VQVAE(Model):
     Parameters
     ----------
     encoder : Module
-        (B, *data.shape) -> z: (B, *latent_shape, D). The latent shape is whatever comes out; M is its product.
+        (B, *data.shape) -> z: (B, *latent_shape, D); M is the product of latent_shape.
     quantizer : VectorQuantizer or EMAVectorQuantizer
         Of codes of D dimensions.
     decoder : Module
@@ -132,8 +132,13 @@ class VQVAE(Model):
         dtype = check_dtype(where, dtype).name
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
         if quantizer is None:
-            options: dict[str, Any] = {"decay": decay, "codebook_init": codebook_init, "rng": rng, "dtype": dtype}
-            options["restart_dead_codes"] = restart_dead_codes
+            options: dict[str, Any] = {
+                "decay": decay,
+                "codebook_init": codebook_init,
+                "restart_dead_codes": restart_dead_codes,
+                "rng": rng,
+                "dtype": dtype,
+            }
             if codebook == "ema":
                 quantizer = EMAVectorQuantizer(K, D, commitment_cost, epsilon=epsilon, **options)
             else:
@@ -163,7 +168,9 @@ class VQVAE(Model):
         }
         return losses, (encoder_cache, quantizer_cache, decoder_cache, mse_cache, z, k)
 
-    def backward(self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False) -> Array | None:
+    def backward(  # type: ignore[override]
+        self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
+    ) -> Any:
         """Adds dL · ∂L/∂θ to every grad: decoder, straight through the quantizer, encoder.
 
         dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
@@ -209,14 +216,19 @@ class VQVAE(Model):
     @property
     def encoding(self) -> Encoding:
         """Codes: (*latent_shape) integers."""
-        return Encoding("codes", self.latent_shape, np.dtype(np.int64))
+        bits = f"{self.bits_per_image:g} bits"
+        return Encoding("codes", self.latent_shape, np.dtype(np.int64), bits)
 
     def latents(self, images: Any, first: int = 0) -> Array:
         """z = encoder(x), before the quantizer: (n, *data.shape) -> (n, *latent_shape, D)."""
         return self.encode_raw(images, first)
 
+    def quantize(self, z: Array) -> Array:
+        """k = argmin_j ‖z − e_j‖²; z: (n, *latent_shape, D) -> (n, *latent_shape)."""
+        return self.quantizer.encode(z)
+
     def _encode_part(self, images: Any, first: int) -> Array:
-        return self.quantizer.encode(self.encode_raw(images, first))
+        return self.quantize(self.encode_raw(images, first))
 
     def decode(self, codes: Any) -> Array:
         """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
@@ -227,7 +239,7 @@ class VQVAE(Model):
         return self.decode_latents(self.quantizer.decode(k))
 
     def decode_latents(self, z: Array) -> Array:
-        """x̂ = decoder(z), not quantized, in the data's range; z: (n, *latent_shape, D) -> (n, *data.shape)."""
+        """x̂ = decoder(z), not quantized, in the data's range: (n, *latent_shape, D) -> (n, *data.shape)."""
         shape = (*self.latent_shape, self.embedding_dim)
         return super().decode_latents(check_latents("VQVAE.decode_latents", z, shape, self.dtype))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_choice, check_int, check_rng, fail
 from vqnp.nn.describe import register
-from vqnp.nn.module import Cache, Module, Param
+from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops import activation
 from vqnp.ops.linear import linear_backward, linear_forward
 
@@ -47,11 +47,15 @@ class Linear(Module):
         I, O = self.W.value.shape
         return {"in_features": I, "out_features": O, "dtype": self.W.value.dtype.name}
 
+    def torch_names(self) -> dict[str, TorchName]:
+        """PyTorch's Linear holds Wᵀ."""
+        return {"W": TorchName("weight", transposed=True), "b": TorchName("bias")}
+
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y = x W + b."""
         return linear_forward(x, self.W.value, self.b.value)
 
-    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy Wᵀ;  dW += Σ xᵀ dy;  db += Σ dy."""
         dx, dW, db = linear_backward(dy, cache, need_dx)
         self.W.add_grad(dW)
@@ -83,7 +87,7 @@ class Activation(Module):
         y, cache = self._forward(x)
         return y, cache
 
-    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy · f'(x)."""
         return self._backward(dy, cache) if need_dx else None
 
@@ -99,7 +103,7 @@ class Flatten(Module):
         """y_n = x_n, read row by row."""
         return x.reshape(len(x), int(np.prod(x.shape[1:]))), x.shape
 
-    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy in x's shape."""
         return dy.reshape(cache)
 
@@ -121,10 +125,11 @@ class Reshape(Module):
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y_n = x_n in the layer's shape."""
         if x.ndim == 0 or np.prod(x.shape[1:]) != np.prod(self.shape):
-            fail("Reshape", "x", f"must have {int(np.prod(self.shape))} numbers an example", f"shape {x.shape}")
+            needed = f"must have {int(np.prod(self.shape))} numbers an example"
+            fail("Reshape", "x", needed, f"shape {x.shape}")
         return x.reshape(len(x), *self.shape), x.shape
 
-    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy in x's shape."""
         return dy.reshape(cache)
 
@@ -158,15 +163,13 @@ class Sequential(Module):
             caches.append(cache)
         return x, caches
 
-    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx: the chain rule, the last layer first; without need_dx only as far as there are Params."""
         with_params = [i for i, layer in enumerate(self.layers) if any(True for _ in layer.parameters())]
         first = 0 if need_dx else min(with_params, default=len(self.layers))
-        d: Array | None = dy
         for i in reversed(range(first, len(self.layers))):
-            assert d is not None  # every layer after the first gives its dx
-            d = self.layers[i].backward(d, cache[i], need_dx or i > first)
-        return d if need_dx else None
+            dy = self.layers[i].backward(dy, cache[i], need_dx or i > first)
+        return dy if need_dx else None
 
 
 def mlp(

@@ -7,7 +7,7 @@ arrays themselves (x, y, W), not copies: change none of them before backward has
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +52,17 @@ class Param:
         return f"Param(shape {self.value.shape}, {self.value.dtype})"
 
 
+class TorchName(NamedTuple):
+    """PyTorch's name of an array; whether it holds it transposed; whether it is a statistic.
+
+    A statistic only matters to further training: it may be absent in a file.
+    """
+
+    name: str
+    transposed: bool = False
+    statistic: bool = False
+
+
 class Module:
     """Something that has Params, buffers (arrays that no gradient reaches) and child modules.
 
@@ -62,7 +73,7 @@ class Module:
         """y, cache for x; never changes the module."""
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Array | None:
+    def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx for dy; adds to the grad of every Param. None for dx where need_dx is False."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
@@ -74,6 +85,10 @@ class Module:
     def from_config(cls, **config: Any) -> Module:
         """A module like the one whose config() this is, its parameters newly drawn."""
         return cls(**config)
+
+    def torch_names(self) -> Mapping[str, TorchName]:
+        """What PyTorch calls this module's own Params and buffers, by our names."""
+        return {}
 
     def buffers(self) -> Mapping[str, Array]:
         """This module's own arrays that no gradient reaches but a checkpoint must hold, by name."""

@@ -120,13 +120,12 @@ def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: st
     """
     check_choice("ema_update", "smoothing", smoothing, SMOOTHINGS)
     epsilon = check_float("ema_update", "epsilon", epsilon, "[0, inf)")
-    smoothed = {
-        "laplace": lambda: laplace_smoothing(N, epsilon),
-        "additive": lambda: N + epsilon,
-        "none": lambda: N,
-    }[smoothing]()[..., None]
+    if smoothing == "laplace":
+        N = laplace_smoothing(N, epsilon)
+    elif smoothing == "additive":
+        N = N + epsilon
     codes = np.array(np.broadcast_to(E, m.shape))
-    np.divide(m, smoothed, out=codes, where=smoothed >= np.finfo(E.dtype).tiny)
+    np.divide(m, N[..., None], out=codes, where=N[..., None] >= np.finfo(E.dtype).tiny)
     return codes
 
 
@@ -161,7 +160,7 @@ def random_rows(z: Array, count: int, rng: np.random.Generator) -> Array:
 def ema_restart(
     state: EMAState, z: Array, threshold: float, rng: np.random.Generator
 ) -> tuple[EMAState, Array]:
-    """For each rarely used j, with N̄ = ΣN/K and z a random vector of the batch: e_j = z, N_j = N̄, m_j = N̄ z.
+    """e_j = z, N_j = N̄, m_j = N̄ z for each rarely used j; N̄ = ΣN/K, and z is a random vector of the batch.
 
     z: (..., D) -> EMAState, indices of the restarted codes: (any,)
 

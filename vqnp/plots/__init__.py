@@ -1,14 +1,48 @@
-"""Figures of runs, codebooks and latents."""
+"""Figures of runs, codebooks and latents, in one style."""
 
-from vqnp.plots.codebook import codebook_figure, save_sheet, training_figure
-from vqnp.plots.latents import latent_training_figure, latents_figure
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from vqnp._check import Array
+from vqnp.inspection.anatomy import code_anatomy
+from vqnp.plots.codebook import codebook_figure, codebook_training_figure
+from vqnp.plots.curves import History
+from vqnp.plots.latents import autoencoder_training_figure, latents_figure, vae_training_figure
+from vqnp.plots.sheets import save_sheet
 from vqnp.plots.style import save_figure
 
+
+def training_figure(report: Any, model: Any, history: History, images: Array) -> Figure:
+    """How a training went: curves, reconstructions, details; images: the test set that report is of."""
+    return TRAINING[model.kind](model, history, images, report)
+
+
+def inspection_figure(report: Any, model: Any, images: Array) -> tuple[str, Figure]:
+    """The figure of a model's codes or latent units, and the name of its file in a run folder."""
+    if model.encoding.name == "codes":
+        return "codebook.png", codebook_figure(code_anatomy(model, images))
+    return "latents.png", latents_figure(model, images, report)
+
+
+TRAINING: dict[str, Callable[..., Figure]] = {
+    "vqvae": codebook_training_figure,
+    "vae": vae_training_figure,
+    "autoencoder": autoencoder_training_figure,
+}
+"""The figure of a training run, by the kind of model."""
+
 __all__ = [
+    "autoencoder_training_figure",
     "codebook_figure",
-    "latent_training_figure",
+    "codebook_training_figure",
+    "inspection_figure",
     "latents_figure",
     "save_figure",
     "save_sheet",
     "training_figure",
+    "vae_training_figure",
 ]

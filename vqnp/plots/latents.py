@@ -1,61 +1,66 @@
-"""The pictures of an autoencoder's or a VAE's run, in the style of vqnp.plots."""
+"""The figures of an autoencoder or a VAE: how its training went, and what each latent unit does."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
 
 from vqnp._check import Array
-from vqnp._images import to_float
-from vqnp.evaluation.latents import LatentEvaluation
+from vqnp.evaluation import LatentEvaluation
 from vqnp.models import VAE, Autoencoder
-from vqnp.plots.codebook import flat_images, tiles
-from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, new_figure, no_ticks, plain_log
+from vqnp.plots.curves import History, draw_curves
+from vqnp.plots.sheets import draw_pairs, draw_sheet, flat_images, training_grid
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, new_figure
 
 ROWS, STEPS, REACH = 12, 11, 3.0
 """Units that latents_figure shows, places of each, and how far it goes, in standard deviations."""
 
-History = Sequence[dict[str, float]]
 
-
-def latent_training_figure(
+def autoencoder_training_figure(
     model: Autoencoder, history: History, images: Array, result: LatentEvaluation
 ) -> Figure:
-    """Losses by epoch, originals above reconstructions, the units, and what the decoder makes up.
+    """Losses by epoch, originals above reconstructions, the units, and images between images.
 
-    images: (n, *image_shape), the test set's; the first ten are shown
+    images: (n, *data.shape), the test set's, of which the first ten are shown
     """
-    figure = new_figure(9.6, 8.4)
-    grid = GridSpec(
-        3, 2, figure, height_ratios=[1.1, 1, 1.1], hspace=0.42, wspace=0.2,
-        left=0.075, right=0.985, bottom=0.06, top=0.96,
-    )  # fmt: skip
-    if isinstance(model, VAE):
-        _nats(figure.add_subplot(grid[0, 0]), history)
-        _curve(figure.add_subplot(grid[0, 1]), history, "Units in use (test images)", "active units",
-               {"test_active_units": (ORANGE, "variance of the mean above 0.01")})  # fmt: skip
-    else:
-        _curve(figure.add_subplot(grid[0, :]), history, "Loss", "mean squared error",
-               {"mse": (BLUE, "training"), "test_mse": (ORANGE, "test (clipped to [0, 1])")}, log=True)  # fmt: skip  # noqa: E501
+    figure, grid = training_grid()
+    curves = {"reconstruction_loss": (BLUE, "training"), "test_mse": (ORANGE, "test (clipped to [0, 1])")}
+    draw_curves(figure.add_subplot(grid[0, :]), history, "Loss", "mean squared error", curves, log=True)
     ten = images[:10]
-    pairs = flat_images(np.concatenate([to_float(ten), model.reconstruct(ten)]))
-    _sheet(
-        figure.add_subplot(grid[1, :]),
-        pairs,
-        len(ten),
-        "Test images (above) and their reconstructions (below)",
-    )
-    _units(figure.add_subplot(grid[2, 0]), result)
-    made, title = figure.add_subplot(grid[2, 1]), "Half way between the latents of neighbours above"
-    if isinstance(model, VAE):
-        _sheet(made, flat_images(model.sample(18, 0)), 6, "Decoded draws from the prior")
-    else:
-        z = model.encode(ten)
-        _sheet(made, flat_images(model.decode((z + np.roll(z, -1, axis=0)) / 2)), 5, title)
+    draw_pairs(figure.add_subplot(grid[1, :]), ten, model.reconstruct(ten))
+    title = "Variance of each unit on the test set"
+    _units(figure.add_subplot(grid[2, 0]), result.variance, title, "variance")
+    z = model.encode(ten)
+    between = flat_images(model.decode((z + np.roll(z, -1, axis=0)) / 2))
+    title = "Half way between the latents of neighbours above"
+    draw_sheet(figure.add_subplot(grid[2, 1]), between, 5, title)
+    return figure
+
+
+def vae_training_figure(model: VAE, history: History, images: Array, result: LatentEvaluation) -> Figure:
+    """Losses by epoch, units in use, originals above reconstructions, the units, and samples.
+
+    images: (n, *data.shape), the test set's, of which the first ten are shown
+    """
+    assert result.kl_per_unit is not None  # a VAE's report has it
+    figure, grid = training_grid()
+    losses = {
+        "reconstruction_loss": (BLUE, "reconstruction, training"),
+        "test_reconstruction_loss": (ORANGE, "reconstruction, test"),
+        "kl": (GREEN, "KL, training"),
+        "test_kl": (GREY, "KL, test"),
+    }
+    title = "Loss: reconstruction and KL"
+    draw_curves(figure.add_subplot(grid[0, 0]), history, title, "nats per image", losses)
+    units = {"test_active_units": (ORANGE, "variance of the mean above 0.01")}
+    title = "Units in use (test images)"
+    draw_curves(figure.add_subplot(grid[0, 1]), history, title, "active units", units)
+    draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
+    title = "KL of each unit on the test set"
+    _units(figure.add_subplot(grid[2, 0]), result.kl_per_unit, title, "nats per image")
+    samples = flat_images(model.sample(18, 0))
+    draw_sheet(figure.add_subplot(grid[2, 1]), samples, 6, "Decoded draws from the prior")
     return figure
 
 
@@ -67,8 +72,9 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     """
     strength = result.variance if result.kl_per_unit is None else result.kl_per_unit
     order = np.argsort(-strength, kind="stable")[:ROWS]
-    z = model.encode(images)
-    vae = isinstance(model, VAE)
+    codes = model.encode(images)
+    z = codes.reshape(len(codes), -1)  # a unit a column
+    vae = result.kl_per_unit is not None
     centre, spread = (0.0 * z[0], 0.0 * z[0] + 1) if vae else (z.mean(axis=0), z.std(axis=0))
     places = np.linspace(-REACH, REACH, STEPS)
     height = 1.15 + 0.72 * len(order)
@@ -77,8 +83,8 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     moved = np.repeat(z[:1], len(order) * STEPS, axis=0)
     for i, d in enumerate(order):
         moved[i * STEPS : (i + 1) * STEPS, d] = centre[d] + places * spread[d]
-    tile = flat_images(model.decode(moved))
-    _sheet(axes, tile, STEPS, "The units that say most, each moved with the others as in the first image")
+    tile = flat_images(model.decode(moved.reshape(-1, *codes.shape[1:])))
+    draw_sheet(axes, tile, STEPS, "The strongest units, each moved with the others as in the first image")
     H, W = tile.shape[1] + 1, tile.shape[2] + 1
     axes.set_yticks([i * H + H / 2 for i in range(len(order))])
     unit = "variance" if result.kl_per_unit is None else "KL"
@@ -91,44 +97,7 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     return figure
 
 
-def _nats(axes: Axes, history: History) -> None:
-    """Reconstruction and KL, which add up to the loss, over the same epochs."""
-    _curve(axes, history, "Loss: reconstruction and KL", "nats per image", {
-        "reconstruction_loss": (BLUE, "reconstruction, training"),
-        "test_reconstruction_loss": (ORANGE, "reconstruction, test"),
-        "kl": (GREEN, "KL, training"),
-        "test_kl": (GREY, "KL, test"),
-    })  # fmt: skip
-
-
-def _curve(
-    axes: Axes, history: History, title: str, unit: str, lines: dict[str, tuple[str, str]], log: bool = False
-) -> None:
-    epochs = [row["epoch"] for row in history]
-    for name, (colour, label) in lines.items():
-        if history and name in history[0]:
-            marker = "o" if len(history) == 1 else None
-            axes.plot(epochs, [row[name] for row in history], color=colour, label=label, marker=marker)
-    if log and any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
-        plain_log(axes)
-    if not log:
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.lines else 0.0)
-    dress(axes, title, "epoch", unit)
-    if axes.lines:
-        axes.legend(fontsize=8, frameon=False, loc="upper right")
-
-
-def _units(axes: Axes, result: LatentEvaluation) -> None:
-    strength = result.variance if result.kl_per_unit is None else result.kl_per_unit
+def _units(axes: Axes, strength: Array, title: str, unit: str) -> None:
     axes.bar(np.arange(1, len(strength) + 1), np.sort(strength)[::-1], width=1.0, color=BLUE)
     axes.set_xlim(0.5, len(strength) + 0.5)
-    if result.kl_per_unit is None:
-        dress(axes, "Variance of each unit on the test set", "unit, most varied first", "variance")
-    else:
-        dress(axes, "KL of each unit on the test set", "unit, most informed first", "nats per image")
-
-
-def _sheet(axes: Axes, images: Array, columns: int, title: str) -> None:
-    axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(title, fontsize=10)
-    no_ticks(axes)
+    dress(axes, title, "unit, strongest first", unit)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, NullFormatter
 
 from vqnp._check import Array
-from vqnp.checkpoint import atomic
+from vqnp._files import atomic
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 AMBER, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"

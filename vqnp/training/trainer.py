@@ -1,4 +1,4 @@
-"""A minibatch, its loss, the gradient by hand, a step of Adam, the model's own update: training, step by step."""
+"""A minibatch, its loss, the gradient, a step of Adam, the model's own update: training, step by step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
 from vqnp.checkpoint import load_all, save
-from vqnp.nn.module import Cache, Param
+from vqnp.nn.module import Cache
 from vqnp.optim import Adam, cosine
 
 START_EXAMPLES = 2048

@@ -12,7 +12,7 @@ import numpy as np
 
 from vqnp._check import Array, check_choice, check_float, check_rng
 from vqnp.nn.describe import register
-from vqnp.nn.module import Cache
+from vqnp.nn.module import Cache, TorchName
 from vqnp.nn.quantizers.vector import VectorQuantizer
 from vqnp.ops.ema import SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_update
 from vqnp.ops.quantize import quantize_backward
@@ -85,7 +85,9 @@ class EMAVectorQuantizer(VectorQuantizer):
         """The codebook E: (K, D)."""
         return self.ema.E
 
-    def backward(self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True) -> Array:
+    def backward(  # type: ignore[override]
+        self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
+    ) -> Array:
         """dz = dz_q + dL · ∂L/∂z, straight through; no gradient reaches the codebook."""
         dz, _ = quantize_backward(dz_q, dL, cache)
         return dz
@@ -117,9 +119,24 @@ class EMAVectorQuantizer(VectorQuantizer):
             n = np.maximum(n, 1).astype(E.dtype)  # a centre of no vectors: N = 1, m = e
             self.ema = EMAState(E, n, n[:, None] * E)
 
+    def torch_names(self) -> dict[str, TorchName]:
+        """Beside the codebook and the cluster sizes: m and t."""
+        return super().torch_names() | {
+            "m": TorchName("embedding_sum", statistic=True),
+            "t": TorchName("num_updates", statistic=True),
+        }
+
+    def first_buffers(self, E: Array) -> dict[str, Array]:
+        """The buffers with which training begins at a codebook E: (K, D)."""
+        return _as_buffers(ema_initialize(E, zero=self.zero_debias))
+
     def buffers(self) -> Mapping[str, Array]:
-        E, N, m, t = self.ema
-        return {"E": E, "N": N, "m": m, "t": np.asarray(t, np.int64)}
+        return _as_buffers(self.ema)
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         self.ema = EMAState(arrays["E"], arrays["N"], arrays["m"], int(arrays["t"]))
+
+
+def _as_buffers(state: EMAState) -> dict[str, Array]:
+    E, N, m, t = state
+    return {"E": E, "N": N, "m": m, "t": np.asarray(t, np.int64)}

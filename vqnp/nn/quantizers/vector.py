@@ -10,11 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail
+from vqnp._check import (
+    FLOATS,
+    Array,
+    check_array,
+    check_choice,
+    check_codes,
+    check_float,
+    check_int,
+    check_rng,
+    fail,
+)
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.nn.describe import register
-from vqnp.nn.module import Cache, Module, Param
+from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops.ema import random_rows, rarely_used
 from vqnp.ops.kmeans import kmeans
 from vqnp.ops.loss import REDUCTIONS
@@ -110,7 +120,9 @@ class VectorQuantizer(Module):
             reduction=self.reduction,
         )
 
-    def backward(self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True) -> Array:
+    def backward(  # type: ignore[override]
+        self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
+    ) -> Array:
         """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E;  L = codebook + commitment."""
         dz, dE = quantize_backward(dz_q, dL, cache)
         self.E.add_grad(dE)
@@ -171,7 +183,15 @@ class VectorQuantizer(Module):
             self.E = Param(E)
         self.N = np.ones(len(E), E.dtype) if n is None else n.astype(E.dtype)
 
-    # What a checkpoint holds.
+    # What a checkpoint holds, and what PyTorch's side calls it.
+
+    def torch_names(self) -> dict[str, TorchName]:
+        """The codebook is an nn.Embedding's weight; the averages are buffers."""
+        return {"E": TorchName("embedding.weight"), "N": TorchName("cluster_size", statistic=True)}
+
+    def first_buffers(self, E: Array) -> dict[str, Array]:
+        """The buffers with which training begins at a codebook E: (K, D)."""
+        return {"N": np.ones(len(E), E.dtype)}
 
     def buffers(self) -> Mapping[str, Array]:
         return {"N": self.N}

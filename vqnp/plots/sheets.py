@@ -1,0 +1,65 @@
+"""Images side by side: sheets in a file, and in a figure."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.image import imsave
+
+from vqnp._check import Array
+from vqnp._images import to_float
+from vqnp.plots.style import new_figure, no_ticks
+
+
+def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) -> Array:
+    """A sheet of images in rows: (n, H, W) -> (rows·(H + gap) + gap, columns·(W + gap) + gap)."""
+    n, H, W = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap), background)
+    for i, image in enumerate(images):
+        r, c = gap + i // columns * (H + gap), gap + i % columns * (W + gap)
+        sheet[r : r + H, c : c + W] = image
+    return sheet
+
+
+def flat_images(images: Array) -> Array:
+    """Images as grey pictures: (n, H, W) stays, (n, H, W, C) is averaged, (n, P) is a square if P is one."""
+    if images.ndim == 3:
+        return images
+    if images.ndim == 4:
+        return images.mean(axis=-1)
+    P = int(np.prod(images.shape[1:]))
+    side = int(np.sqrt(P))
+    H = side if side * side == P else 1
+    return images.reshape(len(images), H, P // H)
+
+
+def save_sheet(file: BinaryIO, images: Array, columns: int = 10) -> None:
+    """A PNG of images side by side at two screen pixels a pixel: (n, H, W) in [0, 1]."""
+    sheet = tiles(flat_images(images), columns).repeat(2, axis=0).repeat(2, axis=1)
+    imsave(file, sheet, cmap="gray", vmin=0, vmax=1, format="png")
+
+
+def draw_sheet(axes: Axes, images: Array, columns: int, title: str) -> None:
+    """Images in rows under a title: (n, H, W) in [0, 1]."""
+    axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, fontsize=10)
+    no_ticks(axes)
+
+
+def draw_pairs(axes: Axes, originals: Array, reconstructions: Array) -> None:
+    """The first ten originals above their reconstructions: (n, ...) each."""
+    pairs = flat_images(np.concatenate([to_float(originals[:10]), reconstructions[:10]]))
+    title = "Test images (above) and their reconstructions (below)"
+    draw_sheet(axes, pairs, min(10, len(originals)), title)
+
+
+def training_grid() -> tuple[Figure, GridSpec]:
+    """A figure of three rows and two columns: curves, images, details."""
+    figure = new_figure(9.6, 8.4)
+    edges = {"left": 0.075, "right": 0.985, "bottom": 0.06, "top": 0.96}
+    return figure, GridSpec(3, 2, figure, height_ratios=[1.1, 1, 1.1], hspace=0.42, wspace=0.2, **edges)
