@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from vqnp import InputError
 from vqnp.crosscheck import check
-from vqnp.crosscheck.outputs import Unclear, sort_outputs
+from vqnp.crosscheck.adapters.outputs import Unclear, sort_outputs
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
     import torch
 else:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (the crosscheck extra)")
 
-from vqnp.crosscheck.torch_module import LAYOUTS, TorchModule  # noqa: E402
+from vqnp.crosscheck.adapters.torch_module import LAYOUTS, TorchModule  # noqa: E402
 
 F = torch.nn.functional
 PARTS = ("z_q", "k", "L", "one_hot", "distances")

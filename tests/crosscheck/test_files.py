@@ -12,7 +12,7 @@ import pytest
 
 from vqnp import InputError
 from vqnp.cli.main import main
-from vqnp.crosscheck.vectors import compare, layers, write_vectors
+from vqnp.crosscheck.report.vectors import compare, layers, write_vectors
 
 
 @pytest.fixture(scope="module")
@@ -172,12 +172,12 @@ def test_on_the_command_line(vectors, tmp_path, capsys):
 def test_bad_folders_are_refused(vectors, tmp_path):
     with pytest.raises(InputError, match="--out must be a new or empty folder"):
         write_vectors(vectors)
-    with pytest.raises(InputError, match="DIR must be what `vqnp crosscheck vectors` wrote"):
+    with pytest.raises(InputError, match="DIR must be what `vqnp.crosscheck.report.vectors` wrote"):
         compare(tmp_path, tmp_path)
     with pytest.raises(InputError, match="THEIRS must have files such as"):
         compare(vectors, tmp_path)
     for dtype in ("", ',"dtype":"int8"', ',"dtype":5', ',"dtype":[]'):
-        (tmp_path / "manifest.json").write_text(f'{{"format":"vqnp-crosscheck-vectors-1"{dtype}}}')
+        (tmp_path / "manifest.json").write_text(f'{{"format":"vqnp.crosscheck.report.vectors-1"{dtype}}}')
         with pytest.raises(InputError, match="must be a manifest of"):
             compare(tmp_path, vectors)
 

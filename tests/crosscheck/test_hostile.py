@@ -171,7 +171,7 @@ class BadSteps(NumpyEMA):
 
     def step(self, z):
         E, N, m = super().step(z)
-        return self.what(E, N, m) if self.t > 1 else (E, N, m)
+        return self.what(E, N, m) if self.layer.ema.t > 1 else (E, N, m)
 
 
 @pytest.mark.parametrize(

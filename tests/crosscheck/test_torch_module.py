@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vqnp.crosscheck import assert_conforms, check
-from vqnp.crosscheck.variants import TITLES, VARIANTS
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
     import torch

@@ -1,6 +1,5 @@
 """vqnp's own quantizers as adapters: the shortest example of one, and a test of the checker itself."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,9 +28,8 @@ class QuantizerAdapter:
         self.name = f"vqnp.{kind.__name__}"
         self.layer: VectorQuantizer | None = None
         self.waits = False
-        if issubclass(kind, EMAVectorQuantizer):
-            self.reset: Callable[[Array], None] = self._reset
-            self.step: Callable[[Array], tuple[Array, ...]] = self._step
+        if not issubclass(kind, EMAVectorQuantizer):
+            self.reset = self.step = None  # type: ignore[method-assign, assignment]
 
     def make(self, E: Array) -> VectorQuantizer:
         """A new layer with the codebook E."""
@@ -66,10 +64,10 @@ class QuantizerAdapter:
         self.waits = self.layer.codebook_init in ("data", "kmeans")
         return None if self.waits else self.layer.embeddings
 
-    def _reset(self, E: Array) -> None:
+    def reset(self, E: Array) -> None:
         self.layer, self.waits = self.make(E), False
 
-    def _step(self, z: Array) -> tuple[Array, ...]:
+    def step(self, z: Array) -> tuple[Array, ...]:
         layer = self.layer
         assert isinstance(layer, EMAVectorQuantizer)  # reset or fresh comes first
         if self.waits:

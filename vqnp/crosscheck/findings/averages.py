@@ -147,6 +147,8 @@ def explain_steps(record: Record, seen: Seen) -> Fits:
         fits = fits.keep(fits.plausible(len(seen.n), eps))
         if fits.hypotheses:
             break
+    else:
+        return fits
     fits = _by_implied_start(fits, seen, 1e4 * eps)
     fits = _by_stored(fits, seen, 64 * eps * np.sqrt(len(seen.n)))
     long = observe(record, "long") if len(fits.hypotheses) > 1 else None

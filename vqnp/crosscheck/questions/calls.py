@@ -91,7 +91,7 @@ def to_array(value: Any) -> tuple[Array | None, str]:
     """A copy of what was returned, for the layer may reuse the memory; or None and why not."""
     device = str(getattr(value, "device", "cpu"))
     try:
-        array = np.array(value.detach() if hasattr(value, "detach") else value)
+        array = np.array(np.asarray(value.detach() if hasattr(value, "detach") else value))
     except Exception as error:
         on = f" on {device}" if "cpu" not in device.lower() else ""
         kind = f"{type(value).__name__} of {getattr(value, 'dtype', 'unknown dtype')}{on}"

@@ -9,7 +9,7 @@ from vqnp.crosscheck.report.report import Report
 
 
 def assert_conforms(adapter: Any, allow: Allow = (), **options: Any) -> Report:
-    """The report of `check`; AssertionError with all of it unless the layer is ours, up to what is allowed."""
+    """The report of `check`; AssertionError with it unless the layer is ours, up to what is allowed."""
     report = check(adapter, allow=allow, **options)
     if not report.ok:
         raise AssertionError(f"\n{report}")

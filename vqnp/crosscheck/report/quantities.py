@@ -59,8 +59,8 @@ def compare(quantity: str, theirs: Array, ours: Array, dtype: Any, n: int, size:
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(off > 0, off / both, 0.0)
         ulps = np.where(off > 0, off / np.spacing(both.astype(dtype)).astype(np.float64), 0.0)
-    worst, relative, ulps = (float(x.max(initial=0)) for x in (off, relative, ulps))
-    return Row(quantity, worst, relative, ulps, allowed, "pass" if worst <= allowed else "fail")
+    worst, most, far = (float(x.max(initial=0)) for x in (off, relative, ulps))
+    return Row(quantity, worst, most, far, allowed, "pass" if worst <= allowed else "fail")
 
 
 def compare_codes(quantity: str, theirs: Array, ours: Array) -> Row:

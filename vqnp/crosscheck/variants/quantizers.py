@@ -6,6 +6,8 @@ A class is one variant or bug and nothing else: it stands before VectorQuantizer
 order of inheritance, and everything around it is vqnp's. `planted` puts together as many as one wants.
 """
 
+# mypy: disable-error-code="override"
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -94,5 +94,5 @@ class Reference(QuantizerAdapter):
         dz, dE = super().backward(z.astype(np.float64), E, G.astype(np.float64))
         return dz.astype(self.dtype), None if dE is None else dE.astype(self.dtype)
 
-    def _step(self, z: Array) -> tuple[Array, ...]:
-        return tuple(a.astype(self.dtype) for a in super()._step(z.astype(np.float64)))
+    def step(self, z: Array) -> tuple[Array, ...]:
+        return tuple(a.astype(self.dtype) for a in super().step(z.astype(np.float64)))
