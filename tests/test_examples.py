@@ -17,6 +17,7 @@ QUICK = {
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "crosscheck_vq_pytorch.py": [],
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
+    "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "studies/code_anatomy.py": ["--quick"],
