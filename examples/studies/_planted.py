@@ -4,7 +4,7 @@ The layers are those of vqnp.crosscheck.variants: a class is one variant or bug 
 """
 
 import vqnp
-from vqnp.crosscheck.variants.quantizers import PLANTS, Expanded, LateLoss, Offset, Planted
+from vqnp.crosscheck.variants.quantizers import PLANTS, Expanded, LateLoss, LookUp, Planted
 from vqnp.crosscheck.variants.quantizers import planted as layer_with
 
 BOTH = {
@@ -38,8 +38,35 @@ TRAINED = {
 }
 
 
+class Offset(LookUp):
+    """The nearest code as an encoder and a codebook that lie `offset` off the origin would have it."""
+
+    def __init__(self, *sizes, offset=0.0, **options):
+        self.offset = offset
+        super().__init__(*sizes, **options)
+
+    def nearest(self, z, E):
+        offset = z.dtype.type(self.offset)
+        return super().nearest(z + offset, E + offset)
+
+
 class OffsetEMA(Offset, vqnp.EMAVectorQuantizer):
-    """Moving averages, the encoder and the codebook lying off the origin."""
+    """Moving averages, off the origin."""
+
+
+class CountedExpanded(Offset, Expanded):
+    """Expanded, with the products of a BLAS as in frameworks; counts the codes that are not the nearest."""
+
+    seen, wrong = 0, 0
+
+    def products(self, x, y):
+        return x @ y.T
+
+    def encode(self, z):
+        k, offset = super().encode(z), z.dtype.type(self.offset)
+        self.wrong += int((k != vqnp.nearest_code(z + offset, self.embeddings + offset)).sum())
+        self.seen += k.size
+        return k
 
 
 BASES = {
@@ -61,16 +88,9 @@ class CopiedLateLoss(LateLoss):
         return Planted.backward(self, dz_q, (r, k, K, c, beta - 1, False), dL, need_dx)
 
 
-class BLASExpanded(Expanded):
-    """Expanded with the products of a BLAS, as frameworks have it."""
-
-    def products(self, x, y):
-        return x @ y.T
-
-
 LAYERS = PLANTS | {
     ("loss_from", "straight_through"): CopiedLateLoss,
-    ("distance", "expanded_float32"): BLASExpanded,
+    ("distance", "expanded_float32"): CountedExpanded,
 }
 
 

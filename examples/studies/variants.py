@@ -22,7 +22,6 @@ from matplotlib.patches import Patch
 
 import vqnp
 from vqnp.crosscheck import QuantizerAdapter, check
-from vqnp.crosscheck.variants.quantizers import Expanded
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
@@ -62,7 +61,7 @@ def measure(scale, seed: int, base: str, dimension: str, variant: str) -> dict:
                 training = trainer.end_epoch(None)["reconstruction_loss"]
     except TrainingDiverged:
         end = "diverged"
-    wrong = (quantizer.wrong, quantizer.seen) if issubclass(kind, Expanded) else None
+    wrong = (quantizer.wrong, quantizer.seen) if hasattr(quantizer, "wrong") else None
     result = model.evaluate(test.images)
     z = model.latents(test.images)
     pixels, mean = test.images / 255, train.images[: scale.images].mean(axis=0) / 255

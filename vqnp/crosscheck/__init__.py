@@ -11,9 +11,9 @@ from typing import Any
 
 from vqnp.crosscheck.adapters.base import Adapter as Adapter
 from vqnp.crosscheck.adapters.own import QuantizerAdapter as QuantizerAdapter
-from vqnp.crosscheck.report.asserting import assert_conforms as assert_conforms
-from vqnp.crosscheck.report.asserting import conformance_tests as conformance_tests
+from vqnp.crosscheck.report.checking import assert_conforms as assert_conforms
 from vqnp.crosscheck.report.checking import check as check
+from vqnp.crosscheck.report.checking import conformance_tests as conformance_tests
 from vqnp.crosscheck.report.report import Report as Report
 from vqnp.crosscheck.variants.reference import Reference as Reference
 from vqnp.crosscheck.variants.table import VARIANTS as VARIANTS

@@ -18,13 +18,9 @@ class JaxFunction:
     ----------
     function : callable, (z, E) -> z_q, codes, loss
         In any order that shapes and dtypes tell, or a mapping or named tuple; see outputs.sort_outputs.
-        z: (N, D), E: (K, D).
-    start : callable, E -> state, optional
-        For a codebook by moving averages: the state of a new layer whose codebook is E.
-    update : callable, (state, z) -> state, optional
-        One step of training.
-    read : callable, state -> E or (E, N, m), optional
-        What there is to see in a state. All three of start, update and read, or none.
+    start, update, read : callable, E -> state, (state, z) -> state, state -> E or (E, N, m); optional
+        For a codebook by moving averages: the state of a new layer whose codebook is E, one step of
+        training, and what there is to see in a state. All three, or none.
     evaluate : callable, as function, optional
         The layer in evaluation mode.
     dtype : float32 or float64

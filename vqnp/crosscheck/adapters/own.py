@@ -24,43 +24,42 @@ class QuantizerAdapter:
     def __init__(
         self, kind: type[VectorQuantizer] = VectorQuantizer, *, dtype: Any = np.float64, **options: Any
     ) -> None:
-        self.kind, self.dtype, self.options = kind, np.dtype(dtype), options
+        self.kind, self.options = kind, options
+        self.dtype = self.inside = np.dtype(dtype)  # of the arrays, and of the layer
         self.name = f"vqnp.{kind.__name__}"
-        self.layer: VectorQuantizer | None = None
+        self.layer: Any = None
         self.waits = False
         if not issubclass(kind, EMAVectorQuantizer):
             self.reset = self.step = None  # type: ignore[method-assign, assignment]
 
-    def make(self, E: Array) -> VectorQuantizer:
+    def make(self, E: Array) -> Any:
         """A new layer with the codebook E."""
-        layer = self.kind(*E.shape, **self.options | {"codebook_init": "uniform"}, dtype=E.dtype)
-        layer._set_codebook(E.copy())
+        layer = self.kind(*E.shape, **self.options | {"codebook_init": "uniform"}, dtype=self.inside)
+        layer._set_codebook(E.astype(self.inside))
         return layer
 
-    def forward(self, z: Array, E: Array) -> tuple[Array, ...]:
-        return self._answer(self.make(E), z)
-
-    def evaluate(self, z: Array, E: Array) -> tuple[Array, ...]:
-        layer: Any = self.make(E)
-        layer.training = False  # for the variants whose codebook moves in forward
-        return self._answer(layer, z)
-
-    def _answer(self, layer: VectorQuantizer, z: Array) -> tuple[Array, ...]:
-        z_q, codebook, commitment, k, _ = layer.forward(z)
-        return k, z_q, codebook + commitment, self.figure(np.bincount(k, minlength=layer.num_embeddings))
-
-    def figure(self, counts: Array) -> Array:
+    def figure(self, counts: Array) -> float:
         """The perplexity."""
-        return np.asarray(perplexity(counts))
+        return perplexity(counts)
+
+    def forward(self, z: Array, E: Array, training: bool = True) -> tuple[Any, ...]:
+        layer = self.make(E)
+        layer.training = training  # for the variants whose codebook moves in forward
+        z_q, codebook, commitment, k, _ = layer.forward(z.astype(self.inside))
+        L, counts = np.asarray(codebook + commitment, self.dtype), np.bincount(k, minlength=len(E))
+        return k, z_q.astype(self.dtype), L, self.figure(counts)
+
+    def evaluate(self, z: Array, E: Array) -> tuple[Any, ...]:
+        return self.forward(z, E, training=False)
 
     def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array | None]:
         layer = self.make(E)
-        *_, cache = layer.forward(z)
-        dz = layer.backward(G, cache)
-        return dz, layer.E.grad if hasattr(layer, "E") else None
+        *_, cache = layer.forward(z.astype(self.inside))
+        dz = layer.backward(G.astype(self.inside), cache).astype(self.dtype)
+        return dz, layer.E.grad.astype(self.dtype) if hasattr(layer, "E") else None
 
     def fresh(self, K: int, D: int) -> Array | None:
-        self.layer = self.kind(K, D, **self.options, dtype=self.dtype)
+        self.layer = self.kind(K, D, **self.options, dtype=self.inside)
         self.waits = self.layer.codebook_init in ("data", "kmeans")
         return None if self.waits else self.layer.embeddings
 
@@ -68,10 +67,9 @@ class QuantizerAdapter:
         self.layer, self.waits = self.make(E), False
 
     def step(self, z: Array) -> tuple[Array, ...]:
-        layer = self.layer
-        assert isinstance(layer, EMAVectorQuantizer)  # reset or fresh comes first
+        z = z.astype(self.inside)
         if self.waits:
-            layer.initialize(z, 0)
+            self.layer.initialize(z, 0)
             self.waits = False
-        layer.update(z, layer.encode(z), 0)
-        return layer.ema.E, layer.ema.N, layer.ema.m
+        self.layer.update(z, self.layer.encode(z), 0)
+        return tuple(a.astype(self.dtype) for a in self.layer.ema[:3])  # E, N, m

@@ -34,18 +34,16 @@ class TorchModule:
         A factory lets the checker ask with any K and D, which tells reductions for certain.
     layout : str
         A key of LAYOUTS: what the module wants for z, and gives for z_q.
-    codebook : str, optional
-        Dotted name of the parameter or buffer that is E: (K, D), or (1, K, D), or (D, K). Default: the
-        only parameter with two axes longer than 1, or the only such buffer; InputError lists what there is
-        where that does not tell.
-    cluster_size, embedding_sum : str, optional
-        The same of N: (K,) and of m, as E. Default: the only other one of that shape, but none where E has
-        a gradient and one training pass leaves it alone: such counts are for show.
+    codebook, cluster_size, embedding_sum : str, optional
+        Dotted names of the parameters or buffers that are E: (K, D), or (1, K, D), or (D, K); N: (K,); and
+        m, as E. Default: the only parameter, else the only buffer, of E's shape, InputError if that does not
+        tell; and the only other ones of N's and m's, but none where E has a gradient and one training pass
+        leaves it alone: such counts are for show.
     transposed : bool, optional
         Whether E is kept as (D, K). Default: what a factory's shapes say; no, for a module.
     outputs : callable, optional
-        What the module returned -> (z_q, k, L) or a mapping with z_q, k, L, perplexity. Default: told by
-        names and shapes; see outputs.sort_outputs.
+        What the module returned -> (z_q, k, L) or a mapping with z_q, k, L, perplexity. Default: see
+        outputs.sort_outputs.
     dtype : float32 or float64
         The module is converted to it.
     """
@@ -128,12 +126,11 @@ class TorchModule:
         """Whether a training pass changes the codebook; yes, if it raises: then the report will say so."""
         K, D = (self.num_embeddings, self.embedding_dim) if self.fixed else (7, 5)
         E, z = np.random.default_rng(0).standard_normal((2, 4 * K, D)).astype(self.dtype)
-        module = self._new(E[:K]).train()
+        self._reset(E[:K])
         try:
-            self._answer(module, z)
+            return not np.array_equal(self._step(z)[0].numpy(), E[:K])
         except (Exception, SystemExit):
             return True
-        return not np.array_equal(self._rows(_get(module, self.names["E"])).detach().numpy(), E[:K])
 
     def _new(self, E: Array) -> torch.nn.Module:
         """A module whose codebook is E, and whose m is E, too, where it was equal to the codebook."""

@@ -14,8 +14,7 @@ from vqnp.crosscheck.findings.trajectory import EMAModel, Seen, models, observe,
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import STARTS
 
-EPSILONS = tuple(10.0 ** (-power / 2) for power in range(2, 21))
-DECAYS = tuple(1 - 0.7 * 10.0 ** (-power / 6) for power in range(20))
+EPSILONS, DECAYS = 10.0 ** -np.arange(1, 10.5, 0.5), 1 - 0.7 * 10.0 ** (-np.arange(20) / 6)
 """Where fits begin: from within a factor of two of ε, steps in log ε do not lose their way."""
 
 
@@ -64,17 +63,13 @@ def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
 
 
 def levenberg_marquardt(seen: Seen, hypotheses: list[EMAModel], theta: Array, steps: int = 30) -> Fits:
-    """θ ← θ − (JᵀJ + λI)⁻¹ Jᵀr, J = ∂r/∂θ: least squares for each hypothesis by itself.
+    """θ ← θ − (JᵀJ + λI)⁻¹ Jᵀr, J = ∂r/∂θ: Levenberg-Marquardt (Marquardt 1963) for each hypothesis.
 
     θ: (H, 2), r: (H, n), J: (H, n, 2), λ: (H,)
 
     A step is taken only if it helps; λ then falls, and else rises. J is from one-sided differences, its
     columns scaled to length 1, since γ is felt some 1e8 times as much as log ε. The fit ends when in eight
     steps in a row no hypothesis gained a thousandth of its cost.
-
-    References
-    ----------
-    Marquardt 1963, An algorithm for least-squares estimation of nonlinear parameters.
     """
     r = residuals(seen, hypotheses, theta)
     cost, damping, idle = (r * r).sum(axis=1), np.full(len(hypotheses), 1e-3), 0
@@ -108,11 +103,10 @@ def decay_from_pairs(seen: Seen) -> float | None:
     """
     T, K, D = seen.E.shape
     alpha, sigma = np.full((2, T, K), np.nan)
-    for t in range(1, T):
-        for j in np.flatnonzero(seen.n[t]):
-            M = np.stack([seen.E[t - 1, j], seen.s[t, j]], axis=1)
-            if D > 1 and np.isfinite(M).all() and np.linalg.cond(M) < 1e4:
-                alpha[t, j], sigma[t, j] = np.linalg.lstsq(M, seen.E[t, j], rcond=None)[0]
+    for t, j in np.argwhere(seen.n[1:] * (D > 1)) + [1, 0]:
+        M = np.stack([seen.E[t - 1, j], seen.s[t, j]], axis=1)
+        if np.isfinite(M).all() and np.linalg.cond(M) < 1e4:
+            alpha[t, j], sigma[t, j] = np.linalg.lstsq(M, seen.E[t, j], rcond=None)[0]
     with np.errstate(all="ignore"):
         found = alpha[2:] / sigma[2:] * sigma[1:-1]
     found = found[np.isfinite(found)]
@@ -131,7 +125,7 @@ def decay_from_counts(seen: Seen) -> float | None:
 
 def fit_all(seen: Seen, hypotheses: list[EMAModel], known: float | None, steps: int = 30) -> Fits:
     """Fits of all hypotheses, each begun from the best of a grid; known: γ, to begin with."""
-    grid = np.array([(g, np.log(e)) for g in ((known,) if known else DECAYS) for e in EPSILONS])
+    grid = np.array([(g, np.log(e)) for g in ([known] if known else DECAYS) for e in EPSILONS])
     every = [h for h in hypotheses for _ in grid]
     r = residuals(seen, every, np.tile(grid, (len(hypotheses), 1)))
     cost = np.log1p(np.abs(r)).sum(axis=1).reshape(len(hypotheses), len(grid))

@@ -1,6 +1,6 @@
-"""check(adapter) -> Report: ask, find the variants, compare with the reference."""
+"""check(adapter) -> Report: ask, find the variants, compare with the reference; and the same as tests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from vqnp.crosscheck.findings.behaviour import find_beginnings, find_dead_codes,
 from vqnp.crosscheck.findings.codes import find_distance, find_perplexity, find_ties
 from vqnp.crosscheck.findings.gradients import find_gradients
 from vqnp.crosscheck.questions.record import Record
-from vqnp.crosscheck.report.quantities import behaviours, quantities
+from vqnp.crosscheck.report.quantities import QUANTITIES, behaviours, quantities
 from vqnp.crosscheck.report.report import Report
 from vqnp.crosscheck.variants.reference import SETTINGS, Reference
 from vqnp.crosscheck.variants.table import VARIANTS
@@ -134,3 +134,36 @@ def note_chance(record: Record) -> None:
                 off = np.abs(value.astype(float) - before).max()
                 same = f"must give the same {output} for the same arguments"
                 record.note(f"{function}: {same}; got two answers that differ by {off:.2g}")
+
+
+def assert_conforms(adapter: Any, allow: Allow = (), **options: Any) -> Report:
+    """The report of `check`; AssertionError with it unless the layer is ours, up to what is allowed."""
+    report = check(adapter, allow=allow, **options)
+    if not report.ok:
+        raise AssertionError(f"\n{report}")
+    return report
+
+
+def conformance_tests(adapter: Any, allow: Allow = (), **options: Any) -> Callable[[str], None]:
+    """A pytest function with one test for each quantity, and one for how the layer answers.
+
+    Assign it to a name that pytest collects: `test_quantizer = conformance_tests(adapter)`. The layer is
+    asked once, when the first of the tests runs. A quantity that the adapter does not give is skipped,
+    with that as the reason.
+    """
+    import pytest
+
+    reports: list[Report] = []
+
+    @pytest.mark.parametrize("quantity", [*QUANTITIES, "answers"])
+    def test_quantity(quantity: str) -> None:
+        if not reports:
+            reports.append(check(adapter, allow=allow, **options))
+        report = reports[0]
+        result = {row.quantity: row.result for row in report.rows}.get(quantity, "pass")
+        if result == "not checked":
+            pytest.skip(f"not checked: the adapter does not give {quantity}")
+        assert result == "pass", f"\n{report}"
+        assert quantity != "answers" or not report.faults, "\n".join(report.faults)
+
+    return test_quantity

@@ -52,9 +52,8 @@ def compare(quantity: str, theirs: Array, ours: Array, dtype: Any, n: int, size:
     allowed = MARGIN * float(np.finfo(dtype).eps) * float(np.sqrt(n)) * max(size, np.abs(b).max(initial=0.0))
     bad = int((~np.isfinite(a)).sum())
     if bad:
-        infinite = float("inf")
-        note = f"{bad} of {a.size} are not finite"
-        return Row(quantity, infinite, infinite, infinite, allowed, "fail", note)
+        inf, note = float("inf"), f"{bad} of {a.size} are not finite"
+        return Row(quantity, inf, inf, inf, allowed, "fail", note)
     off, both = np.abs(a - b), np.maximum(np.abs(a), np.abs(b))
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(off > 0, off / both, 0.0)

@@ -149,33 +149,17 @@ class Highest(LookUp, dimension="ties", variant="highest"):
         return len(E) - 1 - super().nearest(z, np.ascontiguousarray(E[::-1]))
 
 
-class Offset(LookUp):
-    """The nearest code as an encoder and a codebook that lie `offset` off the origin would have it."""
-
-    def __init__(self, *sizes: Any, offset: float = 0.0, **options: Any) -> None:
-        self.offset, self.seen, self.wrong = np.float32(offset), 0, 0
-        super().__init__(*sizes, **options)
+class Expanded(LookUp, dimension="distance", variant="expanded_float32"):
+    """argmin ‖z‖² − 2z·e + ‖e‖² in float32."""
 
     def nearest(self, z: Array, E: Array) -> Array:
-        return super().nearest(z + z.dtype.type(self.offset), E + z.dtype.type(self.offset))
-
-
-class Expanded(Offset, dimension="distance", variant="expanded_float32"):
-    """argmin ‖z‖² − 2z·e + ‖e‖² in float32; counts the codes that are not the nearest."""
-
-    def nearest(self, z: Array, E: Array) -> Array:
-        x, y = (a.reshape(-1, a.shape[-1]).astype(np.float32) + self.offset for a in (z, E))
+        x, y = (a.reshape(-1, a.shape[-1]).astype(np.float32) for a in (z, E))
         d = (x * x).sum(axis=1, keepdims=True) - self.products(2 * x, y) + (y * y).sum(axis=1)
-        k: Array = d.argmin(axis=1).reshape(z.shape[:-1])
-        self.seen, self.wrong = self.seen + k.size, self.wrong + int((k != super().nearest(z, E)).sum())
-        return k
+        return d.argmin(axis=1).reshape(z.shape[:-1])
 
     def products(self, x: Array, y: Array) -> Array:
-        """x·y: (N, K), added over d in order: a BLAS rounds otherwise with another number of threads."""
-        total = np.zeros((len(x), len(y)), x.dtype)
-        for a, b in zip(x.T, y.T, strict=True):
-            total += a[:, None] * b
-        return total
+        """x·y: (N, K), without a BLAS, which rounds otherwise with another number of threads."""
+        return np.einsum("nd,kd->nk", x, y)
 
 
 class LookAhead(LookUp, EMAVectorQuantizer, dimension="codes", variant="after"):

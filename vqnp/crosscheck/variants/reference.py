@@ -73,26 +73,11 @@ class Reference(QuantizerAdapter):
         kind, options = planted(EMAVectorQuantizer if ema else VectorQuantizer, plants)
         averages = {"decay": decay, "epsilon": epsilon} if ema else {}
         super().__init__(kind, dtype=dtype, commitment_cost=beta, **averages, **options)
-        self.name = name
+        self.name, self.inside = name, np.dtype(np.float64)
 
-    def make(self, E: Array) -> VectorQuantizer:
-        return super().make(E.astype(np.float64))
+    def figure(self, counts: Array) -> float:
+        return perplexities(counts)[self.v["perplexity"]]
 
-    def figure(self, counts: Array) -> Array:
-        return np.asarray(perplexities(counts)[self.v["perplexity"]])
-
-    def _answer(self, layer: VectorQuantizer, z: Array) -> tuple[Array, ...]:
-        k, z_q, L, figure = super()._answer(layer, z.astype(np.float64))
-        return k, z_q.astype(self.dtype), np.asarray(L, self.dtype), figure
-
-    def evaluate(self, z: Array, E: Array) -> tuple[Array, ...]:
+    def evaluate(self, z: Array, E: Array) -> tuple[Any, ...]:
         k, z_q, L, figure = super().evaluate(z, E)
-        return k, z_q, L if self.v["evaluation_loss"] == "same" else np.zeros_like(L), figure
-
-    def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array | None]:
-        """∂(L + ⟨G, z_q⟩)/∂z and ∂E, with the stop-gradients of the variant."""
-        dz, dE = super().backward(z.astype(np.float64), E, G.astype(np.float64))
-        return dz.astype(self.dtype), None if dE is None else dE.astype(self.dtype)
-
-    def step(self, z: Array) -> tuple[Array, ...]:
-        return tuple(a.astype(self.dtype) for a in super().step(z.astype(np.float64)))
+        return k, z_q, L if self.v["evaluation_loss"] == "same" else 0 * L, figure
