@@ -1,6 +1,11 @@
-"""Hypothesis profiles: "dev" for a desk, "ci" where CI is set; no deadline, as kernels compile."""
+"""What holds for every test: hypothesis profiles, random numbers, the slow marker; figures are never shown.
+
+Hypothesis has no deadline, as kernels compile. It writes 20 examples a test for -m "not slow"; else 100, or
+where CI is set 200, the same in every run.
+"""
 
 import os
+from pathlib import Path
 
 import hypothesis
 import matplotlib
@@ -9,9 +14,33 @@ import pytest
 
 matplotlib.use("Agg")  # figures are written, never shown
 
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=200)
-hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+SLOW = Path(__file__).parent / "crosscheck"
+"""A folder whose every test is slow; elsewhere a test is marked where it stands: @pytest.mark.slow."""
+RUNS = {"runs", "trained"}
+"""Fixtures that wait for processes or for a training: a test that asks for one is slow too."""
+
+
+def fast(config):
+    return config.option.markexpr == "not slow"
+
+
+def pytest_configure(config):
+    hypothesis.settings.load_profile("fast" if fast(config) else "ci" if os.environ.get("CI") else "dev")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """The fast tests do not even import the slow folder: PyTorch and JAX take seconds."""
+    return True if collection_path == SLOW and fast(config) else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.is_relative_to(SLOW) or RUNS & set(item.fixturenames):
+            item.add_marker("slow")
 
 
 @pytest.fixture

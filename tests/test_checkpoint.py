@@ -82,6 +82,7 @@ def test_a_changed_byte_never_passes_unseen_or_crashes(tmp_path_factory, at, val
         np.testing.assert_array_equal(other.state()[name], array)
 
 
+@pytest.mark.slow
 def test_a_changed_byte_in_the_archives_directory_is_refused_or_harmless(tmp_path):
     """Every byte of it, lowest bit: also those that move a member outside of the file."""
     path, model = tmp_path / "m.npz", VQVAE(**TINY, rng=3)

@@ -69,6 +69,7 @@ def test_train_writes_a_run_and_prints_the_table(trained, images, capsys):
     assert config["model"]["num_embeddings"] == 8 and config["schedule"]["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_run_whatever_the_threads(trained, images, tmp_path):
     for threads in ("1", "2"):
         done = vqnp("train", "--data", images, "--out", tmp_path / threads, *QUICK,
@@ -82,12 +83,14 @@ def test_a_seed_gives_one_run_whatever_the_threads(trained, images, tmp_path):
     assert load(other).fingerprint() != load(trained).fingerprint()
 
 
+@pytest.mark.slow
 def test_training_shows_progress(images, tmp_path):
     done = vqnp("train", "--data", images, "--out", tmp_path / "r", *[a for a in QUICK if a != "--quiet"])
     assert done.returncode == 0
     assert "18/18" in done.stderr and "step" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_default_folder_is_new_each_time(images, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
@@ -162,6 +165,7 @@ def test_a_dead_code_is_named(tmp_path, capsys, images):
     assert "2" in line.replace("dead codes", "")
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """Peak memory of encode on 20,000 images and on four times as many: a batch, not the data."""
     save(tmp_path / "m.npz", VQVAE(num_latents=2, embedding_dim=2, num_embeddings=4, hidden=(3,)))
@@ -357,6 +361,7 @@ def start(images, out, epochs):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, tmp_path):
     """SIGKILL from before the folder is there until the run is over."""
     whole = tmp_path / "whole"
@@ -386,6 +391,7 @@ def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, 
     assert any(step is not None and step < 270 for step in steps)  # some in the middle, with a checkpoint
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):
     out = tmp_path / "r"
     process = start(images, out, 2000)

@@ -100,6 +100,7 @@ def test_images_of_any_shape_can_be_drawn(shape, flat):
     assert flat_images(np.zeros(shape)).shape == (4, *flat)
 
 
+@pytest.mark.slow
 def test_the_figures_hold_what_they_say(model, tmp_path):
     history = [
         {
@@ -133,6 +134,7 @@ def test_the_figures_hold_what_they_say(model, tmp_path):
         assert (tmp_path / f"{name}.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
+@pytest.mark.slow
 def test_one_image_one_epoch_and_one_code_can_be_drawn(tmp_path):
     model = VQVAE(image_shape=(5,), num_latents=1, embedding_dim=1, num_embeddings=1, hidden=())
     x = np.random.default_rng(0).random((2, 5))
@@ -161,6 +163,7 @@ def test_a_few_images_are_no_collapse_during_training(model):
     assert "overfitting" not in evaluate(model, TEST[:1], history).diagnosis.level
 
 
+@pytest.mark.slow
 def test_images_without_any_error_can_be_drawn(tmp_path):
     """Black images: every loss is 0, which has no place on a logarithmic axis."""
     x = np.zeros((30, 28, 28), np.uint8)

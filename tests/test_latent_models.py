@@ -190,6 +190,7 @@ def test_every_command(kind, runs, images, tmp_path, capsys):
     assert same(export.load_torch(tmp_path / "w.npz"), model)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_kinds_is_a_vq_vaes(images, tmp_path, capsys):
     out = tmp_path / "r"
     args = ["train", "--data", str(images), "--out", str(out), "--epochs", "1", "--hidden", "8", "--quiet"]

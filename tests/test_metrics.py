@@ -325,7 +325,6 @@ def test_without_a_history_the_level_rises_with_perplexity(K, a, b):
 )
 def test_the_bands_of_the_docstring(value, level):
     assert diagnose(value, 100).level == level
-    assert f"{level} " in diagnose.__doc__
 
 
 @given(st.integers(1, 600), st.lists(st.floats(0, 1), max_size=12), st.floats(0, 1), st.data())

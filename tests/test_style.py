@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vqnp.plots.style import COLOURS, MARKS, dress, log_settings, new_figure, no_ticks, plain_log, spread
+from vqnp.plots.style import COLOURS, MARKS, log_settings, new_figure, plain_log, spread
 
 
 @pytest.fixture
@@ -38,11 +38,3 @@ def test_plain_numbers(axes):
     axes.figure.canvas.draw()
     shown = [t.get_text() for t in axes.get_yticklabels(which="both") if t.get_text()]
     assert "0.01" in shown and not any("e" in text or "$" in text for text in shown)
-
-
-def test_axes_are_labelled_and_have_no_box(axes):
-    dress(axes, "Error", "steps", "test MSE", integer_x=False)
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("Error", "steps", "test MSE")
-    assert not axes.spines["top"].get_visible() and axes.spines["left"].get_visible()
-    no_ticks(axes)
-    assert axes.get_xticks().size == 0 and not axes.spines["left"].get_visible()

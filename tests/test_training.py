@@ -146,6 +146,7 @@ vqnp.fit(model, images, epochs=400, batch_size=16, seed=5, progress=False, check
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_checkpoint_is_whole(tmp_path):
     """SIGKILL at random moments of a run that saves after each of many short epochs."""
     np.save(tmp_path / "images.npy", IMAGES)
@@ -240,6 +241,7 @@ print(hashlib.sha256(b"".join(a.tobytes() for a in model.state().values())).hexd
 """
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_does_not_show():
     """The batch is large enough for the parallel nearest-code kernel."""
     digests = {

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from ahead import begun
-from museum import CORE, CROSSCHECKED, MUSEUM
 
 import vqnp
 
+from .museum import MUSEUM
+from .planting import plant
+
 ROOT = Path(__file__).parents[2]
+CHECKS = ROOT / "tests" / "test_smoke.py"
 PACKAGE = Path(vqnp.__file__).parent
 
 
@@ -24,10 +27,10 @@ def copied(folder):
 
 
 def run_checks(folder, compiled=False, names=()):
-    """pytest on the core checks, or those of the names, against the package in folder, compiled or plain."""
+    """pytest on the smoke test, or on its tests of these names, on the package in folder, compiled or not."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "cache")}
     environment["NUMBA_DISABLE_JIT"] = "0" if compiled else "1"
-    checks = [f"{ROOT / CORE}::{name}" for name in names] or [str(ROOT / CORE)]
+    checks = [f"{CHECKS}::{name}" for name in names] or [str(CHECKS)]
     bare = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--noconftest"]  # they use none of it
     command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "--rootdir", str(ROOT), *bare]
     command += checks
@@ -36,12 +39,12 @@ def run_checks(folder, compiled=False, names=()):
 
 def run_with(bug, folder):
     """The check that must catch it, and the cross-check if that must too, on a copy that has the bug."""
-    path = copied(folder) / bug.file
-    text = path.read_text(encoding="utf-8")
-    assert text.count(bug.right) == 1, f"{bug.file} no longer has the line, or has it twice: {bug.right}"
-    path.write_text(text.replace(bug.right, bug.wrong), encoding="utf-8")
-    names = [bug.caught_by, *(["test_crosscheck"] if bug.name in CROSSCHECKED else [])]
-    return run_checks(folder, bug.file in ("kernels/nearest.py", "kernels/tile.py"), dict.fromkeys(names))
+    module, function = bug.place.split(":")
+    path = copied(folder).joinpath(*module.split(".")).with_suffix(".py")
+    source = path.read_text(encoding="utf-8")
+    path.write_text(plant(source, function, bug.right, bug.wrong), encoding="utf-8")
+    names = [bug.caught_by, *(["test_crosscheck"] if bug.crosschecked else [])]
+    return run_checks(folder, module in ("kernels.nearest", "kernels.tile"), dict.fromkeys(names))
 
 
 def run_whole(compiled, folder):
@@ -61,6 +64,27 @@ def test_the_readme_counts_them():
     assert f" {len(MUSEUM)} bugs" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("bug", MUSEUM, ids=lambda bug: bug.name)
+def test_the_function_has_the_fragment(bug):
+    """Without running it: what a contributor who rewrites a function is to see at once."""
+    module, function = bug.place.split(":")
+    source = PACKAGE.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+    assert plant(source, function, bug.right, bug.wrong) != plant(source, function, bug.right, bug.right)
+
+
+def test_a_fragment_is_found_however_it_is_formatted():
+    source = "class A:\n\n    def f(x):\n        y = (x *  # twice\n             2)\n        return y + 1\n"
+    planted = "class A:\n\n    def f(x):\n        y = x * 3\n        return y + 1\n"
+    assert plant(source, "A.f", "x * 2", "x * 3") == planted
+    assert "y =" not in plant(source, "A.f", "y = x * 2", "")
+
+
+@pytest.mark.parametrize(("function", "right"), [("A.f", "x * 3"), ("A.f", "x"), ("A.g", "x * 2")])
+def test_a_fragment_that_is_absent_or_there_twice_is_an_error(function, right):
+    with pytest.raises(AssertionError):
+        plant("class A:\n    def f(x):\n        return x * 2 + x\n", function, right, "0")
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_the_package_as_it_is_passes(compiled, runs):
     out = runs["test_the_package_as_it_is_passes", compiled].result()
@@ -70,7 +94,8 @@ def test_the_package_as_it_is_passes(compiled, runs):
 @pytest.mark.parametrize("bug", MUSEUM, ids=lambda bug: bug.name)
 def test_caught(bug, runs):
     out = runs["test_caught", bug].result()
+    assert not re.search("(Name|Import|Syntax|Attribute)Error", out), f"the planted code does not run: {out}"
     failed = set(re.findall(r"^FAILED .*?::(\w+)", out, re.M))
     assert bug.caught_by in failed, f"not caught by {bug.caught_by}; failed: {failed or out}"
-    if bug.name in CROSSCHECKED:
+    if bug.crosschecked:
         assert "test_crosscheck" in failed, f"not caught by vqnp.crosscheck; failed: {failed}"

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from crosscheck_laws import named_and_no_other, plants_of, sizes
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from planted_numpy import PLANTS, RIGHT, NumpyEMA
 
 from vqnp.crosscheck import assert_conforms, check
+
+from .crosscheck_laws import named_and_no_other, plants_of, sizes
+from .planted_numpy import PLANTS, RIGHT, NumpyEMA
 
 decays = st.floats(0.5, 0.999)
 epsilons = st.floats(-7, -2).map(lambda power: 10.0**power)

@@ -4,10 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from planted_numpy import NumpyEMA
 
 from vqnp import InputError
 from vqnp.crosscheck import Adapter, Reference, assert_conforms, check, conformance_tests
+
+from .planted_numpy import NumpyEMA
 
 RIGHT = Reference()
 

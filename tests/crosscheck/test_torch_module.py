@@ -8,19 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crosscheck_laws import named_and_no_other, plants_of, sizes
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vqnp.crosscheck import assert_conforms, check
 from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
+from .crosscheck_laws import named_and_no_other, plants_of, sizes
+
 if os.environ.get("VQNP_REQUIRE_TORCH"):
     import torch
 else:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed (the crosscheck extra)")
-from planted_numpy import PLANTS as EMA_PLANTS
-from planted_torch import PLANTS, RIGHT, TorchAdapter
+from .planted_numpy import PLANTS as EMA_PLANTS
+from .planted_torch import PLANTS, RIGHT, TorchAdapter
 
 betas = st.floats(0.05, 0.45) | st.floats(0.55, 0.95) | st.floats(1.05, 3)
 """Off 0, 1/2 and 1, where two placings of beta are one."""

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from idxfiles import KINDS, idx_bytes, npy_bytes, npz_bytes
 
 from vqnp._check import InputError, NonFiniteError
 from vqnp.data import load_dataset, load_splits, open_images
 from vqnp.data.idx import FILES
 from vqnp.data.stream import open_array
+
+from .idxfiles import KINDS, idx_bytes, npy_bytes, npz_bytes
 
 RNG = np.random.default_rng(0)
 X = {"train": RNG.integers(0, 256, (21, 4, 3), np.uint8), "test": RNG.integers(0, 256, (8, 4, 3), np.uint8)}

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idxfiles import idx_bytes
 
 from vqnp.data import datasets, load_dataset, load_splits, open_images
 from vqnp.data.idx import FILES, find_idx
 from vqnp.data.named import content_sha256
+
+from .idxfiles import idx_bytes
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "make_digits.py"
 

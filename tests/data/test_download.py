@@ -9,10 +9,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from idxfiles import idx_bytes
 
 from vqnp._check import InputError
 from vqnp.data import load_dataset, load_splits, named, open_images
+
+from .idxfiles import idx_bytes
 
 TABLES = (named.SHA256, named.DOWNLOADS, named.MIRRORS)  # the real ones
 RNG = np.random.default_rng(1)

@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from idxfiles import CODES, KINDS, idx_bytes, npy_bytes, npz_bytes, zip_bytes
 
 from vqnp._check import InputError
 from vqnp._files import Rows, write_npy, write_npz
 from vqnp.data.stream import find_array, open_array
+
+from .idxfiles import CODES, KINDS, idx_bytes, npy_bytes, npz_bytes, zip_bytes
 
 opened = partial(open_array, names=("images",))
 IMAGES = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2)
@@ -92,6 +93,7 @@ def test_any_bytes_are_an_array_or_a_sentence(data):
     in_file(bytes(content), use)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_truncated_anywhere(kind, written):
     content = KINDS[kind](IMAGES)
@@ -122,6 +124,7 @@ def test_one_bit_flipped_in_an_uncompressed_npz_is_found_before_the_first_batch(
     assert error.needed == "must be whole and unchanged" and "Bad CRC-32" in error.got
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["idx", "npy", "npz"])
 def test_memory_does_not_grow_with_the_number_of_images(kind, tmp_path):
     path = tmp_path / "sparse"

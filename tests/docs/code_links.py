@@ -14,8 +14,8 @@ LINK = re.compile(r"\[`(?P<name>[^`]+)`\]\((?P<path>[^)#\s]+\.py)\)")
 
 
 def pages() -> list[Path]:
-    """README.md and every page of docs/."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """README.md, CONTRIBUTING.md and every page of docs/."""
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def has(name: str, source: str) -> bool:

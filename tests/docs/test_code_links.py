@@ -1,7 +1,8 @@
 """Every link from a page to code is to a file that has the name."""
 
 import pytest
-from code_links import ROOT, broken, has, pages
+
+from .code_links import ROOT, broken, has, pages
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.relative_to(ROOT).as_posix())

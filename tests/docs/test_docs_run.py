@@ -1,4 +1,4 @@
-"""Prose is true: the Python of README.md and docs/ runs, links lead somewhere, commands parse.
+"""Prose is true: the Python of README, CONTRIBUTING and docs/ runs, links lead somewhere, commands parse.
 
 A page's ```python blocks run in order, in one namespace, in an empty folder; a failure's traceback
 points to the line of the page. A block that cannot run is marked ```python no-run: and a reason.
@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from vqnp.cli.main import build_parser
+from vqnp.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = [page for page in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))) if page.exists()]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 MATH = sorted((DOCS / "math").glob("*.md"))
 SHELLS = ("bash", "console", "sh", "shell")
 
@@ -235,6 +235,7 @@ def exists(dotted: str) -> bool:
     return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_every_python_block_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -5,7 +5,8 @@ import re
 
 import pytest
 from _prose import studies, unreferenced
-from code_links import LINK, ROOT
+
+from .code_links import LINK, ROOT
 
 PAGE = ROOT / "docs" / "questions.md"
 STUDIES = sorted((ROOT / "docs" / "studies").glob("*.json"))

@@ -128,6 +128,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_runs_in_processes_of_their_own_come_back_in_their_places(tmp_path):
     (tmp_path / "toy.py").write_text(TOY)
 

@@ -63,6 +63,7 @@ def test_reading_gives_what_was_written(tmp_path, format, codebook, dtype):
     same_bits(back.state(), model.state())
 
 
+@pytest.mark.slow
 @formats
 def test_the_same_model_has_the_same_bytes_in_another_process(tmp_path, model, format):
     path, again = (tmp_path / f"{name}{FORMATS[format]}" for name in "ab")
@@ -193,6 +194,7 @@ def test_the_command_writes_the_file_and_lists_what_is_in_it(tmp_path, model, fo
     assert f"--out must end in {FORMATS[format]}; got w.txt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_import_brings_no_safetensors():
     script = "import sys, vqnp.export, vqnp.cli.commands; print('safetensors' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -152,6 +152,7 @@ def test_an_independent_start_throws_them_somewhere_else(first_step):
     assert norms(after.E)[unused].min() > 1e5 and abs(direction[unused].mean()) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("zero_debias", [True, False])
 def test_a_zero_start_makes_unused_codes_0_and_used_ones_the_batchs_means(first_step, zero_debias):
     E, z, k, unused = first_step
