@@ -57,6 +57,7 @@ def test_it_is_a_plain_npz(saved):
     assert meta["format"] == "vqnp-checkpoint" and meta["format_version"] == 1 and meta["vqnp_version"]
 
 
+@pytest.mark.slow
 def test_truncated_anywhere_is_refused(tmp_path, saved):
     whole = saved.read_bytes()
     for length in range(0, len(whole), 7):
