@@ -1,18 +1,22 @@
-"""vqnp bench: its figures are of what it says, its table and picture show them, and rubbish is refused."""
+"""vqnp bench: it measures what it names, its table and figure show that, and wrong options are refused."""
 
 import json
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from vqnp.bench import measure as bench
 from vqnp.bench import report as bench_report
 from vqnp.bench.measure import Row
 from vqnp.cli.main import main
+from vqnp.kernels import peak
 from vqnp.kernels.jit import JIT
+from vqnp.kernels.llvm import vector_bytes
 
 needs_kernels = pytest.mark.skipif(not JIT, reason="NUMBA_DISABLE_JIT=1: there is nothing to measure")
-ABOUT = {"processor": "a processor", "cores": 2, "vector_bits": 256, "OPENBLAS_CORETYPE": "unset"}
+ABOUT = {"processor": "a processor", "cores": 2, "vector_bits": 256, "blas": "a BLAS 1.0"}
+ABOUT["OPENBLAS_CORETYPE"] = "unset"
 ABOUT |= dict.fromkeys(("vqnp", "numpy", "numba", "python"), "1.0")
 
 
@@ -49,19 +53,30 @@ def test_every_figure_is_there_and_possible(monkeypatch):
 
 @needs_kernels
 def test_the_peak_kernel_does_the_multiplications_that_are_counted():
-    """a ← x a + x with x = 1 for a_i = i, n times: each lane of chain i ends at i + n."""
-    from vqnp.kernels.peak import CHAINS, flops, multiply_add
+    """a ← x a + x with x = 1 for a_i = i, n times: chain i ends at i + n."""
+    n, lanes, one = 1000, vector_bytes() // 4, np.ones(1, np.float32)
+    expected = sum(i + n for i in range(peak.CHAINS))
+    assert peak.multiply_add_plain(one, n) == expected
+    assert peak.multiply_add(one, n) == expected
+    assert peak._run_loop(one, n, lanes) == expected
+    assert peak.flops(n) == 2 * n * peak.CHAINS * lanes
 
-    n = 1000
-    one = np.ones(1, np.float32)
-    assert multiply_add(one, n) == sum(i + n for i in range(CHAINS))
-    assert flops(n) == 2 * n * CHAINS * bench_lanes()
 
+@needs_kernels
+@pytest.mark.parametrize("threads", [1, 2])
+def test_matrix_products_are_timed_on_the_stated_number_of_threads(monkeypatch, threads):
+    """Whatever the limit was before, set by environment variables or, as here, in the process."""
+    known = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    if not known:
+        pytest.skip("threadpoolctl does not know this BLAS")
 
-def bench_lanes():
-    from vqnp.kernels.tile import vector_bytes
+    def figures(*_):
+        yield [info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"]
 
-    return vector_bytes() // 4
+    monkeypatch.setattr(bench, "_figures", figures)
+    with threadpool_limits(3 - threads, user_api="blas"):
+        assert list(bench.measure(threads)) == [[threads] * len(known)]
+    assert known[0]["internal_api"] in bench.blas()
 
 
 @needs_kernels
@@ -78,7 +93,9 @@ def test_the_table_has_every_row_and_the_machine():
     for part in ("| 80% of the FMA peak |", "| 2 µs |", "| 2 ms |", "| 3 s |", "| 1.5 s |", "1,234 images/s"):
         assert part in text
     assert "| 75% of its time is matrix products |" in text
-    assert "OPENBLAS_CORETYPE to" not in text
+    assert "matrix products by a BLAS 1.0, OPENBLAS_CORETYPE unset" in text
+    assert "OPENBLAS_CORETYPE to" not in text and "threadpoolctl" not in text
+    assert "its number of threads was not limited" in bench_report.table(rows(), {**ABOUT, "blas": "unknown"})
 
 
 @pytest.mark.parametrize(("core", "cure"), [("unset", "set OPENBLAS_CORETYPE"), ("Haswell", "unset it")])
@@ -113,7 +130,7 @@ def test_the_command_prints_a_table_and_writes_both_files(tmp_path, capsys):
         (["--threads", "1", "9999"], "; got 9999"),
     ],
 )
-def test_rubbish_is_refused(arguments, sentence, tmp_path, capsys):
+def test_wrong_options_are_refused(arguments, sentence, tmp_path, capsys):
     assert main(["bench", *arguments, "--out", str(tmp_path / "b")]) == 2
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "b").exists()

@@ -12,6 +12,7 @@ from ahead import begun
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "benchmarks/code_statistics.py": ["--quick", "--threads", "1"],
+    "benchmarks/elementwise.py": ["--quick", "--threads", "1"],
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],

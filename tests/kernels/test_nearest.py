@@ -12,34 +12,42 @@ from strategies import KINDS, LAYOUTS, fill, lay_out, quantizer_inputs, seeds
 from vqnp import InputError, nearest_code
 from vqnp._check import NonFiniteError
 from vqnp.kernels import nearest, threads
+from vqnp.kernels.nearest import plain
 
 
 def by_direct_sums(z, E):
-    """The kernel that decides what the tile could not, given every row."""
+    """The kernel that decides what the tile left undecided, given every row."""
     k = np.full(len(z), -1)
-    assert nearest._decide(z, E, k, len(z)) if len(z) else True
+    assert len(z) == 0 or plain.decide(z, E, k, len(z))
     return k
 
 
 def in_small_blocks(z, E):
     """The whole, with blocks of a few rows on several threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "SMALLEST", 1)
+        patch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 1)
         patch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
-        patch.setattr(threads, "PER_THREAD", 1000)
+        patch.setattr(threads, "MOST_BLOCKS_PER_THREAD", 1000)
         return nearest_code(z, E)
 
 
 def in_parts(z, E):
     """The whole, of a z that has to be copied a few rows at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nearest, "PART", 40)
+        patch.setattr(nearest, "ROWS_PER_COPY", 40)
         return nearest_code(np.asfortranarray(z), E)
+
+
+def in_chunks(z, E):
+    """As it runs without compiled kernels, three rows at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "DISTANCES_PER_CHUNK", 3 * len(E))
+        return nearest._in_chunks(z, E)
 
 
 IMPLEMENTATIONS = [
     nearest.nearest_code_plain,
-    lambda z, E: nearest.nearest_code_plain(z, E, chunk=3),
+    in_chunks,
     by_direct_sums,
     in_small_blocks,
     in_parts,
@@ -79,27 +87,27 @@ def test_all_implementations_agree_bit_for_bit(kind, seed, N, K, D, wide):
 @pytest.mark.parametrize("shape", [(500, 3), (5, 100, 3), (2, 3, 90, 3), (1, 1, 500, 3), (0, 7, 3)])
 def test_a_non_contiguous_array_is_copied_in_parts(monkeypatch, shape):
     z = np.asfortranarray(np.random.default_rng(0).standard_normal(shape))
-    monkeypatch.setattr(nearest, "PART", 64)
+    monkeypatch.setattr(nearest, "ROWS_PER_COPY", 64)
     parts = list(nearest._contiguous_parts(z))
     assert all(part.flags.c_contiguous and len(part) <= 64 for part in parts)
     np.testing.assert_array_equal(np.concatenate([*parts, np.empty((0, 3))]), z.reshape(-1, 3))
     assert len(list(nearest._contiguous_parts(np.ascontiguousarray(z)))) == 1
 
 
-def test_memory_beside_the_codes_does_not_grow_with_the_vectors(tmp_path):
-    """A memory-mapped array, then one of a foreign layout: no copy of the vectors is made."""
+def test_memory_apart_from_the_codes_does_not_grow_with_the_vectors(tmp_path):
+    """A memory-mapped array, then one in Fortran order: no copy of all vectors is made."""
     E = np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)
     nearest_code(E, E)
     peaks = []
     for N in (1 << 17, 1 << 19):
         mapped = np.lib.format.open_memmap(tmp_path / f"{N}.npy", "w+", np.float32, (N, 8))
-        foreign = np.zeros((8, N), np.float32).T
-        for z in (mapped, foreign):
+        fortran = np.zeros((8, N), np.float32).T
+        for z in (mapped, fortran):
             tracemalloc.start()
             k = nearest_code(z, E)
             peaks.append(tracemalloc.get_traced_memory()[1] - k.nbytes)
             tracemalloc.stop()
-    limit = 2 * nearest.PART * 8 * 4 + 100_000 if nearest.JIT else 1 << 62
+    limit = 2 * nearest.ROWS_PER_COPY * 8 * 4 + 100_000 if nearest.JIT else 1 << 62
     assert max(peaks) < limit
     assert peaks[2] < 100_000 or not nearest.JIT
 
@@ -122,7 +130,7 @@ def test_no_code_is_nearer_in_exact_arithmetic(inputs):
 
 @pytest.mark.parametrize("offset", [0, 100, 1000, 1e6])
 def test_adversarial_offsets(rng, offset):
-    """The sizes of semantics.md's table, where float32's expanded form is wrong for up to 3328 of 4096."""
+    """Offsets at which float32's expanded form is wrong for up to 3328 of 4096 vectors."""
     K, D, N = 512, 64, 512
     E = (rng.standard_normal((K, D)) + offset).astype(np.float32)
     z = (rng.standard_normal((N, D)) + offset).astype(np.float32)

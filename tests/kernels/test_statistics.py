@@ -25,12 +25,12 @@ def test_it_is_the_oracle_bit_for_bit(inputs, seed, integers):
     assert (z.tobytes(), k.tobytes()) == before
 
 
-@pytest.mark.skipif(not statistics.JIT, reason="NUMBA_DISABLE_JIT=1: there is the plain twin alone")
+@pytest.mark.skipif(not statistics.JIT, reason="NUMBA_DISABLE_JIT=1: only the plain form runs")
 @given(quantizer_inputs())
-def test_the_kernel_is_its_plain_twin_bit_for_bit(inputs):
+def test_the_kernel_is_its_plain_form_bit_for_bit(inputs):
     z, E = (np.ascontiguousarray(a) for a in inputs)
     k = nearest_code(z, E)
-    *compiled, right = statistics._statistics_compiled(z, k, len(E))
+    *compiled, right = statistics._code_statistics(z, k, len(E))
     assert right
     plain = statistics.code_statistics_plain(z, k, len(E))
     for ours, theirs in zip(compiled, plain, strict=True):

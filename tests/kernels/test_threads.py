@@ -26,7 +26,7 @@ for dtype in (np.float32, np.float64):
     z = (r.integers(-3, 4, (1000, 5)) + 1000).astype(dtype)
     E = (r.integers(-3, 4, (40, 5)) + 1000).astype(dtype)
     k = nearest_code(z, E)
-    threads.SMALLEST = 1
+    threads.MULTIPLY_ADDS_PER_BLOCK = 1
     assert np.array_equal(nearest_code(z, E), k)
     digest.update(k.tobytes())
     for a in code_statistics(z + dtype(0.1), k, 40):
@@ -66,15 +66,15 @@ def test_the_same_bits(one_thread, environment):
 @pytest.fixture
 def three_threads(monkeypatch):
     monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
-    monkeypatch.setattr(threads, "SMALLEST", 10)
+    monkeypatch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 10)
 
 
 @given(st.integers(0, 300), st.integers(1, 20), st.integers(1, 7), st.integers(1, 4), st.integers(1, 9))
 def test_blocks_cover_each_output_once(size, cost, multiple, number, per_thread):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads.config, "NUMBA_NUM_THREADS", number)
-        patch.setattr(threads, "SMALLEST", 10)
-        patch.setattr(threads, "PER_THREAD", per_thread)
+        patch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 10)
+        patch.setattr(threads, "MOST_BLOCKS_PER_THREAD", per_thread)
         seen = []
         threads.in_blocks(lambda a, b: seen.append((a, b)), size, cost, multiple)
     covered = sorted(i for a, b in seen for i in range(a, b))
@@ -89,7 +89,7 @@ def test_the_work_is_shared(three_threads):
     threads.in_blocks(lambda a, b: together.wait(), 3, 10)
 
 
-def test_small_work_wakes_nobody(three_threads):
+def test_small_work_runs_on_the_calling_thread(three_threads):
     who = []
     threads.in_blocks(lambda a, b: who.append(threading.get_ident()), 19, 1)
     assert who == [threading.get_ident()]

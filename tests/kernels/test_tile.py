@@ -17,13 +17,15 @@ from hypothesis import strategies as st
 from strategies import KINDS, fill, seeds
 
 from vqnp import nearest_code
-from vqnp.kernels import bound, nearest, tile
+from vqnp.kernels import nearest
+from vqnp.kernels.llvm import vector_bytes
+from vqnp.kernels.nearest import bound, tile
 
-pytestmark = pytest.mark.skipif(not nearest.JIT, reason="NUMBA_DISABLE_JIT=1: there is the plain twin alone")
+pytestmark = pytest.mark.skipif(not nearest.JIT, reason="NUMBA_DISABLE_JIT=1: only the plain form runs")
 
 
 def prepare(E):
-    return bound.prepare(E, tile.CODES)
+    return bound.prepare(E, tile.CODES_PER_TILE)
 
 
 @numba.njit
@@ -37,7 +39,7 @@ def run_transpose(z, n, d, zT, r):
 
 
 def lanes(dtype):
-    return tile.vector_bytes() // np.dtype(dtype).itemsize
+    return vector_bytes() // np.dtype(dtype).itemsize
 
 
 def true_scores(z, E, centre):
@@ -51,6 +53,49 @@ def true_scores(z, E, centre):
     return [sum(x * y for x, y in zip(row, e, strict=True)) - sum(y * y for y in e) / 2 for e in codes]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    seed=seeds,
+    N=st.integers(0, 70),
+    K=st.integers(2, 20),
+    D=st.sampled_from([1, 2, 7, 30]),
+    wide=st.booleans(),
+)
+@settings(max_examples=10)
+def test_what_the_kernel_and_its_plain_form_certify_is_the_nearest_code(kind, seed, N, K, D, wide):
+    """They round differently, so either may leave a row undecided that the other certifies."""
+    z, E = fill(kind, np.random.default_rng(seed), N, K, D, np.float64 if wide else np.float32)
+    with np.errstate(all="ignore"):  # beyond the limits of the bound the plain form may overflow
+        exact, plain = nearest.nearest_code_plain(z, E), tile.certify_plain(z, E)
+    compiled = np.full(N, -1)
+    if (codebook := prepare(E)) is not None:
+        undecided = tile.certify(z, codebook, lanes(z.dtype), compiled)
+        assert undecided == (compiled < 0).sum()
+    for k in (plain, compiled):
+        np.testing.assert_array_equal(k[k >= 0], exact[k >= 0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_kernel_certifies_as_many_rows_as_its_plain_form(rng, dtype):
+    z, E = rng.standard_normal((2000, 16)).astype(dtype), rng.standard_normal((64, 16)).astype(dtype)
+    k = np.empty(len(z), np.int64)
+    tile.certify(z, prepare(E), lanes(dtype), k)
+    plain = tile.certify_plain(z, E)
+    assert (plain >= 0).mean() > 0.99
+    assert ((plain < 0) != (k < 0)).mean() < 0.001
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@given(seed=seeds, K=st.integers(1, 20), D=st.sampled_from([1, 2, 7, 30]), codes=st.sampled_from([1, 4, 6]))
+@settings(max_examples=20)
+def test_the_packed_codebook_is_that_of_the_plain_form(dtype, seed, K, D, codes):
+    E = np.random.default_rng(seed).standard_normal((K, D)).astype(dtype)
+    eps = float(np.finfo(dtype).eps)
+    for ours, plain in zip(bound._pack(E, codes), bound.pack_plain(E, codes), strict=True):
+        assert np.shape(ours) == np.shape(plain)
+        np.testing.assert_allclose(ours, plain, rtol=8 * eps, atol=8 * eps)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["normal", "duplicates", "near ties", "far off", "lattice"])
 @given(seed=seeds, K=st.integers(2, 20), D=st.sampled_from([1, 2, 7, 30]))
@@ -58,37 +103,37 @@ def true_scores(z, E, centre):
 def test_the_lead_is_right_to_twice_the_bound(dtype, kind, seed, K, D):
     """Without the part of B that is for the rounding of the float64 answer itself."""
     r = np.random.default_rng(seed)
-    rows = tile.VECTORS * lanes(dtype)
+    rows = tile.VECTORS_PER_TILE * lanes(dtype)
     z, E = fill(kind, r, rows, K, D, dtype)
-    book = prepare(E)
-    if book is None:
+    codebook = prepare(E)
+    if codebook is None:
         return
-    zT = np.ascontiguousarray((z - book.centre).T)
+    zT = np.ascontiguousarray((z - codebook.centre).T)
     code, lead = np.empty(rows, np.int32), np.empty(rows, dtype)
-    run_tile(zT, book.panels, book.bias, code, lead)
+    run_tile(zT, codebook.panels, codebook.bias, code, lead)
     for n in r.choice(rows, 4, replace=False):
         zeta = float(np.linalg.norm(zT[:, n].astype(np.float64)))
-        B = book.bound.g * book.bound.R * (0.5 * book.bound.R + zeta)
-        scores = true_scores(z[n], E, book.centre)
+        B = codebook.bound.g * codebook.bound.R * (0.5 * codebook.bound.R + zeta)
+        scores = true_scores(z[n], E, codebook.centre)
         best = scores.pop(code[n]) if lead[n] > 0 else scores.pop(int(np.argmax(scores)))  # 0: no code's lead
         assert abs(float(Fraction(float(lead[n])) - (best - max(scores)))) <= 2 * B
 
 
 def test_the_bound_is_no_more_than_some_tens_of_times_the_rounding_that_happens(rng):
     """Were it far too large, it would still be right, and send good rows to the slow path."""
-    D, K, rows = 64, 512, tile.VECTORS * lanes(np.float32)
+    D, K, rows = 64, 512, tile.VECTORS_PER_TILE * lanes(np.float32)
     worst = []
     for _ in range(4):
         z, E = fill("normal", rng, rows, K, D, np.float32)
-        book = prepare(E)
-        zT = np.ascontiguousarray((z - book.centre).T)
+        codebook = prepare(E)
+        zT = np.ascontiguousarray((z - codebook.centre).T)
         code, lead = np.empty(rows, np.int32), np.empty(rows, np.float32)
-        run_tile(zT, book.panels, book.bias, code, lead)
-        e = E.astype(np.float64) - book.centre
-        score = (z.astype(np.float64) - book.centre) @ e.T - 0.5 * np.square(e).sum(1)
+        run_tile(zT, codebook.panels, codebook.bias, code, lead)
+        e = E.astype(np.float64) - codebook.centre
+        score = (z.astype(np.float64) - codebook.centre) @ e.T - 0.5 * np.square(e).sum(1)
         two = np.sort(score, axis=1)[:, -2:]
         zeta = np.linalg.norm(zT, axis=0)
-        B = book.bound.g * book.bound.R * (0.5 * book.bound.R + zeta)
+        B = codebook.bound.g * codebook.bound.R * (0.5 * codebook.bound.R + zeta)
         worst.append(np.max(np.abs(lead - (two[:, 1] - two[:, 0])) / (2 * B)))
     assert 1 / 100 < max(worst) < 1
 
@@ -125,16 +170,16 @@ def test_rows_beside_a_bisector(rng, dtype, gap):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("N", "K", "D"), [(500, 700, 3), (300, 64, 100), (100, 5, 1000), (1000, 2, 1)])
-def test_larger_ones_are_the_plain_twin_index_for_index(rng, kind, N, K, D):
+def test_larger_ones_are_the_plain_form_index_for_index(rng, kind, N, K, D):
     for dtype in (np.float32, np.float64):
         z, E = fill(kind, rng, N, K, D, dtype)
         np.testing.assert_array_equal(nearest_code(z, E), nearest.nearest_code_plain(z, E))
 
 
-@pytest.mark.parametrize("D", [bound.MAX_D, bound.MAX_D + 1])
+@pytest.mark.parametrize("D", [bound.MOST_DIMENSIONS, bound.MOST_DIMENSIONS + 1])
 def test_beyond_its_limits_the_tile_certifies_nothing(rng, D):
     z, E = rng.standard_normal((8, D)).astype(np.float32), rng.standard_normal((3, D)).astype(np.float32)
-    assert (prepare(E) is None) == (bound.MAX_D < D)
+    assert (prepare(E) is None) == (bound.MOST_DIMENSIONS < D)
     np.testing.assert_array_equal(nearest_code(z, E), nearest.nearest_code_plain(z, E))
     assert prepare(np.float32(1e20) * E[:, :4]) is None
     assert prepare(np.float32(1e-20) * E[:, :4]) is None
@@ -149,7 +194,7 @@ def test_beyond_its_limits_the_tile_certifies_nothing(rng, D):
 def test_transposing(rng, dtype):
     L = lanes(dtype)
     z = rng.standard_normal((L + 3, L + 5)).astype(dtype)
-    zT = np.zeros((L + 6, tile.VECTORS * L), dtype)
+    zT = np.zeros((L + 6, tile.VECTORS_PER_TILE * L), dtype)
     run_transpose(z, 2, 4, zT, L)
     expected = np.zeros_like(zT)
     expected[4 : 4 + L, L : 2 * L] = z[2 : 2 + L, 4 : 4 + L].T
@@ -160,7 +205,7 @@ PROGRAM = """
 import hashlib, sys
 import numpy as np
 from vqnp import nearest_code
-from vqnp.kernels import tile
+from vqnp.kernels.llvm import vector_bytes
 digest, r = hashlib.sha256(), np.random.default_rng(0)
 for dtype in (np.float32, np.float64):
     for N, K, D in ((200, 70, 40), (77, 13, 3)):
@@ -169,7 +214,7 @@ for dtype in (np.float32, np.float64):
             k, rescored = nearest_code(z.astype(dtype), E.astype(dtype), return_rescored=True)
             assert rescored < N / 2
             digest.update(k.tobytes())
-print(tile.vector_bytes(), digest.hexdigest())
+print(vector_bytes(), digest.hexdigest())
 """
 
 PROCESSORS = {
@@ -191,8 +236,8 @@ def on(processor):
 @pytest.mark.slow
 def test_every_width_of_vectors_gives_the_same_codes():
     here = on("as it is")
-    assert int(here[0]) == tile.vector_bytes()
-    if tile.vector_bytes() >= 32:
+    assert int(here[0]) == vector_bytes()
+    if vector_bytes() >= 32:
         width, digest = on("AVX2")
         assert (int(width), digest) == (32, here[1])
     width, digest = on("SSE2 only")

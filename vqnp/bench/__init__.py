@@ -1,1 +1,1 @@
-"""How fast this machine is, and which share of its peak the kernels reach."""
+"""`vqnp bench`: how fast this machine is, and which share of its peak the kernels reach."""

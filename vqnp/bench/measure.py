@@ -1,4 +1,4 @@
-"""How fast this machine is, and how near to it vqnp's kernels and its training step come.
+"""How fast this machine is, and which share of its speed vqnp's kernels and its training step reach.
 
 Every share is the median over rounds in each of which the machine's peak and the kernel were timed in
 turn, so that a busy neighbour slows both.
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from vqnp._check import Array, fail
 from vqnp.kernels import code_statistics, nearest_code
@@ -42,17 +43,14 @@ BATCHES = (32, 256, 1024)
 """Images a step at which training is timed."""
 
 SECONDS = 0.05
-"""How long one timing lasts, at least: thousands of times the clock's step, and of the scheduler's."""
-
-LIBRARIES = ("NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-"""What says how many threads numba, and NumPy's matrix products, may use; read when they are loaded."""
+"""The shortest timing: thousands of times the resolution of the clock, and many of the scheduler's slices."""
 
 
 class Row(NamedTuple):
-    """One figure: the median time, and the median share of the peak, or of what it is compared with.
+    """One figure: the median time, and the median share of the peak or of another computation.
 
-    what: the computation; size: of the problem; threads; seconds: of one run; rate: in `unit`;
-    share: of `of`, or None
+    what: the computation; size: of the problem; threads: their number; seconds: of one run; rate: in `unit`;
+    share: of what `of` names, or None
     """
 
     what: str
@@ -66,10 +64,15 @@ class Row(NamedTuple):
 
 
 def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator[Row]:
-    """Every figure at the number of threads that this process was started with.
+    """Every figure at one number of threads: NUMBA_NUM_THREADS, and here also the limit of NumPy's BLAS.
 
     rounds: timings of each, of which medians are taken; lasting: how many seconds one timing takes, at least
     """
+    with threadpool_limits(threads, user_api="blas"):
+        yield from _figures(threads, rounds, lasting)
+
+
+def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
     peak = peak_of(threads)
     timer = _Timer(rounds, lasting)
     rng = np.random.default_rng(0)
@@ -84,7 +87,7 @@ def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator
         yield Row(
             "nearest_code", size, threads, seconds, rate, "GFLOP/s", ratio * work / peak.flops, "the FMA peak"
         )
-    # Not in turn with the peak: OpenBLAS's threads go on spinning for a while, and would slow that.
+    # Not in turn with the peak: OpenBLAS's threads spin for a while after a product, and would slow it down.
     a, b = rng.standard_normal((2, 1024, 1024), dtype=np.float32)
     product, _ = timer.against(lambda: a @ b, None)
     rate = 2 * 1024**3 / product
@@ -95,8 +98,8 @@ def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator
     yield Row("code_statistics", "N=65536 D=64 K=512", threads, t, z.nbytes / t / 1e9, "GB/s read", None, "")
     adam = np.full((4, 1 << 20), 1e-3, np.float32)
     value, grad, m, v = adam
-    four = [(value, grad, m, v)]
-    t, _ = timer.against(lambda: adam_step(four, 1, 1e-3, 0.9, 0.999, 1e-8), None)
+    arrays = [(value, grad, m, v)]
+    t, _ = timer.against(lambda: adam_step(arrays, 1, 1e-3, 0.9, 0.999, 1e-8), None)
     yield Row("Adam's step", "1,048,576 parameters", threads, t, value.size / t / 1e6, "M/s", None, "")
     for batch in BATCHES:
         step, products = training(batch)
@@ -106,6 +109,8 @@ def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator
 
 
 class Peak(NamedTuple):
+    """Fused multiply-adds on every thread: a call that runs them, and how many operations it does."""
+
     run: Callable[[], object]
     flops: float
 
@@ -130,20 +135,21 @@ class _Timer:
         self.rounds, self.seconds = rounds, seconds
 
     def against(self, run: Callable[[], object], other: Callable[[], object] | None) -> tuple[float, float]:
-        """Seconds of run, and (seconds of other) / (seconds of run), the two timed in turn."""
+        """Median seconds of run, and the median of (seconds of other) / (seconds of run), timed in turn."""
         runs = [run] if other is None else [run, other]
-        often = [self._calibrate(f) for f in runs]
+        calls = [self._calls(f) for f in runs]
         times = np.array(
-            [[self._once(f, n) for f, n in zip(runs, often, strict=True)] for _ in range(self.rounds)]
+            [[self._time(f, n) for f, n in zip(runs, calls, strict=True)] for _ in range(self.rounds)]
         )
         return float(np.median(times[:, 0])), float(np.median(times[:, -1] / times[:, 0]))
 
-    def _calibrate(self, f: Callable[[], object]) -> int:
-        """Warm up, and say how many calls take long enough to be timed."""
+    def _calls(self, f: Callable[[], object]) -> int:
+        """How many calls last long enough to be timed; the first one, which may compile, is not counted."""
         f()
-        return max(1, round(self.seconds / max(1e-7, self._once(f, 1))))
+        return max(1, round(self.seconds / max(1e-7, self._time(f, 1))))
 
-    def _once(self, f: Callable[[], object], calls: int) -> float:
+    def _time(self, f: Callable[[], object], calls: int) -> float:
+        """Seconds of one call, the mean of so many."""
         start = time.perf_counter()
         for _ in range(calls):
             f()
@@ -151,7 +157,7 @@ class _Timer:
 
 
 def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step of training an MLP 784-512-256-(16×16), and its matrix products alone."""
+    """A training step of an MLP 784-512-256-(16×16), and its matrix products alone."""
     rng = np.random.default_rng(0)
     images = rng.random((4 * batch_size, 784), dtype=np.float32)
     trainer = Trainer(VQVAE.mlp(hidden=(512, 256)), images, Schedule(epochs=1 << 40, batch_size=batch_size))
@@ -187,7 +193,7 @@ trainer.train_step()
 
 
 def start_up() -> list[Row]:
-    """Seconds from starting Python to the end of the first step: nothing compiled yet, then all of it."""
+    """Seconds from the start of Python to the end of the first step, with an empty and a full cache."""
     rows = []
     with tempfile.TemporaryDirectory() as cache:
         for what in ("cold cache", "warm cache"):
@@ -201,10 +207,10 @@ def start_up() -> list[Row]:
 
 
 def in_process(threads: int, rounds: int = 7, seconds: float = SECONDS) -> list[Row]:
-    """measure() in a process of its own, whose libraries have so many threads."""
+    """measure() in a process of its own, since numba reads NUMBA_NUM_THREADS when it is imported."""
     rows = f"list(b.measure({threads}, {rounds}, {seconds}))"
     call = f"import json, vqnp.bench.measure as b; print(json.dumps({rows}))"
-    env = {**os.environ, **dict.fromkeys(LIBRARIES, str(threads))}
+    env = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
     done = subprocess.run(
         [sys.executable, "-c", call], env=env, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -212,11 +218,11 @@ def in_process(threads: int, rounds: int = 7, seconds: float = SECONDS) -> list[
 
 
 def machine() -> dict[str, Any]:
-    """What was measured on: the processor, its cores and vectors, and the versions of the libraries."""
+    """The processor, its cores and vectors, the versions of the libraries, and the BLAS that NumPy uses."""
     import numba
 
     from vqnp._version import __version__
-    from vqnp.kernels.tile import vector_bytes
+    from vqnp.kernels.llvm import vector_bytes
 
     return {
         "processor": _processor(),
@@ -226,8 +232,20 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "numba": numba.__version__,
         "python": sys.version.split()[0],
+        "blas": blas(),
         "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "unset"),
     }
+
+
+def blas() -> str:
+    """The library of NumPy's matrix products and the processor that its kernels are for; "unknown" if none.
+
+    threadpoolctl knows OpenBLAS, MKL, BLIS and FlexiBLAS. Any other is unknown, its threads are not limited.
+    """
+    fields = ("internal_api", "version", "architecture")
+    libraries = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    names = [" ".join(str(info[f]) for f in fields if info.get(f)) for info in libraries]
+    return ", ".join(dict.fromkeys(names)) or "unknown"
 
 
 def _processor() -> str:

@@ -10,14 +10,16 @@ from matplotlib.figure import Figure
 from vqnp.bench.measure import Row
 from vqnp.plots.style import BLUE, GREY, ORANGE, new_figure
 
-SLOW = 0.6
-"""Share of the FMA peak below which a matrix product has the wrong kernels: the right ones reach 0.8."""
+SLOW_SHARE = 0.6
+"""Below this share of the FMA peak, BLAS has chosen the wrong kernels for a matrix product: the right ones
+reach 0.8."""
 
 
 def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
-    """The rows in Markdown, the machine above them."""
+    """The rows as a Markdown table, below a description of the machine."""
     lines = [f"{about['processor']}, {about['cores']} cores, vectors of {about['vector_bits']} bits"]
-    lines += [", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python", "OPENBLAS_CORETYPE"))]
+    lines += [", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python"))]
+    lines.append(f"matrix products by {about['blas']}, OPENBLAS_CORETYPE {about['OPENBLAS_CORETYPE']}")
     lines += ["", "| what | size | threads | time | rate | share |", "|---|---|---|---|---|---|"]
     for row in rows:
         share = f"{row.share:.0%} of {row.of}" if row.share is not None else ""
@@ -35,13 +37,17 @@ def _time(seconds: float) -> str:
 
 
 def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
+    """Sentences below the table: if matrix products are slow, or if their threads could not be limited."""
+    advice = []
+    if about["blas"] == "unknown":
+        advice = ["", "threadpoolctl does not know NumPy's BLAS: its number of threads was not limited."]
     shares = [r.share for r in rows if r.what.startswith("NumPy") and r.threads == 1 and r.share is not None]
-    if not shares or min(shares) >= SLOW:
-        return []
+    if not shares or min(shares) >= SLOW_SHARE:
+        return advice
     core = about["OPENBLAS_CORETYPE"]
     why = "its library may not know the processor" if core == "unset" else f"OPENBLAS_CORETYPE is {core}"
     cure = "set OPENBLAS_CORETYPE to a processor that it does know" if core == "unset" else "unset it"
-    return [
+    return advice + [
         "",
         f"NumPy's matrix products reach {min(shares):.0%} of what this processor can do: {why}.",
         f"Training is mostly matrix products; if they are OpenBLAS's, {cure} and measure again.",

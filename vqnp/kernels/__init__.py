@@ -1,4 +1,4 @@
-"""Compiled loops over plain arrays, each beside the plain NumPy twin that says what it computes."""
+"""Compiled loops over plain arrays; in each file the plain NumPy form comes before the kernel."""
 
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import CodeStatistics, code_statistics

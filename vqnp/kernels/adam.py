@@ -12,15 +12,39 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
-from vqnp.kernels.relu import PASSING
-from vqnp.kernels.threads import in_blocks
+from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, in_blocks
 
-BLOCK = 1 << 15
-"""Numbers to a block."""
+ELEMENTS_PER_BLOCK = 1 << 15
+"""Of one parameter: 512 KB of θ, g, m and v in float32."""
 
-SHARED_FROM = 1 << 22
-"""Numbers from which threads share the work. With fewer, in training, a second thread was measured to gain
-nothing: memory is the limit, and its core is where OpenBLAS's threads still wait for the next product."""
+ELEMENTS_WORTH_SHARING = 1 << 22
+"""From so many elements on, threads share the work. With fewer, in training, a second thread was measured to
+gain nothing: memory is the limit, and OpenBLAS's threads still occupy the other cores, waiting for the next
+product."""
+
+
+def adam_step_plain(
+    value: Array,
+    grad: Array,
+    m: Array,
+    v: Array,
+    t: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> None:
+    """m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − (α/(1−β₁ᵗ)) · m / (√(v/(1−β₂ᵗ)) + ε), in place.
+
+    value, grad, m, v: θ, g, m, v of one parameter, all of one shape; t: the step's number, from 1
+
+    References
+    ----------
+    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1.
+    """
+    m[:] = beta1 * m + (1 - beta1) * grad
+    v[:] = beta2 * v + (1 - beta2) * (grad * grad)
+    value -= lr / (1 - beta1**t) * (m / (np.sqrt(v * (1 / (1 - beta2**t))) + epsilon))
 
 
 def adam_step(
@@ -31,46 +55,37 @@ def adam_step(
     beta2: float,
     epsilon: float,
 ) -> None:
-    """One step of Adam on every θ, m and v, in place: Kingma & Ba 2015 (arXiv 1412.6980), algorithm 1.
+    """adam_step_plain on every parameter, with the same bits, in one pass over memory instead of ten.
 
     arrays: (θ, g, m, v) of each parameter, each (n,) and contiguous; t: the step's number, from 1
-
-    One pass over memory in place of NumPy's ten.
-    The scalars are rounded to the arrays' dtype first, so that float32 stays float32 and the kernel and
-    its twin give the same bits.
     """
-    numbers = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
-    scalars = [tuple(value.dtype.type(x) for x in numbers) for value, *_ in arrays]
+    t, lr, beta1, beta2, epsilon = int(t), float(lr), float(beta1), float(beta2), float(epsilon)
     if not JIT:
-        for four, own in zip(arrays, scalars, strict=True):
-            adam_step_plain(*four, own)
+        for value, grad, m, v in arrays:
+            adam_step_plain(value, grad, m, v, t, lr, beta1, beta2, epsilon)
         return
-    blocks = [(p, a) for p, (value, *_) in enumerate(arrays) for a in range(0, value.size, BLOCK)]
+    # As NumPy does, each factor is computed in float64 and then rounded to the arrays' dtype.
+    factors = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
+    rounded = [tuple(value.dtype.type(x) for x in factors) for value, *_ in arrays]
+    sizes = [value.size for value, *_ in arrays]
+    blocks = [(p, i) for p, size in enumerate(sizes) for i in range(0, size, ELEMENTS_PER_BLOCK)]
 
     def work(start: int, stop: int) -> None:
-        for p, a in blocks[start:stop]:
-            value, grad, m, v = (x[a : a + BLOCK] for x in arrays[p])
-            _adam_compiled(value, grad, m, v, scalars[p])
+        for p, i in blocks[start:stop]:
+            value, grad, m, v = (a[i : i + ELEMENTS_PER_BLOCK] for a in arrays[p])
+            _adam_step(value, grad, m, v, rounded[p])
 
-    if len(blocks) * BLOCK < SHARED_FROM:
+    if len(blocks) * ELEMENTS_PER_BLOCK < ELEMENTS_WORTH_SHARING:
         work(0, len(blocks))
     else:
-        in_blocks(work, len(blocks), PASSING * BLOCK)
-
-
-def adam_step_plain(value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]) -> None:
-    """The plain twin: the same operations in the same order."""
-    b1, c1, b2, c2, rate, unbias, epsilon = scalars
-    m[:] = b1 * m + c1 * grad
-    v[:] = b2 * v + c2 * (grad * grad)
-    value -= rate * (m / (np.sqrt(v * unbias) + epsilon))
+        in_blocks(work, len(blocks), MULTIPLY_ADDS_PER_ELEMENT * ELEMENTS_PER_BLOCK)
 
 
 @jit(error_model="numpy", nogil=True)  # no test for a zero divisor inside the loop: it would not vectorise
-def _adam_compiled(
-    value: Array, grad: Array, m: Array, v: Array, scalars: tuple[Any, ...]
+def _adam_step(
+    value: Array, grad: Array, m: Array, v: Array, factors: tuple[Any, ...]
 ) -> None:  # pragma: no cover - compiled
-    b1, c1, b2, c2, rate, unbias, epsilon = scalars
+    b1, c1, b2, c2, rate, unbias, epsilon = factors
     for i in range(value.size):
         m[i] = b1 * m[i] + c1 * grad[i]
         v[i] = b2 * v[i] + c2 * (grad[i] * grad[i])

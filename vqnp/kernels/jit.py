@@ -1,4 +1,4 @@
-"""One way to compile: cached where a cache can be written, and not at all with NUMBA_DISABLE_JIT=1."""
+"""One decorator for all kernels: numba.njit with an on-disk cache where one can be written."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import config
 
-JIT = not config.DISABLE_JIT  # type: ignore[attr-defined]
-"""Whether kernels are compiled; with NUMBA_DISABLE_JIT=1 the plain NumPy twins run in their place."""
+JIT = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+"""Whether kernels are compiled. With NUMBA_DISABLE_JIT=1 their plain NumPy forms run instead."""
 
 
 def jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator: numba.njit with its on-disk cache if there is a folder for it, else without.
+    """Decorator: numba.njit(cache=True, **options), or without the cache if no folder for it can be written.
 
-    Numba raises at decoration time where neither the package's folder nor the user's cache can be
-    written (a read-only installation); the kernel then compiles once in each process.
-    No option here is ever fastmath: sums keep their order, comparisons their meaning.
+    In a read-only installation numba raises as soon as the decorator runs; the kernel is then compiled once
+    in each process. fastmath is never among the options: sums keep their order, comparisons their meaning.
     """
 
     def compile_(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,49 +1,90 @@
-"""24 · lanes fused multiply-adds a turn, none waiting for another: as fast as the processor multiplies.
+"""a_i ← x a_i + x for i = 0 … 11, many times: as many fused multiply-adds as the processor can do.
 
-For `vqnp bench`: what every other figure is a share of.
+x: (1,) -> Σ a_i
+
+The sums do not wait for each other. `vqnp bench` states every other figure as a share of this one.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from llvmlite import ir
+import numpy as np
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
+from vqnp._check import Array
 from vqnp.kernels.jit import jit
-from vqnp.kernels.tile import I64, Emit, vector_bytes
+from vqnp.kernels.llvm import I32, VectorBuilder, compiles, vector_bytes
 
 CHAINS = 12
 """Independent sums: two units of a latency of 4 or 5 need 8 or 10, and 16 registers hold 12."""
 
+BYTES_PER_NUMBER = 4
+"""float32."""
+
+
+def multiply_add_plain(x: Array, turns: int) -> float:
+    """a_i ← x a_i + x, `turns` times from a_i = i; returns Σ a_i.
+
+    x: (1,) float32, so small that nothing overflows
+    """
+    a = np.arange(CHAINS, dtype=np.float32)
+    for _ in range(turns):
+        a = x * a + x
+    return float(a.sum())
+
+
+def multiply_add(x: Array, turns: int) -> float:
+    """multiply_add_plain, in every lane of the processor's vectors at once; returns one lane's result."""
+    if _chains_compile():
+        return float(_run_chains(x, turns))
+    return float(_run_loop(x, turns, vector_bytes() // BYTES_PER_NUMBER))
+
 
 def flops(turns: int) -> int:
-    """Floating point operations, two to each fused multiply-add, that multiply_add(turns, …) does."""
-    return 2 * turns * CHAINS * vector_bytes() // 4
+    """Floating point operations, two to each fused multiply-add, that multiply_add(x, turns) does."""
+    return 2 * turns * CHAINS * vector_bytes() // BYTES_PER_NUMBER
+
+
+@functools.cache
+def _chains_compile() -> bool:
+    return compiles("vqnp bench", lambda: _run_chains(np.zeros(1, np.float32), 1))
+
+
+@jit(nogil=True)
+def _run_chains(x: Array, turns: int) -> float:  # pragma: no cover - compiled
+    return _chains(x, turns)  # type: ignore[call-arg]
+
+
+@jit(nogil=True)
+def _run_loop(x: Array, turns: int, lanes: int) -> float:  # pragma: no cover - compiled
+    """As many multiply-adds without vector instructions of our own: sums in memory, products not fused."""
+    a = np.empty((CHAINS, lanes), np.float32)
+    for i in range(CHAINS):
+        a[i] = i
+    for _ in range(turns):
+        for i in range(CHAINS):
+            for lane in range(lanes):
+                a[i, lane] = x[0] * a[i, lane] + x[0]
+    return a[:, 0].sum()
 
 
 @intrinsic
 def _chains(typing: Any, x: Any, turns: Any) -> Any:  # pragma: no cover - runs in the compiler
-    """a_i ← x a_i + x for 12 vectors, so many times over; returns something that depends on all of them."""
+    """a_i ← x a_i + x for 12 vectors; returns something that depends on all of them."""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        e = Emit(context, b, signature, args)
-        factor = e.splat(b.load(e.arrays[0].data))
+        e = VectorBuilder(context, b, signature, args)
+        factor = e.splat(b.load(e.arguments[0].data))
         sums = [e.register(e.constant(e.scalar, float(i))) for i in range(CHAINS)]
-        with cgutils.for_range(b, e.arrays[1], intp=I64):
+        with e.loop(e.arguments[1]):
             for s in sums:
-                b.store(e.fma(factor, b.load(s), factor), s)
+                b.store(e.multiply_add(factor, b.load(s), factor), s)
         total = b.load(sums[0])
         for s in sums[1:]:
             total = b.fadd(total, b.load(s))
-        return b.extract_element(total, ir.Constant(ir.IntType(32), 0))
+        return b.extract_element(total, I32(0))
 
     return types.float32(x, turns), emit
-
-
-@jit(nogil=True)
-def multiply_add(x: Any, turns: int) -> float:  # pragma: no cover - compiled
-    """Run `turns` turns; x: (1,) float32, the factor: small, so that nothing overflows."""
-    return _chains(x, turns)  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""Blocks of independent outputs, shared among threads: the same bits whatever their number."""
+"""work(0, size) in blocks of independent outputs, shared among threads; their number changes no bit."""
 
 from __future__ import annotations
 
@@ -8,36 +8,41 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from numba.core import config
+from numba import config
 
-SMALLEST = 1 << 24
-"""Multiplications to a block, at least: about an eighth of a millisecond, where handing one out takes
-some ten microseconds and waking a thread some fifty."""
+MULTIPLY_ADDS_PER_BLOCK = 1 << 24
+"""The smallest block: about an eighth of a millisecond of one core, in the tile of nearest_code. To hand out
+a block takes some ten microseconds, and to wake a thread some fifty."""
 
-PER_THREAD = 8
-"""Blocks to a thread, at most: so fine that threads end together, even where one core is slower."""
+MULTIPLY_ADDS_PER_ELEMENT = 1 << 5
+"""To read and write one element in memory takes about as long as 32 multiply-adds of the tile."""
+
+MOST_BLOCKS_PER_THREAD = 8
+"""Enough for all threads to end at about the same time, even if one core is slower."""
 
 
-def in_blocks(work: Callable[[int, int], None], size: int, cost: int, multiple: int = 1) -> None:
-    """work(start, stop) for blocks that cover range(size), on as many threads as there are blocks and cores.
+def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, multiple: int = 1) -> None:
+    """Call work(start, stop) for blocks that cover range(size), on several threads if that pays.
 
     Parameters
     ----------
     work : callable
-        Computes outputs start to stop − 1 and nothing else; releases the interpreter while it does.
+        Computes outputs start to stop − 1 and nothing else, and releases the interpreter's lock meanwhile.
     size : int
-        How many outputs there are.
-    cost : int
-        Multiplications for one output. Less than two blocks' worth in all is done where we stand.
+        The number of outputs.
+    multiply_adds : int
+        The cost of one output. Less than two blocks' worth in all runs on the calling thread.
     multiple : int
-        Blocks begin at multiples of so many outputs.
+        Blocks begin at multiples of this number of outputs.
 
-    NUMBA_NUM_THREADS sets the number of threads; by default there are as many as cores. Each takes
-    the next block when it is done with one. A child made by fork has its own threads, and a call that
-    finds them all busy with another call's blocks does its own alone.
+    Notes
+    -----
+    NUMBA_NUM_THREADS sets the number of threads, by default the number of cores. A thread that has finished
+    a block takes the next one. A process made by fork starts threads of its own, and a call that finds all
+    threads busy with the blocks of another call computes its own blocks alone.
     """
     threads = int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    least = max(SMALLEST // max(1, cost), size // (PER_THREAD * threads))
+    least = max(MULTIPLY_ADDS_PER_BLOCK // max(1, multiply_adds), size // (MOST_BLOCKS_PER_THREAD * threads))
     block = max(1, least // multiple) * multiple
     starts = range(0, size, block)
     if threads == 1 or size < 2 * block:
@@ -57,7 +62,7 @@ def in_blocks(work: Callable[[int, int], None], size: int, cost: int, multiple: 
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
-        jobs.clear()  # what was cancelled stays in the pool's queue for a while; its arrays need not
+        jobs.clear()  # cancelled helpers stay in the pool's queue for a while and must not keep arrays alive
 
 
 @functools.cache

@@ -11,7 +11,6 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_codes, check_float, fail
 from vqnp._shapes import checked
-from vqnp.kernels.difference import difference_and_square
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.loss import reduction_scale, scalar_cotangent
@@ -68,7 +67,8 @@ def quantize_forward(
     c = reduction_scale("quantize_forward", reduction, z.shape)
     k = nearest_code(z, E) if k is None else _given_codes(k, z, E)
     z_q = E[k]
-    r, square = difference_and_square(z, z_q)
+    r = z - z_q
+    square = np.square(r, dtype=np.float64).sum()
     # The two terms differ in what sg holds still: the codebook loss moves e, the commitment loss moves z.
     codebook = np.asarray(c * square if codebook_loss else 0.0, z.dtype)
     commitment = np.asarray(beta * c * square, z.dtype)
