@@ -161,7 +161,7 @@ return quantize_forward(
     ),
     Bug(
         "ties to the highest index",
-        "kernels.nearest.plain:_direct",
+        "kernels.nearest.plain:_direct_sums",
         "distance[j] < distance[best]",
         "distance[j] <= distance[best]",
         "test_nearest",
@@ -169,7 +169,7 @@ return quantize_forward(
     ),
     Bug(
         "distance in float32",
-        "kernels.nearest.plain:_direct",
+        "kernels.nearest.plain:_direct_sums",
         "distance = np.empty(K, np.float64)",
         "distance = np.empty(K, np.float32)",
         "test_nearest",
