@@ -232,9 +232,9 @@ return quantize_forward(
     ),
     Bug(
         "Adam without bias correction",
-        "kernels.adam:adam_step",
-        "(beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)",
-        "(beta1, 1 - beta1, beta2, 1 - beta2, lr, 1.0, epsilon)",
+        "kernels.adam:adam_step_plain",
+        "value -= lr / (1 - beta1**t) * (m / (np.sqrt(v * (1 / (1 - beta2**t))) + epsilon))",
+        "value -= lr * (m / (np.sqrt(v) + epsilon))",
         "test_adam",
     ),
     Bug(
