@@ -89,3 +89,12 @@ def quantizer_inputs(draw, kinds=KINDS, dtypes=dtypes, min_n=0, max_n=70, max_k=
 
 TAME = ("normal", "lattice", "duplicates", "near ties")
 """Kinds whose sums need no care: for tests of arithmetic rather than of comparisons."""
+
+
+@st.composite
+def labelled_codes(draw):
+    """(k: (n, M), c: (n,), K), drawn so that some codes are rare."""
+    n, M, K, C = (draw(st.integers(1, top)) for top in (40, 4, 9, 5))
+    r = np.random.default_rng(draw(seeds))
+    p = r.dirichlet(np.full(K, 0.5))
+    return r.choice(K, (n, M), p=p), r.integers(C, size=n), K

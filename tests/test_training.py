@@ -8,11 +8,13 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import refused
 
-from vqnp import VQVAE, InputError, fit, load, load_dataset, resume
+from vqnp import VQVAE, DataSpec, EMAVectorQuantizer, InputError, fit, load, load_dataset, resume, save
+from vqnp._check import NonFiniteError
+from vqnp.nn import Activation, Flatten, Linear, Reshape, Sequential
 from vqnp.optim import Adam
-from vqnp.training.fit import Interrupted
-from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
+from vqnp.training import Interrupted, Schedule, Trainer, TrainingDiverged
 
 IMAGES = load_dataset("digits").images[:70]
 TEST = load_dataset("digits", "test").images[:20]
@@ -21,12 +23,16 @@ SHORT = {"epochs": 3, "batch_size": 16, "seed": 5, "progress": False}
 
 
 def same(a, b):
-    assert a.state().keys() == b.state().keys()
-    return all(np.array_equal(x, b.state()[name]) for name, x in a.state().items())
+    assert a.state_dict().keys() == b.state_dict().keys()
+    return all(np.array_equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
-def trained(codebook="ema", **options):
-    model = VQVAE(**SMALL, codebook=codebook, rng=2)
+def made(codebook="ema", **options):
+    return VQVAE.mlp(**{**SMALL, "codebook": codebook, "rng": 2, **options})
+
+
+def trained(codebook="ema", restart=0.05, **options):
+    model = made(codebook, restart_dead_codes=restart)
     history = fit(model, IMAGES, **{**SHORT, **options})
     return model, history
 
@@ -41,74 +47,94 @@ def test_the_seed_decides_everything(codebook):
 
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
 def test_a_trainer_is_the_plain_loop(codebook):
-    """fit against the same steps written out with the model and the optimizer."""
-    model, reference = (VQVAE(**SMALL, codebook=codebook, dtype="float64", rng=2) for _ in range(2))
-    fit(model, IMAGES, **SHORT, lr_schedule="constant", restart_dead_codes=0.0)
-    x = IMAGES.reshape(70, -1) / 255.0
-    rng, optimizer = np.random.default_rng(5), Adam(reference.named_params(), 1e-3)
+    """fit against the same steps written out with the model and the optimizer; see examples/train_by_hand.py."""
+    model, reference = (made(codebook, dtype="float64", restart_dead_codes=0.0) for _ in range(2))
+    history = fit(model, IMAGES, **SHORT, lr_schedule="constant")
+    x = IMAGES / 255.0
+    rng, optimizer = np.random.default_rng(5), Adam(reference.named_parameters(), 1e-3)
     order = rng.permutation(70)
-    reference.start_codebook(x[order].reshape(70, 28, 28), rng)
+    reference.initialize((x[order],), rng)
     started = reference.quantizer.embeddings.copy()
-    for _epoch in range(3):
+    for epoch in range(3):
+        total = 0.0
         for start in range(0, 70, 16):
             batch = x[order[start : start + 16]]
-            _, z, k, cache = reference.loss_forward(batch)
+            losses, cache = reference.loss((batch,), rng, epoch)
             reference.zero_grad()
-            reference.loss_backward(1.0, cache)
+            reference.backward(cache)
             optimizer.step()
-            reference.quantizer.update(z, k, rng)
+            reference.after_step(cache, rng)
+            total += float(losses["loss"]) * len(batch)
         order = rng.permutation(70)
+        assert history[epoch]["loss"] == pytest.approx(total / 70, rel=1e-12)
     assert same(model, reference)
     assert np.isin(reference.quantizer.embeddings, started).mean() < 0.5  # the codes were trained too
 
 
 def test_training_learns_and_says_how():
-    model = VQVAE(**{**SMALL, "hidden": (64,)}, rng=0)
+    model = VQVAE.mlp(**{**SMALL, "hidden": (64,)}, rng=0)
     history = fit(model, IMAGES, TEST, epochs=12, batch_size=8, seed=0, progress=False)
     assert [row["epoch"] for row in history] == list(range(1, 13))
     assert [row["step"] for row in history] == [9 * e for e in range(1, 13)]
-    assert history[-1]["mse"] < 0.6 * history[0]["mse"]
+    assert history[-1]["reconstruction_loss"] < 0.6 * history[0]["reconstruction_loss"]
     assert history[-1]["test_mse"] < history[0]["test_mse"]
     assert 1e-3 > history[0]["lr"] > history[5]["lr"] > history[-1]["lr"] > 0
     assert all(1 <= row["perplexity"] <= row["codes_used"] <= 8 for row in history)
-    assert history[0]["loss"] == pytest.approx(history[0]["mse"] + history[0]["quantization_loss"])
+    terms = ("reconstruction_loss", "codebook_loss", "commitment_loss")
+    assert history[0]["loss"] == pytest.approx(sum(history[0][name] for name in terms))
 
 
-def test_the_epochs_means_are_over_its_images():
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_the_epochs_means_are_over_its_images(codebook):
     """One epoch in one batch: the means are those of that batch before its step."""
-    model = VQVAE(**SMALL, codebook_init="uniform", rng=2)
-    losses, _, k, _ = model.loss_forward(IMAGES.reshape(70, -1).astype("f") / np.float32(255))
+    model = made(codebook, codebook_init="uniform")
+    losses, cache = model.loss((IMAGES.astype("f") / np.float32(255),))
+    k = model.encode(IMAGES)
     row = fit(model, IMAGES, epochs=1, batch_size=100, progress=False)[0]
-    assert row["mse"] == pytest.approx(float(losses.reconstruction), rel=1e-5)
-    assert row["quantization_loss"] == pytest.approx(float(losses.quantization), rel=1e-5)
+    for name, value in losses.items():
+        assert row[name] == pytest.approx(float(value), rel=1e-5), name
+    assert (row["codebook_loss"] > 0) == (codebook == "gradient")
     assert row["codes_used"] == len(np.unique(k)) and row["step"] == 1
 
 
 def test_dead_codes_are_restarted_and_counted():
     rows = {}
     for share in (0.0, 0.5):
-        model = VQVAE(**{**SMALL, "num_embeddings": 64}, codebook_init="uniform", decay=0.5, rng=0)
-        rows[share] = fit(model, IMAGES, **{**SHORT, "epochs": 6}, restart_dead_codes=share)
+        many = {"num_embeddings": 64, "codebook_init": "uniform", "decay": 0.5, "rng": 0}
+        model = made(**many, restart_dead_codes=share)
+        rows[share] = fit(model, IMAGES, **{**SHORT, "epochs": 6})
     assert sum(row["restarted_codes"] for row in rows[0.0]) == 0
     assert sum(row["restarted_codes"] for row in rows[0.5]) > 0
     assert rows[0.5][-1]["codes_used"] > rows[0.0][-1]["codes_used"]
 
 
-class Stop(Exception):
-    pass
+def plane():
+    """A VQ-VAE of parts whose latents are a plane, (2, 3, 4); nothing that mlp() would have made."""
+    rng = np.random.default_rng(2)
+    encoder = Sequential(Flatten(), Linear(784, 24, rng), Activation("tanh"), Reshape(2, 3, 4))
+    decoder = Sequential(Flatten(), Linear(24, 784, rng), Reshape(28, 28))
+    options = {"codebook_init": "kmeans", "restart_dead_codes": 0.3, "rng": rng}
+    return VQVAE(encoder, EMAVectorQuantizer(8, 4, **options), decoder, DataSpec((28, 28)))
 
 
-@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+MODELS = {
+    "ema": lambda: made("ema", restart_dead_codes=0.3),
+    "gradient": lambda: made("gradient", restart_dead_codes=0.3),
+    "a plane of latents": plane,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("stop_at", range(0, 15))
-def test_stopped_after_any_step_and_resumed_it_ends_in_the_same_bits(tmp_path, codebook, stop_at):
-    whole, history = trained(codebook, restart_dead_codes=0.3)
-    schedule = Schedule(epochs=3, batch_size=16, seed=5, restart_dead_codes=0.3)
-    trainer = Trainer(VQVAE(**SMALL, codebook=codebook, rng=2), IMAGES, schedule)
-    trainer.begin()
+def test_stopped_after_any_step_and_resumed_it_ends_in_the_same_bits(tmp_path, name, stop_at):
+    whole = MODELS[name]()
+    history = fit(whole, IMAGES, **SHORT)
+    trainer = Trainer(MODELS[name](), IMAGES, Schedule(epochs=3, batch_size=16, seed=5))
+    trainer.initialize()
     for _ in range(stop_at):
         trainer.train_step()
         if trainer.step % trainer.steps_per_epoch == 0:
-            trainer.end_epoch(None)
+            trainer.end_epoch()
     trainer.save(tmp_path / "c.npz")
     model, resumed = resume(tmp_path / "c.npz", IMAGES, progress=False)
     assert same(whole, model) and resumed == history
@@ -122,25 +148,58 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, number):
-    whole, _ = trained(epochs=40)
-    before = signal.getsignal(number)
-    timer = threading.Timer(0.15, os.kill, (os.getpid(), number))
-    timer.start()
-    with pytest.raises(Interrupted) as stop:
-        while True:  # until the signal has come during a run
-            trained(epochs=40, checkpoint=tmp_path / "c.npz")
-    timer.join()
-    assert 0 < stop.value.step < 40 * 5 and isinstance(stop.value, KeyboardInterrupt)
+@pytest.mark.parametrize("step", [1, 7, 10, 15])
+def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, monkeypatch, number, step):
+    """It comes within a step; after it in mid-epoch (1, 7), at an epoch's end (10), or nothing is left (15)."""
+    whole, history = trained()
+    before, backward = signal.getsignal(number), VQVAE.backward
+    model, steps = made(), 0
+
+    def signalled(self, cache):
+        nonlocal steps
+        steps += 1
+        if steps == step:
+            os.kill(os.getpid(), number)
+        return backward(self, cache)
+
+    monkeypatch.setattr(VQVAE, "backward", signalled)
+    if step == 15:
+        assert fit(model, IMAGES, **SHORT, checkpoint=tmp_path / "c.npz") == history
+    else:
+        with pytest.raises(Interrupted) as stop:
+            fit(model, IMAGES, **SHORT, checkpoint=tmp_path / "c.npz")
+        assert stop.value.step == step == steps and isinstance(stop.value, KeyboardInterrupt)
     assert signal.getsignal(number) is before
+    assert Trainer.restore(tmp_path / "c.npz", IMAGES).step == step
     model, _ = resume(tmp_path / "c.npz", IMAGES, progress=False)
     assert same(whole, model)
+
+
+def test_a_second_signal_acts_at_once(monkeypatch):
+    def twice(self, cache):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(VQVAE, "backward", twice)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        trained()
+    assert not isinstance(stop.value, Interrupted)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_thread_trains_too():
+    """Only the main thread may have handlers of signals."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(trained()))
+    thread.start()
+    thread.join()
+    assert same(results[0][0], trained()[0])
 
 
 KILLED = """
 import sys, numpy as np, vqnp
 images = np.load(sys.argv[2])
-model = vqnp.VQVAE(num_latents=3, embedding_dim=4, num_embeddings=8, hidden=(10,), rng=2)
+model = vqnp.VQVAE.mlp(num_latents=3, embedding_dim=4, num_embeddings=8, hidden=(10,), rng=2)
 print("begin", flush=True)
 vqnp.fit(model, images, epochs=400, batch_size=16, seed=5, progress=False, checkpoint=sys.argv[1])
 """
@@ -170,74 +229,84 @@ def test_killed_at_any_moment_the_checkpoint_is_whole(tmp_path):
 
 def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_path):
     path = tmp_path / "c.npz"
-    model = VQVAE(**SMALL, rng=2)
     with pytest.raises(TrainingDiverged) as caught:
-        fit(model, IMAGES, **SHORT, lr=1e30, checkpoint=path)
-    text = str(caught.value)
+        fit(made(), IMAGES, **SHORT, lr=1e30, checkpoint=path)
+    e = caught.value
+    assert (e.step, e.steps, e.kept) == (2, 15, str(path)) and isinstance(e, InputError) and e.why
+    text = str(e)
     assert text.startswith("fit: training diverged at step 2 of 15: ")
     assert text.endswith(f"; try a smaller lr; the last good checkpoint is kept in {path}")
-    assert all(np.isfinite(array).all() for array in load(path).state().values())
+    assert all(np.isfinite(array).all() for array in load(path).state_dict().values())
     assert Trainer.restore(path, IMAGES).step == 0
 
 
 def test_a_loss_that_overflows_is_divergence_too():
-    """The latents are finite, the squared error is not."""
-    model = VQVAE(**SMALL, rng=2)
-    model.decoder.layers[-1].b.value[:] = 1e30
-    with pytest.raises(TrainingDiverged, match="step 1 of 15: the loss became inf"):
-        fit(model, IMAGES, **SHORT)
+    """The latents are finite, the squared error is not; and the parameters stay as they were."""
+    model = made()
+    model.decoder.layers[-2].b.value[:] = 1e30
+    trainer = Trainer(model, IMAGES, Schedule(epochs=3, batch_size=16))
+    before = {name: array.copy() for name, array in model.state_dict().items()}
+    with pytest.raises(TrainingDiverged) as caught:
+        trainer.train_step()
+    assert (caught.value.step, caught.value.why, caught.value.kept) == (1, "the loss became inf", "")
+    assert all(np.array_equal(array, before[name]) for name, array in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    ("setting", "sentence"),
+    ("argument", "value", "needed"),
     [
-        ({"epochs": 0}, "fit: epochs must be an integer of at least 1; got 0"),
-        ({"batch_size": 0}, "fit: batch_size must be an integer of at least 1; got 0"),
-        ({"batch_size": 2.5}, "fit: batch_size must be an integer of at least 1; got 2.5"),
-        ({"lr": 0.0}, "fit: lr must be in (0, inf); got 0.0"),
-        ({"lr": float("nan")}, "fit: lr must be in (0, inf); got nan"),
-        ({"lr_schedule": "step"}, "fit: lr_schedule must be one of 'cosine', 'constant'; got 'step'"),
-        ({"restart_dead_codes": 1.0}, "fit: restart_dead_codes must be in [0, 1); got 1.0"),
-        ({"seed": -1}, "fit: seed must be an integer of at least 0; got -1"),
+        ("epochs", 0, "an integer of at least 1"),
+        ("batch_size", 0, "an integer of at least 1"),
+        ("batch_size", 2.5, "an integer of at least 1"),
+        ("lr", 0.0, "(0, inf)"),
+        ("lr", float("nan"), "(0, inf)"),
+        ("lr_schedule", "step", "'cosine', 'constant'"),
+        ("seed", -1, "an integer of at least 0"),
     ],
 )
-def test_settings_out_of_range(setting, sentence):
-    with pytest.raises(InputError) as caught:
-        trained(**setting)
-    assert str(caught.value) == sentence
+def test_settings_out_of_range(argument, value, needed):
+    with refused(argument, needed, str(value), where="fit"):
+        trained(**{argument: value})
+
+
+def test_the_share_of_uniform_use_is_the_quantizers_setting():
+    with refused("restart_dead_codes", "[0, 1)", "1.0", where="EMAVectorQuantizer"):
+        trained(restart=1.0)
 
 
 @pytest.mark.parametrize(
-    ("images", "sentence"),
+    ("images", "needed", "got", "error"),
     [
-        (IMAGES[:0], r"fit: images must hold at least one image; got shape \(0, 28, 28\)"),
-        (IMAGES.astype("i4"), "fit: images must be uint8, or float32 or float64 in .0, 1.; got int32"),
-        (IMAGES / 100.0, "fit: images must be in .0, 1. if they are not uint8; got .* at index"),
-        (np.full((3, 28, 28), np.nan), r"fit: images must be finite; got nan at index \(0, 0, 0\)"),
-        (IMAGES[:, :5], r"fit: images must have shape \(n, 28, 28\) or \(n, 784\); got shape \(70, 5, 28\)"),
+        (IMAGES[:0], "at least one image", "shape (0, 28, 28)", InputError),
+        (IMAGES.astype("i4"), "uint8, or float32 or float64 in [0, 1]", "int32", InputError),
+        (IMAGES / 100.0, "[0, 1]", "at index", InputError),
+        (np.full((3, 28, 28), np.nan), "finite", "nan at index (0, 0, 0)", NonFiniteError),
+        (IMAGES[:, :5], "shape (n, 28, 28) or (n, 784)", "shape (70, 5, 28)", InputError),
     ],
 )
-def test_images_that_cannot_be_trained_on(images, sentence):
-    with pytest.raises(InputError, match=f"^{sentence}"):
-        fit(VQVAE(**SMALL), images, **SHORT)
+def test_images_that_cannot_be_trained_on(images, needed, got, error):
+    with refused("images", needed, got, where="fit", error=error):
+        fit(made(), images, **SHORT)
 
 
 def test_resuming_with_other_images_or_from_a_model_alone_is_refused(tmp_path):
-    trained(checkpoint=tmp_path / "c.npz")
-    with pytest.raises(InputError, match="the images must be those that training began with; got others"):
-        resume(tmp_path / "c.npz", IMAGES[::-1], progress=False)
-    from vqnp import save
-
-    save(tmp_path / "m.npz", VQVAE(**SMALL))
-    with pytest.raises(InputError, match="must hold a training run, not a model alone"):
-        resume(tmp_path / "m.npz", IMAGES, progress=False)
+    path = tmp_path / "c.npz"
+    trained(checkpoint=path)
+    changed = IMAGES.copy()
+    changed[69, 14, 14] ^= 1
+    for other in (IMAGES[::-1], IMAGES[:-1], changed):
+        with refused("the data", "those that training began with", "others", where=f"resume {path}"):
+            resume(path, other, progress=False)
+    save(path, made())
+    with refused("the checkpoint", "a training run, not a model alone", where=f"resume {path}"):
+        resume(path, IMAGES, progress=False)
 
 
 THREADS = """
 import hashlib, vqnp
-model = vqnp.VQVAE(num_latents=16, embedding_dim=16, num_embeddings=512, hidden=(32,), rng=2)
+model = vqnp.VQVAE.mlp(num_latents=16, embedding_dim=16, num_embeddings=512, hidden=(32,), rng=2)
 vqnp.fit(model, vqnp.load_dataset("digits").images[:512], epochs=1, batch_size=256, seed=5, progress=False)
-print(hashlib.sha256(b"".join(a.tobytes() for a in model.state().values())).hexdigest())
+print(hashlib.sha256(b"".join(a.tobytes() for a in model.state_dict().values())).hexdigest())
 """
 
 
@@ -260,16 +329,24 @@ def test_the_number_of_threads_does_not_show():
 def test_numpy_scalars_are_settings_too(tmp_path):
     """They are stored as plain numbers, which a checkpoint's JSON can hold."""
     options = {"epochs": np.int64(1), "batch_size": np.int32(16), "seed": np.int64(5), "lr": np.float32(1e-3)}
-    model = VQVAE(**SMALL, quantizer_options={"zero_debias": np.bool_(True)}, rng=2)
+    sizes = {"num_embeddings": np.int64(8), "embedding_dim": np.int16(4), "commitment_cost": np.float32(0.5)}
+    quantizer = EMAVectorQuantizer(**sizes, zero_debias=np.bool_(True), decay=np.float64(0.9))
+    model = VQVAE.mlp(num_latents=np.int64(3), hidden=np.array([10]), quantizer=quantizer, rng=np.int64(2))
     fit(model, IMAGES, **options, progress=False, checkpoint=tmp_path / "c.npz")
-    assert load(tmp_path / "c.npz").config["quantizer_options"] == {"zero_debias": True}
+    again = load(tmp_path / "c.npz")
+    assert again.quantizer.zero_debias is True and again.quantizer.config() == quantizer.config()
+    assert all(type(value) in (int, float, bool, str) for value in quantizer.config().values())
 
 
 @pytest.mark.parametrize("batch_size", [16, 40, 100])
 def test_the_loss_in_the_bar_is_the_mean_over_the_images_seen(batch_size):
-    trainer = Trainer(VQVAE(**SMALL, rng=2), IMAGES, Schedule(epochs=2, batch_size=batch_size))
+    trainer = Trainer(made(), IMAGES, Schedule(epochs=2, batch_size=batch_size))
+    total = 0.0
     for _ in range(trainer.steps_per_epoch):
+        first = trainer.step * batch_size
+        batch = (trainer.arrays[0][trainer.order[first : first + batch_size]],)
+        total += float(trainer.model.loss(batch)[0]["loss"]) * len(batch[0])
         trainer.train_step()
-        seen = min(trainer.step * batch_size, 70)
-        assert trainer.mean_loss() == pytest.approx(trainer.sums[0] / seen)
-    assert trainer.end_epoch(None)["loss"] == pytest.approx(trainer.history[0]["loss"])
+        assert trainer.seen == min(first + batch_size, 70)
+        assert trainer.mean_losses()["loss"] == pytest.approx(total / trainer.seen)
+    assert trainer.end_epoch()["loss"] == pytest.approx(total / 70) == trainer.history[0]["loss"]

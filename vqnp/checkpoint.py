@@ -29,7 +29,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         meta = json.loads(str(arrays.pop(META)))
         format, version = meta["format"], meta["format_version"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         fail(where, "", needed, f"{type(error).__name__}: {error}")
     if format != FORMAT:
         fail(where, "", needed, f"format {format!r}")
@@ -82,7 +82,7 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
             return _load_format_1(meta, arrays)
         model = build(meta["model"])
         model.load_state_dict(_of_model(arrays))
-    except (InputError, TypeError, KeyError, MemoryError) as error:
+    except (InputError, TypeError, KeyError, MemoryError, RecursionError) as error:
         raise InputError(f"checkpoint {path}", "", "must hold a whole model", error) from None
     return model, meta, _beside_model(arrays)
 

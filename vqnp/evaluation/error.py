@@ -1,8 +1,6 @@
-"""MSE = ⟨(x̂ − x)²⟩ over a whole data set, a batch at a time: what every evaluation shares."""
+"""MSE = ⟨(x̂ − x)²⟩ over a whole data set, in batches: what every evaluation needs."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,18 +8,18 @@ from tqdm import tqdm
 
 from vqnp._check import Array, fail
 from vqnp.data import ArrayStream
-from vqnp.data.batches import BATCH, batches
+from vqnp.data.batches import BATCH, batches, origin
 
 
 class SquaredError:
-    """Σ (x̂ − x)² and how many numbers it is over, in float64."""
+    """Σ (x̂ − x)² and the number of its terms, in float64."""
 
-    def __init__(self, model: Any) -> None:
-        self.data, self.total, self.count = model.data, 0.0, 0
+    def __init__(self) -> None:
+        self.total, self.count = 0.0, 0
 
-    def add(self, x_hat: Array, images: Array, first: int, where: str) -> None:
-        """x_hat: (n, *data.shape), images: the same, as they came; first is the number of images[0]."""
-        error = x_hat.astype(np.float64) - self.data.to_array(images, np.float64, where, first)
+    def add(self, x_hat: Array, x: Array) -> None:
+        """Add a batch, x_hat and x of one shape, x in float64."""
+        error = x_hat.astype(np.float64) - x
         self.total += float((error * error).sum())
         self.count += error.size
 
@@ -30,12 +28,22 @@ class SquaredError:
         return self.total / self.count
 
 
-def numbered_batches(images: Array | ArrayStream, progress: bool) -> Iterator[tuple[int, Array]]:
-    """(number of its first image, batch), with a bar on standard error once it takes longer than a second."""
+def checked_batches(
+    model: Any, images: Array | ArrayStream, progress: bool
+) -> Iterator[tuple[int, Array, Array]]:
+    """(index of its first image, batch, x in float64); an error names an image by its index in the data set.
+
+    With a bar on standard error if it takes longer than a second.
+    """
     if len(images) == 0:
         fail("evaluate", "images", "must hold at least one image", "none")
     first = 0
     total = -(-len(images) // BATCH)
     for batch in tqdm(batches(images), total=total, unit="batch", delay=1, disable=not progress):
-        yield first, batch
+        yield first, batch, model.data.to_array(batch, np.float64, origin(images, "evaluate"), first)
         first += len(batch)
+
+
+def aligned(rows: Iterable[tuple[str, str]]) -> str:
+    """A line for each (name, value), the values aligned."""
+    return "\n".join(f"{name:<21}{value}" for name, value in rows)

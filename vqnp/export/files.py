@@ -109,7 +109,7 @@ def _described(text: str | None, arrays: dict[str, Array]) -> tuple[Module, dict
     try:
         meta = json.loads(text)
         format, version, description = meta["format"], meta["format_version"], dict(meta["model"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         fail("", "meta", "must be the JSON text that vqnp writes", f"{type(error).__name__}: {error}")
     if format != FORMAT:
         fail("", "format", f"must be {FORMAT!r}", repr(format))

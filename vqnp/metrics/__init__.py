@@ -12,7 +12,7 @@ from vqnp.metrics.information import (
 )
 from vqnp.metrics.posterior import ACTIVE, Information, active_units, kl_per_unit, mutual_information
 from vqnp.metrics.rate import RateDistortion, psnr, rate_distortion
-from vqnp.metrics.sharpness import gradient_energy, radial_spectrum, relative_spectrum, sharpness
+from vqnp.metrics.spectra import gradient_energy, radial_spectrum, relative_spectrum, sharpness
 
 __all__ = [
     "ACTIVE",

@@ -18,7 +18,7 @@ from vqnp.models.base import Model
 from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 
 REMOVED = {"beta_on": "commitment", "write_back": False, "codes": "before", "start": "consistent"}
-"""Options of quantizers that this version does not have, with the only value that means the same now."""
+"""Options of quantizers that this version does not have, with the value that means what this version does."""
 
 
 def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0.0) -> Model:
@@ -28,11 +28,11 @@ def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0
     if kind != "vqvae":
         return MODELS[kind].mlp(**config)
     options = dict(config.pop("quantizer_options", {}))
-    if options.pop("start", None) == "zero":
-        options["zero_debias"] = True
+    if options.get("zero_debias") and options.get("start") == "zero":
+        del options["start"]  # Sonnet's averages, which zero_debias alone means now
     for name, value in REMOVED.items():
-        if options.pop(name, value) != value:
-            fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", "another")
+        if (found := options.pop(name, value)) != value:
+            fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", repr(found))
     K, D = config.pop("num_embeddings"), config.pop("embedding_dim")
     beta, epsilon = config.pop("commitment_cost"), config.pop("epsilon")
     options |= {name: config.pop(name) for name in ("decay", "codebook_init")}
@@ -55,7 +55,7 @@ def trainer_of(
     """A trainer's entries and arrays as version 0.1 kept them, as Trainer.restore reads them."""
     schedule = dict(saved["schedule"])
     schedule.pop("restart_dead_codes")
-    n, done = len(arrays["trainer.order"]), saved["step"] * schedule["batch_size"]
+    n = len(arrays["trainer.order"])
     seen = min(saved["step"] % -(-n // schedule["batch_size"]) * schedule["batch_size"], n)
     beta = model.quantizer.commitment_cost if hasattr(model, "quantizer") else 0.0
     gradient = type(getattr(model, "quantizer", None)) is VectorQuantizer
@@ -66,7 +66,7 @@ def trainer_of(
         "step": saved["step"],
         "seen": seen,
         "history": [_row(row, beta, gradient) for row in saved["history"]],
-        "losses": _row(sums, beta, gradient) if seen and done else {},
+        "losses": _row(sums, beta, gradient) if seen else {},
         "restarted": saved["restarted"] if model.kind == "vqvae" and seen else None,
         "rng": saved["rng"],
         "data": saved["images"],
@@ -91,7 +91,7 @@ def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, flo
 
 def fingerprint_of(model: Model) -> str | None:
     """The fingerprint that version 0.1 gave an MLP model, in files of its codes; None for another network."""
-    layers = [layer for layer in getattr(model.decoder, "layers", ())]
+    layers = list(getattr(model.decoder, "layers", ()))
     kinds = [type(layer).__name__ for layer in layers]
     inner = kinds[1:-1]
     if kinds[:1] != ["Flatten"] or kinds[-1:] != ["Reshape"] or set(inner) - {"Linear", "Activation"}:

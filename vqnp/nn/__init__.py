@@ -1,6 +1,6 @@
 """Layers: they own Params and use vqnp.ops for their mathematics."""
 
-from vqnp.nn.describe import build, describe, register
+from vqnp.nn.description import build, describe, register
 from vqnp.nn.layers import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp
 from vqnp.nn.module import Module, Param
 from vqnp.nn.quantizers import EMAVectorQuantizer, VectorQuantizer

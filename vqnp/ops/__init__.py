@@ -21,8 +21,8 @@ from vqnp.ops.gaussian import (
     reparameterise_backward,
     reparameterise_forward,
 )
-from vqnp.ops.kmeans import kmeans
 from vqnp.ops.linear import linear_backward, linear_forward
+from vqnp.ops.lloyd import kmeans
 from vqnp.ops.loss import (
     bce_logits_backward,
     bce_logits_forward,

@@ -1,13 +1,13 @@
-"""Columns of a training's history as curves over its epochs."""
-
-from __future__ import annotations
+"""Columns of a training's history as curves over its epochs, and sorted bars."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
-from vqnp.plots.style import dress, plain_log
+from vqnp._check import Array
+from vqnp.plots.style import BLUE, dress, plain_log
 
 History = Sequence[Mapping[str, float]]
 
@@ -18,12 +18,11 @@ def draw_curves(
     title: str,
     unit: str,
     curves: Mapping[str, tuple[str, str]],
-    legend: str = "upper right",
     log: bool = False,
 ) -> None:
-    """A curve for each column that the history has and that is not 0 throughout.
+    """A curve for each column that the history has; on a logarithmic axis not for columns of zeros.
 
-    curves: {column: (colour, label)}; legend: its place; log: a logarithmic axis, if anything is above 0
+    curves: {column: (colour, label)}; log: a logarithmic axis, if anything is above 0
     """
     epochs = [row["epoch"] for row in history]
     for name, (colour, label) in curves.items():
@@ -35,6 +34,38 @@ def draw_curves(
         plain_log(axes)
     elif not log:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.lines else 0.0)
+    if len(set(epochs)) == 1:
+        axes.set_xlim(epochs[0] - 1, epochs[0] + 1)  # ticks at whole numbers
     dress(axes, title, "epoch", unit)
-    if axes.lines:
-        axes.legend(fontsize=8, frameon=False, loc=legend)  # type: ignore[call-overload]
+
+
+def add_legend(axes: Axes) -> None:
+    """A legend with no line or label under it; if there is no such place, the y axis is made longer."""
+    if not axes.lines:
+        return
+    legend = axes.legend(fontsize=8, frameon=False, loc="best")
+    labels = [text.get_window_extent() for text in axes.texts]
+    if not _covers(legend.get_window_extent().padded(4), axes, labels):
+        return
+    legend.set_loc("upper right")
+    room = 4 + max((4 + label.height for label in labels), default=0)  # pixels; a label is above its line
+    lowest = legend.get_window_extent().y0 - room
+    free = float(axes.transAxes.inverted().transform((0, lowest))[1])
+    axis = axes.yaxis.get_transform()
+    low, top = axis.transform(np.array([axes.get_ylim()[0], axes.dataLim.y1]))
+    axes.set_ylim(top=float(axis.inverted().transform(np.array([low + (top - low) / free]))[0]))
+
+
+def _covers(box: Bbox, axes: Axes, labels: Sequence[Bbox]) -> bool:
+    """Whether a line or a label is within the box, in pixels."""
+    paths = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
+    if any(path.intersects_bbox(box, filled=False) or box.count_contains(path.vertices) for path in paths):
+        return True
+    return any(box.overlaps(label) for label in labels)
+
+
+def draw_sorted(axes: Axes, values: Array, title: str, x: str, y: str) -> None:
+    """Bars for values: (n,), the largest first."""
+    axes.bar(np.arange(1, len(values) + 1), np.sort(values)[::-1], width=1.0, color=BLUE)
+    axes.set_xlim(0.5, len(values) + 0.5)
+    dress(axes, title, x, y)

@@ -1,6 +1,6 @@
-"""The training loop: one step in trainer, many in fit."""
+"""The training loop: one step in trainer, many in loop."""
 
-from vqnp.training.fit import Interrupted, fit, resume
+from vqnp.training.loop import Interrupted, fit, resume
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 __all__ = [

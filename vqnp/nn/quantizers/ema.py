@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice, check_float, check_rng
-from vqnp.nn.describe import register
+from vqnp.nn.description import register
 from vqnp.nn.module import Cache, TorchName
 from vqnp.nn.quantizers.vector import VectorQuantizer
 from vqnp.ops.ema import SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_update
@@ -87,10 +87,10 @@ class EMAVectorQuantizer(VectorQuantizer):
 
     def backward(  # type: ignore[override]
         self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
-    ) -> Array:
+    ) -> Any:
         """dz = dz_q + dL · ∂L/∂z, straight through; no gradient reaches the codebook."""
         dz, _ = quantize_backward(dz_q, dL, cache)
-        return dz
+        return dz if need_dx else None
 
     def next_state(self, z: Array, k: Array) -> EMAState:
         """E, N, m after this batch: z: (..., D), k: (...,) -> EMAState; changes nothing."""

@@ -1,0 +1,35 @@
+"""Images side by side: each where it belongs, and whatever its shape."""
+
+import numpy as np
+import pytest
+
+from vqnp import load_dataset
+from vqnp.plots.sheets import flat_images, save_sheet, tiles
+
+TEST = load_dataset("digits", "test").images[:3]
+
+
+def test_tiles_puts_each_image_where_it_belongs():
+    images = np.arange(5.0).reshape(5, 1, 1) * np.ones((1, 2, 3))
+    sheet = tiles(images, 3, gap=1, background=-1)
+    assert sheet.shape == (2 * 3 + 1, 3 * 4 + 1)
+    for i in range(5):
+        r, c = 1 + i // 3 * 3, 1 + i % 3 * 4
+        assert (sheet[r : r + 2, c : c + 3] == i).all()
+    assert (sheet[4:6, 9:12] == -1).all() and (sheet[0] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "flat"), [((4, 3, 5), (3, 5)), ((4, 9), (3, 3)), ((4, 10), (1, 10)), ((4, 6, 5, 3), (6, 5))]
+)
+def test_images_of_any_shape_can_be_drawn(shape, flat):
+    assert flat_images(np.zeros(shape)).shape == (4, *flat)
+
+
+def test_a_sheet_is_the_images(tmp_path):
+    from matplotlib.image import imread
+
+    with open(tmp_path / "s.png", "wb") as file:
+        save_sheet(file, TEST / 255.0, columns=3)
+    pixels = imread(tmp_path / "s.png")[2:58:2, 2:58:2, 0]
+    np.testing.assert_allclose(pixels, TEST[0] / 255.0, atol=1 / 255)
