@@ -64,8 +64,8 @@ def no_ticks(axes: Axes) -> None:
 class PlainNumbers(Formatter):
     """Ticks of a logarithmic axis as 0.02, not as 2e−02, and no more than there is room for.
 
-    All digits over less than 0.4 decades, else 1, 2 and 5, and over more than three decades 1 alone; from 2 to
-    5 it is 0.398 decades, so that there always is one.
+    All digits over less than 0.4 decades, else 1, 2 and 5, and over more than three decades 1 alone. From 2
+    to 5 it is 0.398 decades, so that there always is one.
     """
 
     def __call__(self, x: float, pos: int | None = None) -> str:
