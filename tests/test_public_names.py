@@ -90,11 +90,11 @@ def test_a_name_that_is_not_there():
 
 IN_0_1 = """
     Autoencoder CodeChain EMAVectorQuantizer InputError VAE VQVAE VectorQuantizer active_units
-    class_information code_changes code_information code_length code_statistics crosscheck dead_codes diagnose
-    energy_distance evaluate export fit gradcheck gradcheck_module gradient_energy interpolate kl_per_unit
-    load load_dataset load_splits mutual_information nearest_code nearest_distance nn ops perplexity position_influence psnr radial_spectrum
-    rate_distortion relative_spectrum resume save step_sizes surrogate_check swap_agreement swap_interaction
-    utilization __version__
+    class_information code_changes code_information code_length code_statistics crosscheck dead_codes
+    diagnose energy_distance evaluate export fit gradcheck gradcheck_module gradient_energy interpolate
+    kl_per_unit load load_dataset load_splits mutual_information nearest_code nearest_distance nn ops
+    perplexity position_influence psnr radial_spectrum rate_distortion relative_spectrum resume save
+    step_sizes surrogate_check swap_agreement swap_interaction utilization __version__
 """.split()  # vqnp.__all__ of version 0.1
 MOVED = [(name, home) for home, names in vqnp.MOVED.items() for name in names]
 

@@ -48,7 +48,7 @@ def test_the_seed_decides_everything(codebook):
 
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
 def test_a_trainer_is_the_plain_loop(codebook):
-    """fit against the same steps written out with the model and the optimizer, as examples/train_by_hand.py."""
+    """fit against the same steps written out with the model and the optimizer; see examples/."""
     model, reference = (made(codebook, dtype="float64", restart_dead_codes=0.0) for _ in range(2))
     history = fit(model, IMAGES, **SHORT, lr_schedule="constant")
     x = IMAGES / 255.0
@@ -151,7 +151,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [1, 7, 10, 15])
 def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, monkeypatch, number, step):
-    """Within a step in mid-epoch (1, 7), the last of an epoch (10), and of the run, after which none is left."""
+    """Within a step in mid-epoch (1, 7), the last of an epoch (10), and the last of all (15)."""
     whole, history = trained()
     before, backward = signal.getsignal(number), VQVAE.backward
     model, steps = made(), 0
