@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 
 import vqnp
-from vqnp.plots.codebook import save_sheet
+from vqnp.plots import save_sheet
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     args = parser.parse_args()
 
     train, test = vqnp.load_splits("digits")
-    model = vqnp.VQVAE(num_latents=16, embedding_dim=16, num_embeddings=128)
+    model = vqnp.VQVAE.mlp(num_latents=16, embedding_dim=16, num_embeddings=128)
     vqnp.fit(model, train.images, epochs=args.epochs)
     print(vqnp.evaluate(model, test.images))
 

@@ -36,7 +36,7 @@ def main() -> None:
     rows = []
     for seed in range(args.seeds):
         rng = np.random.default_rng(seed)
-        model = vqnp.VQVAE(
+        model = vqnp.VQVAE.mlp(
             train.images.shape[1:],
             args.num_latents,
             args.embedding_dim,

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from weights_travel import TorchVQVAE, loss
 
 import vqnp
+from vqnp.nn import Sequential
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, save_figure
 from vqnp.training.trainer import Schedule, Trainer
 
@@ -32,10 +33,10 @@ class TorchTrainer:
     """The same step in PyTorch: autograd for the gradients, torch.optim.Adam, the EMA by one-hot products."""
 
     def __init__(self, model: vqnp.VQVAE) -> None:
-        self.model, self.net = model, TorchVQVAE(model.config)
+        self.model, self.net = model, TorchVQVAE(model)
         start = {name: torch.from_numpy(a) for name, a in vqnp.export.to_torch(model).items()}
         self.net.load_state_dict({name: start[name] for name in self.net.state_dict()})
-        self.ema = model.config["codebook"] == "ema"
+        self.ema = isinstance(model.quantizer, vqnp.EMAVectorQuantizer)
         if self.ema:
             self.net.quantizer.embedding.requires_grad_(False)
             self.N, self.m = start["quantizer.cluster_size"], start["quantizer.embedding_sum"]
@@ -43,14 +44,14 @@ class TorchTrainer:
 
     def step(self, x: torch.Tensor, lr: float) -> tuple[float, np.ndarray, np.ndarray]:
         """L, z, k of this batch, before the step."""
-        config = self.model.config
-        L, z, k = loss(self.net, x, config["commitment_cost"], not self.ema)
+        quantizer = self.model.quantizer
+        L, z, k = loss(self.net, x, quantizer.commitment_cost, not self.ema)
         self.optimizer.zero_grad()
         L.backward()
         self.optimizer.param_groups[0]["lr"] = lr
         self.optimizer.step()
         if self.ema:
-            self._update(z.detach().flatten(0, 1), k.flatten(), config["decay"], config["epsilon"])
+            self._update(z.detach().flatten(0, 1), k.flatten(), quantizer.decay, quantizer.epsilon)
         return L.item(), z.detach().numpy(), k.numpy()
 
     def _update(self, z: torch.Tensor, k: torch.Tensor, decay: float, epsilon: float) -> None:
@@ -74,30 +75,32 @@ def run(images: np.ndarray, steps: int, dtype: str, codebook: str) -> dict[str, 
     codes, units: the number of codes that differ, and of hidden units of the encoder that are active in one
     of the two only.
     """
-    model = vqnp.VQVAE(dtype=dtype, codebook=codebook)
+    model = vqnp.VQVAE.mlp(
+        codebook=codebook,
+        restart_dead_codes=0,  # a restart draws random latents
+        dtype=dtype,
+    )
     epochs = -(-steps // -(-len(images) // BATCH))
-    schedule = Schedule(epochs, BATCH, restart_dead_codes=0)  # a restart draws random latents
-    ours = Trainer(model, images, schedule)
-    ours.begin()
+    ours = Trainer(model, images, Schedule(epochs, BATCH))
+    ours.initialize()
     theirs = TorchTrainer(model)
     rows = []
     for step in range(steps):
-        start = step % ours.steps_per_epoch * BATCH
-        x = ours.x[ours.order[start : start + BATCH]]
-        losses, z, k, _ = model.loss_forward(x)
+        (x,) = ours.take()
+        losses, (*_, z, k) = model.loss((x,))
         E = model.quantizer.embeddings.copy()
         E_theirs = theirs.net.quantizer.embedding.weight.detach().numpy().copy()
         d = np.sqrt(((z[..., None, :].astype("d") - E) ** 2).sum(-1))
         nearest, second = np.partition(d, 1, axis=-1)[..., :2].T
-        on = model.encoder.layers[0].forward(x)[0] > 0
-        on_theirs = theirs.net.encoder[0](torch.from_numpy(x)).detach().numpy() > 0
+        on = Sequential(*model.encoder.layers[:2]).forward(x)[0] > 0
+        on_theirs = theirs.net.encoder[:2](torch.from_numpy(x)).detach().numpy() > 0
         ours.train_step()
         L, z_theirs, k_theirs = theirs.step(torch.from_numpy(x), ours.lr(step))
         state = theirs.net.state_dict()
         pairs = [(a, state[name].numpy()) for name, a in vqnp.export.to_torch(model).items() if name in state]
         rows.append(
             {
-                "loss": abs(float(losses.total) - L) / L,
+                "loss": abs(float(losses["loss"]) - L) / L,
                 "parameters": max(np.abs(a - b).max() / np.abs(a).max() for a, b in pairs),
                 "shift": longest(z - z_theirs) + longest(E - E_theirs),
                 "margin": (second - nearest).min() / 2,

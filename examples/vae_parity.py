@@ -33,12 +33,11 @@ MEASURES = {
 class TorchVAE(torch.nn.Module):
     """The default VAE as PyTorch people write it: Sequential, chunk, rsample, kl_divergence."""
 
-    def __init__(self, config: dict) -> None:
+    def __init__(self, P: int = 784, H: int = 512, D: int = 256) -> None:
         super().__init__()
-        P, H, D = int(np.prod(config["image_shape"])), config["hidden"][0], config["latent_dim"]
-        relu = torch.nn.ReLU
-        self.encoder = torch.nn.Sequential(torch.nn.Linear(P, H), relu(), torch.nn.Linear(H, 2 * D))
-        self.decoder = torch.nn.Sequential(torch.nn.Linear(D, H), relu(), torch.nn.Linear(H, P))
+        flatten, linear, relu = torch.nn.Flatten, torch.nn.Linear, torch.nn.ReLU
+        self.encoder = torch.nn.Sequential(flatten(), linear(P, H), relu(), linear(H, 2 * D))
+        self.decoder = torch.nn.Sequential(flatten(), linear(D, H), relu(), linear(H, P))
 
     def terms(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """-log p(x|z) at a draw and the KL, each: (B,), and the reconstruction at the mean: (B, P)."""
@@ -53,7 +52,7 @@ class TorchVAE(torch.nn.Module):
 
 def train_vqnp(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> dict[str, float]:
     """The test figures of one run."""
-    model = vqnp.VAE(rng=seed)
+    model = vqnp.VAE.mlp(rng=seed)
     vqnp.fit(model, train, epochs=epochs, batch_size=BATCH, lr=LR, seed=seed, progress=False)
     result = vqnp.evaluate(model, test)
     return {"reconstruction": result.reconstruction_loss, "kl": result.kl, "mse": result.mse}
@@ -62,8 +61,8 @@ def train_vqnp(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> d
 def train_torch(train: np.ndarray, test: np.ndarray, epochs: int, seed: int) -> dict[str, float]:
     """The same in PyTorch: autograd, its Adam, its generator; initial weights from vqnp's distribution."""
     torch.manual_seed(seed)
-    start = vqnp.VAE(rng=1000 + seed)  # PyTorch's own initialization is √3 times narrower
-    net = TorchVAE(start.config)
+    start = vqnp.VAE.mlp(rng=1000 + seed)  # PyTorch's own initialization is √3 times narrower
+    net = TorchVAE()
     net.load_state_dict({n: torch.from_numpy(a) for n, a in vqnp.export.to_torch(start).items()})
     x, y = (torch.from_numpy(a.reshape(len(a), -1).astype("f") / 255) for a in (train, test))
     optimizer = torch.optim.Adam(net.parameters(), lr=LR)

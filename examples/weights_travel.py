@@ -9,52 +9,56 @@ python examples/weights_travel.py --model runs/digits-1
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 import vqnp
+from vqnp.nn import Activation, Flatten, Linear, Reshape, Sequential, VectorQuantizer, build, describe
 
 # The whole model in PyTorch. Modules and parameters have the names that vqnp.export uses.
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 
-def mlp(sizes: list[int], activation: str) -> nn.Sequential:
-    """Linear, f, Linear, f, …, Linear."""
-    layers: list[nn.Module] = [nn.Linear(sizes[0], sizes[1])]
-    for I, O in zip(sizes[1:], sizes[2:], strict=False):
-        layers += [ACTIVATIONS[activation](), nn.Linear(I, O)]
+def in_torch(network: Sequential) -> nn.Sequential:
+    """Flatten, Linear, f, …, Linear, Reshape: the same layers in PyTorch, their parameters newly drawn."""
+    layers: list[nn.Module] = []
+    for layer in network.layers:
+        match layer:
+            case Flatten():
+                layers.append(nn.Flatten())
+            case Linear():
+                layers.append(nn.Linear(*layer.W.value.shape))
+            case Activation():
+                layers.append(ACTIVATIONS[layer.name]())
+            case Reshape():
+                layers.append(nn.Unflatten(1, layer.shape))
     return nn.Sequential(*layers)
 
 
 class TorchVQVAE(nn.Module):
-    """z = encoder(x), k = argmin ‖z − e‖², x̂ = decoder(e_k); x: (B, P) -> z: (B, M, D), k: (B, M)."""
+    """z = encoder(x), k = argmin ‖z − e‖², x̂ = decoder(e_k); x: (B, 28, 28) -> z: (B, M, D), k: (B, M)."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, model: vqnp.VQVAE) -> None:
         super().__init__()
-        self.M, D = config["num_latents"], config["embedding_dim"]
-        sizes = [math.prod(config["image_shape"]), *config["hidden"], self.M * D]
-        self.encoder = mlp(sizes, config["activation"])
-        self.decoder = mlp(sizes[::-1], config["activation"])
+        self.encoder, self.decoder = in_torch(model.encoder), in_torch(model.decoder)
         self.quantizer = nn.Module()
-        self.quantizer.embedding = nn.Embedding(config["num_embeddings"], D)
-        self.to(getattr(torch, config["dtype"]))
+        self.quantizer.embedding = nn.Embedding(model.num_embeddings, model.embedding_dim)
+        self.to(getattr(torch, model.dtype.name))
 
     def latents(self, x: Tensor) -> Tensor:
-        return self.encoder(x).unflatten(-1, (self.M, -1))
+        return self.encoder(x)
 
     def codes(self, z: Tensor) -> Tensor:
         E = self.quantizer.embedding.weight
         return ((z[..., None, :] - E) ** 2).sum(-1).argmin(-1)
 
     def decode(self, z_q: Tensor) -> Tensor:
-        return self.decoder(z_q.flatten(-2))  # vqnp's decode also clips to [0, 1]
+        return self.decoder(z_q)  # vqnp's decode also clips to [0, 1]
 
 
 def read(path: Path, net: nn.Module) -> None:
@@ -80,7 +84,7 @@ def loss(net: TorchVQVAE, x: Tensor, beta: float, codebook_loss: bool) -> tuple[
 @torch.no_grad()
 def compare(model: vqnp.VQVAE, net: TorchVQVAE, images: np.ndarray, where: str) -> None:
     """Print how far the two differ on images; raise if by more than float32 rounding."""
-    x = torch.from_numpy(model.pixels(images))
+    x = torch.from_numpy(*model.prepare(images))
     z = torch.cat([net.latents(part) for part in x.split(100)])
     k = torch.cat([net.codes(part) for part in z.split(100)]).numpy()
     ours = model.encode(images)
@@ -96,7 +100,7 @@ def compare(model: vqnp.VQVAE, net: TorchVQVAE, images: np.ndarray, where: str) 
     x_hat = net.decode(net.quantizer.embedding(torch.from_numpy(ours))).clip(0, 1).numpy()
     for name, a, b in (
         ("latents", z.numpy(), model.latents(images)),
-        ("reconstructions", x_hat, model.decode(ours).reshape(x_hat.shape)),
+        ("reconstructions", x_hat, model.decode(ours)),
     ):
         apart, size = np.abs(a - b).max(), np.abs(b).max()
         print(f"  {name + ', largest difference':<38}{apart:.1e}, or {apart / size:.1e} of the largest entry")
@@ -115,26 +119,31 @@ def main() -> None:
     if args.model:
         model = vqnp.load(args.model)
     else:
-        model = vqnp.VQVAE()
+        model = vqnp.VQVAE.mlp()
         vqnp.fit(model, train.images, epochs=1)
 
-    net = TorchVQVAE(model.config)
+    net = TorchVQVAE(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.npz"
         vqnp.export.save_torch(path, model)  # vqnp export RUN --out weights.npz
         read(path, net)
     compare(model, net, test.images, "vqnp to PyTorch")
 
-    beta = model.config["commitment_cost"]
+    quantizer = model.quantizer
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
     batches = np.random.default_rng(0).integers(0, len(train.images), (args.steps, 32))
     for batch in batches:
-        L, _, _ = loss(net, torch.from_numpy(model.pixels(train.images[batch])), beta, codebook_loss=True)
+        x = torch.from_numpy(*model.prepare(train.images[batch]))
+        L, _, _ = loss(net, x, quantizer.commitment_cost, codebook_loss=True)
         optimizer.zero_grad()
         L.backward()
         optimizer.step()
-    config = {**model.config, "codebook": "gradient", "quantizer_options": {}}
-    back = vqnp.export.from_torch(net.state_dict(), config)
+    encoder, decoder = (build(describe(part)) for part in (model.encoder, model.decoder))
+    by_gradient = VectorQuantizer(
+        model.num_embeddings, model.embedding_dim, quantizer.commitment_cost, dtype=model.dtype
+    )
+    back = vqnp.VQVAE(encoder, by_gradient, decoder, model.data)
+    vqnp.export.from_torch(net.state_dict(), back)
     moved = (model.encode(test.images) != back.encode(test.images)).mean()
     compare(
         back,

@@ -241,79 +241,71 @@ def code_statistics(z, k, K):
 # The quantizer: van den Oord et al. 2017, equation 3.
 
 
-def beta_weights(beta, beta_on):
-    """(of ‖z − sg e‖², of ‖sg z − e‖²)."""
-    if beta_on == "commitment":
-        return beta, 1.0
-    if beta_on == "codebook":
-        return 1.0, beta
-    if beta_on == "complement":
-        return 1 - beta, beta
-    return beta, beta
-
-
-def quantize(z, E, beta, codebook_loss, beta_on, reduction, k=None):
-    """z_q, L, k; z: (N, D)."""
+def quantize(z, E, beta, codebook_loss, reduction, k=None):
+    """z_q, Σ ‖sg z − e‖², β Σ ‖z − sg e‖², k; z: (N, D)."""
     k = nearest(z, E) if k is None else k
-    commitment, codebook = beta_weights(beta, beta_on)
-    size, L, z_q = count(z.shape, reduction), 0.0, np.zeros(z.shape)
+    size, codebook, commitment, z_q = count(z.shape, reduction), 0.0, 0.0, np.zeros(z.shape)
     for n in range(len(z)):
         for d in range(z.shape[1]):
             z_q[n, d] = E[k[n], d]
             r = float(z[n, d]) - float(E[k[n], d])
-            L += commitment * r * r / size
+            commitment += beta * r * r / size
             if codebook_loss:
-                L += codebook * r * r / size
-    return z_q, L, k
+                codebook += r * r / size
+    return z_q, codebook, commitment, k
 
 
-def quantize_gradients(dz_q, dL, z, E, k, beta, codebook_loss, beta_on, reduction):
+def quantize_gradients(dz_q, dL, z, E, k, beta, codebook_loss, reduction):
     """∂/∂z of the commitment term alone, plus dz_q copied; ∂/∂E of the codebook term alone."""
-    commitment, codebook = beta_weights(beta, beta_on)
     size, dz, dE = count(z.shape, reduction), np.zeros(z.shape), np.zeros(E.shape)
     for n in range(len(z)):
         j = int(k[n])
         for d in range(z.shape[1]):
             r = float(z[n, d]) - float(E[j, d])
-            dz[n, d] = float(dz_q[n, d]) + dL * commitment * 2 * r / size
+            dz[n, d] = float(dz_q[n, d]) + dL * beta * 2 * r / size
             if codebook_loss:
-                dE[j, d] -= dL * codebook * 2 * r / size
+                dE[j, d] -= dL * 2 * r / size
     return dz, dE
 
 
-# EMA: the same paper's appendix A, and the variants of public code. A state is (E, N, m, t).
+# EMA: the same paper's appendix A. A state is (E, N, m, t).
 
 
-def ema_start(E, start):
-    """E, N₀, m₀, 0."""
+def ema_initialize(E, zero=False):
+    """E, N₀, m₀, 0: the averages of one vector at each code, or of none."""
     K, D = E.shape
     e = np.array([[float(v) for v in row] for row in E]).reshape(K, D)
-    return e, np.full(K, 1.0 if start == "consistent" else 0.0), e * (0.0 if start == "zero" else 1.0), 0
+    return e, np.full(K, 0.0 if zero else 1.0), e * (0.0 if zero else 1.0), 0
 
 
-def ema_update(state, z, k, gamma, epsilon, smoothing="laplace", zero_debias=False, write_back=False):
+def smoothed(N, epsilon, smoothing):
+    """Ñ: (K,)."""
+    total, K = math.fsum(N), len(N)
+    if smoothing == "none":
+        return [float(n) for n in N]
+    if smoothing == "additive":
+        return [float(n) + epsilon for n in N]
+    return [(float(n) + epsilon) / (total + K * epsilon) * total if total > 0 else 0.0 for n in N]
+
+
+def ema_update(state, z, k, gamma, epsilon, smoothing="laplace", zero_debias=False):
     """One update, code by code."""
     E, N, m, t = state
     K, D = E.shape
     t += 1
     n, s = code_statistics(z, k, K)
-    new_N, new_m, used_N, new_E = np.zeros(K), np.zeros((K, D)), np.zeros(K), E.copy()
+    new_N, new_m, new_E = np.zeros(K), np.zeros((K, D)), E.copy()
     correction = 1 - gamma**t if zero_debias else 1.0
     for j in range(K):
         new_N[j] = gamma * N[j] + (1 - gamma) * n[j]
         for d in range(D):
             new_m[j, d] = gamma * m[j, d] + (1 - gamma) * s[j, d]
-    total = math.fsum(new_N) / correction
+    used_N = smoothed(new_N / correction, epsilon, smoothing)
     for j in range(K):
-        used_N[j] = new_N[j] / correction
-        if smoothing == "additive":
-            used_N[j] += epsilon
-        elif smoothing == "laplace":
-            used_N[j] = (used_N[j] + epsilon) / (total + K * epsilon) * total if total > 0 else 0.0
         for d in range(D):
             if used_N[j] > 0:
                 new_E[j, d] = new_m[j, d] / correction / used_N[j]
-    return new_E, used_N if write_back else new_N, new_m, t
+    return new_E, new_N, new_m, t
 
 
 def lloyd_step(z, mu):

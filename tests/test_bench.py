@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from vqnp.bench import measure as bench
 from vqnp.bench import report as bench_report
 from vqnp.bench.measure import Row
-from vqnp.cli.main import main
+from vqnp.cli import main
 from vqnp.kernels import peak
 from vqnp.kernels.jit import JIT
 from vqnp.kernels.llvm import vector_bytes

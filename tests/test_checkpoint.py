@@ -128,6 +128,7 @@ def test_it_is_a_plain_npz(saved):
     assert meta["model"]["module"] == "VQVAE" and meta["model"]["quantizer"]["num_embeddings"] == 4
 
 
+@pytest.mark.slow
 def test_truncated_anywhere_is_refused(tmp_path, saved):
     whole = saved.read_bytes()
     for length in range(0, len(whole), 7):

@@ -85,6 +85,7 @@ def test_meta_is_a_json_text(tmp_path):
     assert json.loads(str(read_npz("here", tmp_path / "x.npz").pop("meta"))) == {"note": [1, "é"]}
 
 
+@pytest.mark.slow
 def test_truncated_anywhere_is_refused(path):
     whole = path.read_bytes()
     for length in range(len(whole)):
@@ -92,6 +93,7 @@ def test_truncated_anywhere_is_refused(path):
         refused(path)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_are_the_arrays_or_a_sentence(tmp_path_factory, data):

@@ -33,6 +33,7 @@ def parameters(model):
     return [named[name].value for name in NAMES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decay, restarts", [(0.99, False), (0.9, True)])
 def test_fifty_steps_are_those_of_the_trainer(page, decay, restarts):
     """Two epochs of 25 minibatches, the last of an epoch smaller; with the shorter average, codes restart."""
@@ -88,6 +89,7 @@ def test_it_is_one_page_of_plain_numpy():
     assert imported == {"sys", "matplotlib.pyplot", "numpy", "vqnp.load_dataset"}
 
 
+@pytest.mark.slow
 def test_main_draws_originals_above_reconstructions(page, tmp_path, capsys):
     out = tmp_path / "page.png"
     page.main(epochs=2, images=320, out=out)

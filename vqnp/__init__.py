@@ -72,6 +72,9 @@ MOVED = {
 }  # fmt: skip
 """Names that vqnp itself had in version 0.1, by the subpackage that they are in now."""
 
+RENAMED = {"CodeChain": "Markov"}
+"""Names in MOVED that changed too, and the new ones."""
+
 _HOME = {name: home for home, names in NAMES.items() for name in names}
 _NEW_HOME = {name: home for home, names in MOVED.items() for name in names}
 
@@ -83,9 +86,9 @@ def __getattr__(name: str) -> Any:
     if name in SUBPACKAGES:
         return importlib.import_module(f"vqnp.{name}")
     if name in _NEW_HOME:
-        home = f"vqnp.{_NEW_HOME[name]}"
-        warnings.warn(f"vqnp.{name} has moved: use {home}.{name}", DeprecationWarning, stacklevel=2)
-        value = getattr(importlib.import_module(home), name)
+        home, new = f"vqnp.{_NEW_HOME[name]}", RENAMED.get(name, name)
+        warnings.warn(f"vqnp.{name} has moved: use {home}.{new}", DeprecationWarning, stacklevel=2)
+        value = getattr(importlib.import_module(home), new)
     elif name in _HOME:
         value = getattr(importlib.import_module(f"vqnp.{_HOME[name]}"), name)
     else:

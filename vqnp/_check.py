@@ -1,9 +1,7 @@
-"""Checks of arguments. Every error is one sentence: where, which argument, what it must be, what it was.
+"""Checks of arguments. Every error is one sentence: where, which argument, what it must be, what it is.
 
 Linear.forward: x must have last axis 4; got shape (3, 5)
 """
-
-from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Sequence
@@ -17,12 +15,18 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 class InputError(ValueError):
-    """A mistake in an argument: the sentence "where: argument needed; got got", and its four parts as fields.
+    """An invalid argument: the sentence "where: argument needed; got got", and its four parts as attributes.
 
-    where : the function, class or file, or "" on the command line
-    argument : the argument's name, or "" where the whole file or call is meant
-    needed : what it must be, beginning with "must"
-    got : what it was instead
+    Attributes
+    ----------
+    where : str
+        The function, class or file; "" on the command line.
+    argument : str
+        The argument's name; "" if the error is about a whole file or call.
+    needed : str
+        What the argument must be, beginning with "must".
+    got : object
+        What it is instead.
     """
 
     def __init__(self, where: str, argument: str = "", needed: str = "", got: object = None) -> None:
@@ -34,13 +38,13 @@ class InputError(ValueError):
         return f"{place}{self.argument}{' ' * bool(self.argument)}{self.needed}; got {self.got}"
 
     def within(self, place: object) -> Self:
-        """The same error, its place being part of a larger one, such as a file."""
+        """A copy of the error with a larger place, such as a file, in front of `where`."""
         where = f"{place}: {self.where}" if self.where else str(place)
         return type(self)(where, self.argument, self.needed, self.got)
 
 
 class NonFiniteError(InputError):
-    """NaN or infinity where a finite number was needed."""
+    """NaN or infinity where a finite number is needed."""
 
 
 def fail(where: str, argument: str, needed: str, got: object) -> NoReturn:
@@ -59,28 +63,11 @@ def check_array(
     dtype: np.dtype[Any] | None = None,
     finite: bool = False,
 ) -> Array:
-    """Return x if it is a float32 or float64 array of the wanted form, else raise.
+    """Return x if it is a float32 or float64 array of the required form, else raise InputError.
 
-    Parameters
-    ----------
-    where, name : str
-        For the error: the function, and the argument's name in it.
-    x : array_like
-        What came. Anything but a NumPy array of float32 or float64 is refused: a silent
-        conversion would hide from the caller which precision the answer has.
-    ndim, last, shape : optional
-        The number of axes, the length of the last axis, or the whole shape that x must have.
-    dtype : numpy.dtype, optional
-        The exact dtype needed (that of the other arguments); default: float32 or float64.
-    finite : bool
-        Refuse NaN and infinity too.
-
-    Raises
-    ------
-    InputError
-        Wrong kind, dtype, number of axes or shape.
-    NonFiniteError
-        NaN or infinity, with the place of the first.
+    ndim, last, shape: the required number of axes, length of the last axis, or shape; dtype: that of the
+    other arguments; finite: refuse NaN and infinity, with NonFiniteError. Other types are not converted,
+    which would hide the precision of the result.
     """
     if not isinstance(x, np.ndarray):
         fail(where, name, "must be a NumPy array of float32 or float64", type(x).__name__)
@@ -100,16 +87,26 @@ def check_array(
 
 
 def at_index(at: tuple[int, ...]) -> str:
-    """Where in an array: " at index 3" or " at index (0, 2)", and nothing where there is one number alone."""
+    """An index in words: " at index 3" or " at index (0, 2)"; empty if the array has no axes."""
     return f" at index {at if len(at) > 1 else at[0]}" if at else ""
 
 
+def _first(x: Array, bad: Array) -> str:
+    """The first entry of x at which bad is true, and its index."""
+    at = tuple(int(i) for i in np.argwhere(bad)[0])
+    return f"{x[at]}{at_index(at)}"
+
+
+def many(shape: tuple[int, ...]) -> str:
+    """The shape of n arrays of one shape, for an error: "(n, 28, 28)", or "(n,)" for numbers."""
+    return f"({', '.join(map(str, ('n', *shape)))}{',' * (not shape)})"
+
+
 def check_finite(where: str, name: str, x: Array) -> None:
-    """Raise NonFiniteError with the place of the first NaN or infinity in x, if there is one."""
+    """Raise NonFiniteError with the index of the first NaN or infinity in x, if there is one."""
     bad = ~np.isfinite(x)
     if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        raise NonFiniteError(where, name, "must be finite", f"{x[at]}{at_index(at)}")
+        raise NonFiniteError(where, name, "must be finite", _first(x, bad))
 
 
 def check_int(where: str, name: str, value: Any, low: int = 1, high: int | None = None) -> int:
@@ -127,10 +124,7 @@ def check_int(where: str, name: str, value: Any, low: int = 1, high: int | None 
 
 
 def check_float(where: str, name: str, value: Any, interval: str) -> float:
-    """Return value as a float within an interval written as in mathematics, else raise.
-
-    The interval is a string such as "[0, 1)" or "(0, inf)"; NaN is in none.
-    """
+    """Return value as a float in the interval, such as "[0, 1)" or "(0, inf)", else raise InputError."""
     low, high = (float(end) for end in interval[1:-1].split(","))
     if isinstance(value, (bool, np.bool_, str, bytes)):
         fail(where, name, f"must be a number in {interval}", repr(value))
@@ -160,7 +154,7 @@ def check_lengths(where: str, name: str, value: Any) -> tuple[int, ...]:
 
 
 def as_array(where: str, name: str, value: Any) -> Array:
-    """Return value as an array, else, where its parts have different lengths, raise InputError."""
+    """Return value as an array, or raise InputError if its parts have different lengths."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -169,7 +163,7 @@ def as_array(where: str, name: str, value: Any) -> Array:
 
 
 def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator:
-    """Return a generator: rng itself, or that of the seed rng; else raise InputError."""
+    """Return rng if it is a generator, or a new generator if it is a seed; else raise InputError."""
     if isinstance(rng, np.random.Generator):
         return rng
     try:
@@ -179,19 +173,18 @@ def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator
 
 
 def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
-    """Return k as an array of integers in [0, K), else raise InputError with the first bad place."""
+    """Return k as an array of integers in [0, K), else raise InputError with the index of the first other."""
     k = as_array(where, name, k)
     if k.dtype.kind not in "iu":
         fail(where, name, "must be integers", k.dtype)
     bad = (k < 0) | (k >= num_embeddings)
     if bad.any():
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        fail(where, name, f"must be in [0, {num_embeddings})", f"{k[at]}{at_index(at)}")
+        fail(where, name, f"must be in [0, {num_embeddings})", _first(k, bad))
     return k
 
 
 def check_code_rows(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
-    """Return k as int64 of shape (n, M), both at least 1, in [0, K), else raise InputError."""
+    """Return k as int64 codes in [0, K) of shape (n, M), n and M at least 1, else raise InputError."""
     k = check_codes(where, k, check_int(where, "num_embeddings", num_embeddings), name)
     if k.ndim != 2 or k.size == 0:
         fail(where, name, "must have shape (n, M), both at least 1", f"shape {k.shape}")

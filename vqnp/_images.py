@@ -1,6 +1,4 @@
-"""x = p / 255: images as the models take them, numbers in [0, 1]."""
-
-from __future__ import annotations
+"""x = p / 255: images as floating-point numbers in [0, 1]."""
 
 from typing import Any
 
@@ -19,34 +17,12 @@ def to_float(
     low: float = 0.0,
     high: float = 1.0,
 ) -> Array:
-    """x = p / 255 for uint8 images; floating point ones in [0, 1] stay as they are.
+    """x = p / 255 for uint8 images p; floating-point images in [0, 1] are returned unchanged.
 
-    images: (n, ...) -> x: (n, ...)
+    images: (n, ...) of uint8, float32 or float64 -> x: (n, ...) of dtype, float32 or float64
 
-    Parameters
-    ----------
-    images : numpy.ndarray of uint8, float32 or float64
-    dtype : numpy.float32 or numpy.float64
-        What is returned; p / 255 is rounded once, to this dtype.
-    first : int
-        The place of images[0] in the whole data set, so that an error about a batch names the
-        image by its own number.
-    where, name : str
-        For the error: the caller, and the argument's name in it.
-    low, high : float
-        The range of x, if it is not [0, 1]: low + (high − low) p / 255 for uint8.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of dtype; the very same array if that is what came.
-
-    Raises
-    ------
-    NonFiniteError
-        NaN or infinity, with the place of the first.
-    InputError
-        A number outside [0, 1], with its place; another dtype.
+    p / 255 is rounded once, to dtype. first: the index of images[0] in the whole data set, and where and
+    name: the caller and its argument, for errors; low, high: the range of x, if it is not [0, 1].
     """
     dtype = np.dtype(dtype)
     if dtype not in FLOATS:
@@ -55,7 +31,9 @@ def to_float(
         fail(where, name, "must be a NumPy array", type(images).__name__)
     if images.dtype == np.uint8:
         x: Array = np.divide(images, dtype.type(255), dtype=dtype)
-        return x if (low, high) == (0, 1) else (low + (high - low) * x).astype(dtype)
+        if (low, high) == (0, 1):
+            return x
+        return np.clip(low + (high - low) * x, low, high).astype(dtype)  # rounding may pass an end
     check_pixels(where, images, first=first, name=name, low=low, high=high)
     return images.astype(dtype, copy=False)
 
@@ -63,7 +41,7 @@ def to_float(
 def check_pixels(
     where: str, images: Array, *, first: int = 0, name: str = "images", low: float = 0.0, high: float = 1.0
 ) -> None:
-    """Raise unless images are uint8, or float32 or float64 within [low, high]."""
+    """Raise unless images are uint8, or float32 or float64 in [low, high]."""
     if images.dtype == np.uint8:
         return
     if images.dtype.newbyteorder("=") not in FLOATS:

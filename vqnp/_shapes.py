@@ -20,24 +20,30 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def checked(**shapes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def checked(*, where: str | None = None, **shapes: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: InputError unless the named arguments are arrays of these shapes and of one dtype.
 
-    An argument that is None is not checked.
+    None is allowed where it is an argument's default. where: the name in the error, if not the function's.
     """
 
     def decorate(op: Callable[P, R]) -> Callable[P, R]:
-        names = list(inspect.signature(op).parameters)
-        declared = [(name, names.index(name), _letters(shape)) for name, shape in shapes.items()]
+        parameters = inspect.signature(op).parameters
+        names = list(parameters)
+        declared = [
+            (name, names.index(name), parameters[name].default is None, _letters(shape))
+            for name, shape in shapes.items()
+        ]
 
         @functools.wraps(op)
         def with_checks(*args: P.args, **kwargs: P.kwargs) -> R:
             lengths: dict[str, Any] = {}
             dtype = None
-            for name, place, letters in declared:
-                x = args[place] if place < len(args) else kwargs.get(name)
-                if x is not None:
-                    dtype = _check(op.__name__, name, x, letters, lengths, dtype)
+            for name, place, optional, letters in declared:
+                if place >= len(args) and name not in kwargs:
+                    continue  # its default, or Python's own error
+                x = args[place] if place < len(args) else kwargs[name]
+                if x is not None or not optional:
+                    dtype = _check(where or op.__name__, name, x, letters, lengths, dtype)
             return op(*args, **kwargs)
 
         return with_checks

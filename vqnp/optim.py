@@ -1,6 +1,4 @@
-"""Adam (Kingma & Ba 2015, arXiv 1412.6980, algorithm 1) and the cosine learning rate."""
-
-from __future__ import annotations
+"""Adam, θ ← θ − α · m̂ / (√v̂ + ε), and the cosine schedule of its learning rate α."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -15,13 +13,35 @@ from vqnp.nn.module import Param
 class Adam:
     """m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − α · m̂ / (√v̂ + ε),  m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ).
 
+    θ, g, m, v: of one shape, for each parameter
+
     Parameters
     ----------
-    named_parameters : iterable of (name, Param)
-    lr : float
-        α, the learning rate; step(lr) may give another for one step.
-    beta1, beta2, epsilon : float
-        The paper's defaults.
+    named_parameters : iterable of (str, Param)
+        As `Module.named_parameters` gives them; step changes their values in place.
+    lr : float, default 1e-3
+        α, the learning rate.
+    beta1, beta2, epsilon : float, default 0.9, 0.999 and 1e-8
+        β₁, β₂ and ε; the defaults are the paper's.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range, or epsilon is 0 in a parameter's dtype.
+
+    References
+    ----------
+    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqnp.nn import Param
+    >>> theta = Param(np.array([1.0, 1.0]))
+    >>> theta.grad[...] = [0.5, -2.0]
+    >>> Adam([("theta", theta)], lr=0.1).step()
+    >>> theta.value.round(6)
+    array([0.9, 1.1])
     """
 
     def __init__(
@@ -45,7 +65,7 @@ class Adam:
         self.t = 0
 
     def step(self, lr: float | None = None) -> None:
-        """Move every parameter by its gradient; gradients stay as they are."""
+        """Update every parameter by its gradient, with the learning rate lr (default: self.lr)."""
         self.t += 1
         rate = self.lr if lr is None else lr
         arrays = [(p.value, p.grad, self.m[name], self.v[name]) for name, p in self.parameters.items()]
@@ -53,41 +73,37 @@ class Adam:
         adam_step(flat, self.t, rate, self.beta1, self.beta2, self.epsilon)
 
     def reset(self, name: str, rows: Array) -> None:
-        """Set m and v of some rows of one parameter to 0: those of a code that starts again."""
+        """Set m and v of some rows of a parameter to 0, as for restarted codes."""
         self.m[name][rows] = 0
         self.v[name][rows] = 0
 
     def state_dict(self) -> dict[str, Array]:
         """t, and m and v of every parameter, by name."""
-        arrays = {f"m.{name}": m for name, m in self.m.items()} | {
-            f"v.{name}": v for name, v in self.v.items()
-        }
+        moments = {"m": self.m, "v": self.v}
+        arrays = {f"{letter}.{name}": a for letter, named in moments.items() for name, a in named.items()}
         return {"t": np.asarray(self.t, np.int64), **arrays}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take t, m and v from arrays named as in state_dict, or raise InputError and change nothing."""
-        own = self.state_dict()
+        """Copy t, m and v from arrays named as in state_dict, or raise InputError and change nothing."""
+        where, own = "Adam.load_state_dict", self.state_dict()
         if own.keys() != arrays.keys():
-            fail(
-                "Adam.load_state_dict",
-                "arrays", "must have the names of state_dict()",
-                ", ".join(sorted(arrays)) or "none",
-            )
+            fail(where, "arrays", "must have the names of state_dict()", ", ".join(sorted(arrays)) or "none")
+        t = arrays["t"]
         for name, old in own.items():
             if name != "t":
-                check_array(
-                    "Adam.load_state_dict", name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True
-                )
-        if arrays["t"].shape != () or arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
-            fail("Adam.load_state_dict", "t", "must be an integer of at least 0", arrays["t"])
-        self.t = int(arrays["t"])
-        for name in self.parameters:
-            self.m[name][...] = arrays[f"m.{name}"]
-            self.v[name][...] = arrays[f"v.{name}"]
+                check_array(where, name, arrays[name], shape=old.shape, dtype=old.dtype, finite=True)
+        if t.shape != () or t.dtype.kind not in "iu" or t < 0:
+            fail(where, "t", "must be an integer of at least 0", t)
+        self.t = int(t)
+        for name, old in own.items():
+            if name != "t":
+                old[...] = arrays[name]
 
 
 def cosine(step: int, steps: int, lr: float) -> float:
     """α_s = α · ½ (1 + cos(π s / S)): from α at step 0 down to 0 at step S.
+
+    s: step, from 0 to S; S: steps; α: lr -> a number
 
     Loshchilov & Hutter 2017, arXiv 1608.03983, equation 5, without restarts.
     """

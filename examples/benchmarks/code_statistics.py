@@ -1,9 +1,10 @@
-"""How often each code is used, and the sum of its vectors: vqnp against PyTorch, SciPy and NumPy.
+"""How often each code is used, and the sum of its vectors: vqnp compared with PyTorch, SciPy, NumPy.
 
-python examples/benchmarks/code_statistics.py            two minutes; write .md, .json, .png
-python examples/benchmarks/code_statistics.py --quick    does it run?
+python examples/benchmarks/code_statistics.py            two minutes; writes .md, .json and .png
+python examples/benchmarks/code_statistics.py --quick    to test that it runs
 
-Needs the bench extra: pip install -e '.[bench]'. First the answer of each is compared with exact sums.
+Needs the bench extra: pip install -e '.[bench]'. First the answer of each is compared with exact
+sums.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def by_index_add(z: Array, k: Array, K: int) -> tuple[Array, Array]:
 
 
 def by_one_hot(z: Array, k: Array, K: int) -> tuple[Array, Array]:
-    """As in most VQ layers: n = 1ᵀO, s = Oᵀz for one-hot rows O."""
+    """As most VQ layers do it: n = 1ᵀO, s = Oᵀz."""
     import torch
 
     onehot = torch.nn.functional.one_hot(torch.from_numpy(k), K).float()
@@ -120,11 +121,11 @@ def same(size: Size, answers: dict[str, Any]) -> None:
 
 
 def table(timings: list[harness.Timing]) -> str:
-    """A row for each size and number of threads: ms of each."""
+    """The milliseconds of each contender, with a row for each size and number of threads."""
     lines = [
         "| N, D, K | threads | "
         + " | ".join(f"{name}, ms" for name in ANSWERS)
-        + " | best peer / vqnp: median (quartiles) |",
+        + " | fastest other / vqnp: median (quartiles) |",
         "|---" * (3 + len(ANSWERS)) + "|",
     ]
     for (threads, size), group in reports.grouped(timings).items():
@@ -137,7 +138,7 @@ def table(timings: list[harness.Timing]) -> str:
 
 
 def errors() -> str:
-    """The largest error of each over all sizes; peak memory is in the JSON."""
+    """The largest error of each contender over all sizes; peak memory is in the JSON."""
     names = list(ANSWERS)
     worst = [max(e for (name, _), e in ERRORS.items() if name == n) for n in names]
     return "\n".join(
@@ -147,22 +148,22 @@ def errors() -> str:
 
 
 def memory(timings: list[harness.Timing]) -> str:
-    """What each needed at the first size beyond its inputs."""
+    """The memory that each contender needed at the first size beyond its inputs."""
     group = next(iter(reports.grouped(timings).values()))
-    cells = " | ".join(reports.megabytes(t.extra_bytes) for t in group)
+    cells = " | ".join(reports.mega(t.extra_bytes) for t in group)
     return f"| extra memory at the first size | {cells} |"
 
 
 def main() -> None:
     args = harness.arguments(__doc__ or "", SIZES, QUICK, "code_statistics")
     timings = harness.compete({name: Contest(name) for name in ANSWERS}, args, same)
-    text = f"""# code_statistics against its peers
+    text = f"""# code_statistics compared with other libraries
 
 {reports.about("torch", "scipy")}
 
-`python examples/benchmarks/code_statistics.py`; {args.rounds} rounds. n_j = how many of the N codes are j,
-s_j = the sum of their vectors. vqnp sums in float64 in the order of the vectors, whatever the number of
-threads, and rounds once.
+`python examples/benchmarks/code_statistics.py`; {args.rounds} rounds. n_j is the number of codes equal to j
+among the N, and s_j the sum of their vectors. vqnp sums in float64, in the order of the vectors for any
+number of threads, and rounds once.
 
 {table(timings)}
 
@@ -173,7 +174,7 @@ threads, and rounds once.
         timings,
         lambda t: 1e3 * t.median,
         lambda s: "N={} D={} K={}".format(*s),
-        "milliseconds (less is better)",
+        "milliseconds (lower is better)",
     )
     reports.write(args, "code_statistics", text, timings, figure)
 

@@ -1,7 +1,7 @@
 """The elementwise kernels against NumPy, at the sizes of a training step.
 
-python examples/benchmarks/elementwise.py            three minutes; write elementwise.md, .json and .png
-python examples/benchmarks/elementwise.py --quick    does it run?
+python examples/benchmarks/elementwise.py            ten minutes; writes elementwise.md, .json and .png
+python examples/benchmarks/elementwise.py --quick    to test that it runs
 
 Needs nothing but vqnp. ReLU's gradient and Φ are kernels of vqnp and are compared with NumPy's forms. For the
 sum of squared differences vqnp has no kernel: the table shows what each form in NumPy costs.
@@ -182,7 +182,7 @@ Largest relative error of the sum: {errors}.
         results["ReLU's gradient"],
         lambda t: 1e6 * t.median,
         lambda s: "B={} n={}".format(*s),
-        "microseconds for ReLU's gradient (less is better)",
+        "microseconds for ReLU's gradient (lower is better)",
     )
     reports.write(args, "elementwise", text, everything, figure)
 

@@ -1,8 +1,9 @@
-"""How the benchmarks measure: each contender in a process of its own, in turn; its answer is checked first.
+"""How the benchmarks measure: each contender in a process of its own, in turn, its answer first.
 
-All contenders have the same number of threads. In a process of its own, no library finds the cores taken by
-idle threads of another, and the memory that it needs can be told apart. Each round times every contender;
-a timing lasts long enough for clock and scheduler not to matter; ratios are of times of the same round.
+All contenders have the same number of threads. With a process each, no library finds the cores occupied by
+idle threads of another, and the memory that a contender uses can be attributed to it. Each round calls all
+contenders; each timing is long enough that the resolution of the clock and the scheduler do not matter;
+ratios compare times from the same round.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ OURS, PEAK = "vqnp", "FMA peak"
 
 
 IDLE = 0.25
-"""Seconds of rest before each timing on several threads. OpenBLAS's threads spin for a while after their
-work, and the next contender would find a core taken: after 0.02 s a matrix product took twice as long. Then
-the contender runs untimed, for twice the time of a timing: after a rest the scheduler leaves both threads on
-one core for a while, and 1.4 ms became 0.8 ms only after some 0.1 s."""
+"""Seconds of pause before each timing on several threads. The threads of OpenBLAS continue to spin for a
+while after their work is done, so the next contender would find a core occupied: with a pause of 0.02 s a
+matrix product took twice as long. After the pause the contender runs untimed for twice as long as it is
+timed: after an idle period the scheduler leaves both threads on one core for a while, and 1.4 ms became
+0.8 ms only after some 0.1 s."""
 
 
 class Timing(NamedTuple):
-    """What was measured of one contender at one size: seconds of each round, and bytes beyond its inputs."""
+    """The measurements of one contender at one size: seconds in each round, and bytes beyond its inputs."""
 
     size: Size
     threads: int
@@ -52,16 +54,16 @@ class Timing(NamedTuple):
 
 
 def arguments(doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str) -> argparse.Namespace:
-    """The options that all benchmarks have."""
+    """The options common to all benchmarks."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     both = sorted({1, min(2, cores)})
     parser.add_argument("--threads", type=int, nargs="+", default=both, help=f"(default: {both})")
-    parser.add_argument("--rounds", type=int, default=9, help="timings of each (default: 9)")
-    parser.add_argument("--seconds", type=float, default=0.1, help="least time of one (default: 0.1)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run? No figures to quote")
-    parser.add_argument("--out", type=Path, default=Path(name), help=f"folder to write (default: {name})")
+    parser.add_argument("--rounds", type=int, default=9, help="timings of each contender (default: 9)")
+    parser.add_argument("--seconds", type=float, default=0.1, help="least duration of each (default: 0.1)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to test that it runs")
+    parser.add_argument("--out", type=Path, default=Path(name), help=f"output folder (default: {name})")
     args = parser.parse_args()
     args.sizes = list(quick if args.quick else sizes)
     if args.quick:
@@ -73,18 +75,18 @@ def arguments(doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str)
 
 
 def threads() -> int:
-    """How many this process was given."""
+    """The number of threads that this process was given."""
     return int(os.environ[LIBRARIES[0]])
 
 
 def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
-    """Answer requests until None comes: a size -> its answer and its bytes; a number of calls -> seconds."""
+    """Serve requests until None: a size -> its answer and its bytes; a number of calls -> seconds."""
     run: Run = lambda: None
     _keep_freed_memory()
     while (request := pipe.recv()) is not None:
         try:
             if isinstance(request, tuple):
-                make((min(request[0], 16), *request[1:]))()  # loads what is loaded once
+                make((min(request[0], 16), *request[1:]))()  # loads everything that is loaded only once
                 run = make(request)
                 _give_back_memory()
                 before = _memory()
@@ -95,21 +97,21 @@ def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
                 for _ in range(request):
                     run()
                 pipe.send(time.perf_counter() - start)
-        except Exception as error:  # the parent reports it with the contender's name
+        except Exception as error:  # the parent reports which contender it was
             pipe.send(error)
 
 
 def _keep_freed_memory() -> None:
-    """Free 31 MB: glibc keeps what is freed for the next call if ever a larger block was freed, up to 32 MB.
+    """Free 31 MB: from then on glibc keeps freed blocks up to that size (at most 32 MB) for the next call.
 
-    Without this a contender with temporaries of some MB would need new pages in each call or not, depending
+    Otherwise whether a contender with temporaries of some MB pays for fresh pages in each call would depend
     on what it did before.
     """
     np.empty(31 << 20, np.uint8)
 
 
 def _give_back_memory() -> None:
-    """Return freed memory to the system, so that a call that needs it again is seen to need it."""
+    """Return freed memory to the system, so that a call that needs it again is seen to use it."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -118,7 +120,7 @@ def _give_back_memory() -> None:
 
 
 def _memory(field: str = "VmRSS") -> int:
-    """Resident bytes now (the peak counts from here), or at the peak; 0 without Linux's /proc."""
+    """Resident bytes now (which also resets the peak), or at the peak; 0 without Linux's /proc."""
     try:
         if field == "VmRSS":
             Path("/proc/self/clear_refs").write_text("5")
@@ -131,7 +133,7 @@ def _memory(field: str = "VmRSS") -> int:
 
 
 class Process:
-    """A contender: ask it for an answer or a time."""
+    """A contender's process, which can be asked for an answer or a time."""
 
     def __init__(self, name: str, make: Callable[[Size], Run]) -> None:
         self.name = name
@@ -146,7 +148,7 @@ class Process:
         try:
             answer = self.pipe.recv()
         except EOFError:
-            raise SystemExit(f"{self.name} died at {request}") from None
+            raise SystemExit(f"{self.name} terminated at {request}") from None
         if isinstance(answer, Exception):
             raise SystemExit(f"{self.name} failed at {request}: {type(answer).__name__}: {answer}")
         return answer
@@ -158,10 +160,10 @@ class Process:
 
 @contextmanager
 def started(makers: dict[str, Callable[[Size], Run]], threads: int) -> Iterator[list[Process]]:
-    """Their processes: every library has this number of threads and code for this very processor."""
+    """The contenders' processes; every library uses this many threads, and the code for this processor."""
     before = dict(os.environ)
     os.environ.update(dict.fromkeys(LIBRARIES, str(threads)))
-    os.environ.pop("OPENBLAS_CORETYPE", None)  # it would bind NumPy to the kernels of another processor
+    os.environ.pop("OPENBLAS_CORETYPE", None)  # it would restrict NumPy to the kernels of another processor
     try:
         with ExitStack() as stack:
             processes = [Process(name, make) for name, make in makers.items()]
@@ -179,7 +181,7 @@ def compete(
     check: Callable[[Size, dict[str, Any]], None],
     skip: Callable[[str, Size], bool] = lambda name, size: False,
 ) -> list[Timing]:
-    """At each number of threads and size: check(size, answers) first, then the times of every contender."""
+    """For each number of threads and size: first check(size, answers), then time every contender."""
     timings = []
     for threads in args.threads:
         with started(makers, threads) as everyone:
@@ -188,7 +190,7 @@ def compete(
                 first = {p.name: p.ask(size) for p in present}
                 check(size, {name: answer for name, (answer, _) in first.items()})
                 for p in present:
-                    p.ask(1)  # warms up, and compiles what compiles itself
+                    p.ask(1)  # warms up, and triggers just-in-time compilation
                 calls = {p.name: max(1, round(args.seconds / max(1e-7, p.ask(1)))) for p in present}
                 seconds: dict[str, list[float]] = {p.name: [] for p in present}
                 for _ in range(args.rounds):

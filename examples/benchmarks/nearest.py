@@ -1,10 +1,10 @@
-"""The nearest code of each vector: vqnp against faiss, PyTorch, SciPy, scikit-learn and NumPy.
+"""The nearest code of each vector: vqnp compared with faiss, PyTorch, SciPy, scikit-learn and NumPy.
 
-python examples/benchmarks/nearest.py            about ten minutes; write nearest.md, .json and .png
-python examples/benchmarks/nearest.py --quick    does it run?
+python examples/benchmarks/nearest.py            about ten minutes; writes nearest.md, .json and .png
+python examples/benchmarks/nearest.py --quick    to test that it runs
 
-Needs the bench extra: pip install -e '.[bench]'. First every contender answers a million vectors, easy
-ones and hard ones, and its wrong codes are counted against the direct distance in float64.
+Needs the bench extra: pip install -e '.[bench]'. First every contender quantizes a million vectors,
+easy ones and hard ones, and its wrong codes are counted, compared with the direct distance in float64.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Contest:
 
 
 def same(size: Size, answers: dict[str, Any], wrong: float = 1e-3) -> None:
-    """All solve the same problem: on normal data no contender has more than this share of codes wrong."""
+    """All solve the same problem: on normal data no contender has more than this share of wrong codes."""
     for name, k in answers.items():
         if name != PEAK and (share := np.mean(k != answers[OURS])) > wrong:
             raise SystemExit(f"{name} at {size}: {share:.1%} of its codes are not the nearest")
@@ -73,8 +73,8 @@ def same(size: Size, answers: dict[str, Any], wrong: float = 1e-3) -> None:
 def table(timings: list[harness.Timing]) -> str:
     """A row for each size and number of threads."""
     lines = [
-        "| N, D, K | threads | vqnp, ms | GFLOP/s | share of FMA peak | best peer | its ms | "
-        "peer / vqnp: median (quartiles) | against 1 thread | extra memory: vqnp, peer |",
+        "| N, D, K | threads | vqnp, ms | GFLOP/s | share of FMA peak | fastest other | its ms | "
+        "other / vqnp: median (quartiles) | speed-up over 1 thread | extra memory: vqnp, other |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     groups = reports.grouped(timings)
@@ -85,7 +85,7 @@ def table(timings: list[harness.Timing]) -> str:
         reached = turns * work(size) / peak_of(threads).flops
         alone = {t.contender: t for t in groups.get((1, size), [])}.get(OURS)
         gain = f"{alone.median / ours.median:.2f}×" if alone and threads > 1 else ""
-        memory = ", ".join(reports.megabytes(t.extra_bytes) for t in (ours, peer))
+        memory = ", ".join(reports.mega(t.extra_bytes) for t in (ours, peer))
         lines.append(
             f"| {', '.join(map(str, size))} | {threads} | {1e3 * ours.median:.3g} | {rate(ours):.0f} | "
             f"{reached:.0%} | {peer.contender} | {1e3 * peer.median:.3g} | {reports.ratio(peer, ours)} | "
@@ -94,8 +94,8 @@ def table(timings: list[harness.Timing]) -> str:
     return "\n".join(lines)
 
 
-def all_rates(timings: list[harness.Timing]) -> str:
-    """GFLOP/s of all contenders, a row for each size and number of threads."""
+def every(timings: list[harness.Timing]) -> str:
+    """GFLOP/s of all contenders, with a row for each size and number of threads."""
     lines = ["| N, D, K | threads | " + " | ".join(ANSWERS) + " |", "|---" * (2 + len(ANSWERS)) + "|"]
     for (threads, size), group in reports.grouped(timings).items():
         rates = {t.contender: rate(t) for t in group}
@@ -105,7 +105,7 @@ def all_rates(timings: list[harness.Timing]) -> str:
 
 
 def work(size: Size) -> float:
-    """2NDK operations, whatever a contender does in fact."""
+    """2NDK operations, regardless of what a contender actually does."""
     N, D, K = size
     return 2.0 * N * D * K
 
@@ -126,22 +126,23 @@ def main() -> None:
     args = harness.arguments(__doc__ or "", SIZES, QUICK, "nearest")
     counts = wrong_codes(100 if args.quick else 100_000)
     timings = harness.compete({name: Contest(name) for name in (*ANSWERS, PEAK)}, args, same)
-    text = f"""# nearest_code against its peers
+    text = f"""# nearest_code compared with other libraries
 
 {reports.about("faiss-cpu", "torch", "scipy", "scikit-learn")}
 
-`python examples/benchmarks/nearest.py`; {args.rounds} rounds. Work is 2NDK operations, standard normal data.
-Extra memory is what one call needs beyond its inputs, the N codes included. {rescored()}
+`python examples/benchmarks/nearest.py`; {args.rounds} rounds. Work is counted as 2NDK operations;
+the data are standard normal. Extra memory is what one call needs beyond its inputs, including the N codes.
+{rescored()}
 
 {table(timings)}
 
-## GFLOP/s of each
+## GFLOP/s of each library
 
-{all_rates(timings)}
+{every(timings)}
 
 ## Wrong codes
 
-Against the direct squared distance in float64, ties to the lowest index:
+Compared with the direct squared distance in float64, ties to the lowest index:
 
 {counts}
 """

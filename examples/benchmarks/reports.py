@@ -1,4 +1,4 @@
-"""What the benchmarks write: medians, ratios of times of the same round, the machine, a figure."""
+"""The output of the benchmarks: medians, ratios of times from the same round, the machine, a figure."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure, save_figure
 
 
 def best_peer(timings: Sequence[Timing], own: str = OURS, yardsticks: Sequence[str] = (PEAK,)) -> Timing:
-    """The contender with the shortest median time, other than ours and the yardsticks."""
+    """The contender with the smallest median, excluding vqnp and the yardsticks."""
     return min((t for t in timings if t.contender not in (own, *yardsticks)), key=lambda t: t.median)
 
 
 def ratio(slow: Timing, fast: Timing) -> str:
-    """Time of slow / time of fast: the median over the rounds (and the quartiles)."""
+    """slow / fast: the median over the rounds (and the quartiles)."""
     r = np.array(slow.seconds) / np.array(fast.seconds)
     low, mid, high = np.percentile(r, [25, 50, 75])
     return f"{mid:.2f} ({low:.2f} to {high:.2f})"
 
 
-def megabytes(bytes_: int | None) -> str:
+def mega(bytes_: int | None) -> str:
     return "unknown" if bytes_ is None else f"{bytes_ / 1e6:.1f} MB"
 
 
 def grouped(timings: Sequence[Timing]) -> dict[tuple[int, Size], list[Timing]]:
-    """By number of threads and size."""
+    """Timings by number of threads and size."""
     groups: dict[tuple[int, Size], list[Timing]] = {}
     for t in timings:
         groups.setdefault((t.threads, t.size), []).append(t)
@@ -41,7 +41,7 @@ def grouped(timings: Sequence[Timing]) -> dict[tuple[int, Size], list[Timing]]:
 
 
 def about(*libraries: str) -> str:
-    """The machine and the versions, in a sentence."""
+    """The machine and the versions, in one sentence."""
     m = machine()
     versions = [f"{name} {m[name]}" for name in ("vqnp", "numpy", "numba", "python")]
     versions += [f"{name} {metadata.version(name)}" for name in libraries]
@@ -49,7 +49,7 @@ def about(*libraries: str) -> str:
 
 
 def write(args: argparse.Namespace, name: str, text: str, timings: Sequence[Timing], figure: Figure) -> None:
-    """Write name.md, name.json (each single time) and name.png, and print the Markdown."""
+    """Write name.md, name.json (every single time) and name.png, and print the Markdown."""
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [t._asdict() for t in timings]
     (args.out / f"{name}.json").write_text(json.dumps({"machine": machine(), "timings": rows}) + "\n")
@@ -70,7 +70,7 @@ def dots(
     unit: str,
     yardsticks: Sequence[str] = (PEAK,),
 ) -> Figure:
-    """A row for each size, a panel for each number of threads, a mark for each contender; ours is filled."""
+    """A row per size, a panel per number of threads, a marker per contender; vqnp's is filled."""
     threads = sorted({t.threads for t in timings})
     sizes = list(dict.fromkeys(t.size for t in timings))
     names = list(dict.fromkeys(t.contender for t in timings))

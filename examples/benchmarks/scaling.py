@@ -1,9 +1,9 @@
-"""What nearest_code costs as N, K and D grow, on axes where a power is a straight line.
+"""How the time of nearest_code grows with N, D and K, on axes where a power law is a straight line.
 
-python examples/benchmarks/scaling.py            two minutes; write scaling.md, .json and .png
-python examples/benchmarks/scaling.py --quick    does it run?
+python examples/benchmarks/scaling.py            two minutes; writes scaling.md, .json and .png
+python examples/benchmarks/scaling.py --quick    to test that it runs
 
-Needs nothing but vqnp. It is compared with NumPy's expanded form, which is fast and sometimes wrong.
+Needs only vqnp. It is compared with the expanded form in NumPy, which is fast and occasionally wrong.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nearest import Contest, same
 from vqnp.plots.style import BLUE, ORANGE, new_figure
 
 BASE = (16384, 64, 512)
-"""(N, D, K) where the sweeps meet."""
+"""(N, D, K): the point common to all sweeps."""
 SWEEPS = {
     "N": [(2**i, 64, 512) for i in range(4, 20, 2)],
     "D": [(16384, 2**i, 512) for i in range(0, 11)],
@@ -74,7 +74,7 @@ def draw(timings: list[harness.Timing], sweeps: dict[str, list[Size]], threads: 
 def table(timings: list[harness.Timing], sweeps: dict[str, list[Size]], threads: list[int]) -> str:
     """The exponents."""
     lines = [
-        "| grows | threads | " + " | ".join(f"{name}: exponent" for name in NAMES) + " |",
+        "| what grows | threads | " + " | ".join(f"{name}: exponent" for name in NAMES) + " |",
         "|---|---|---|---|",
     ]
     for letter, sweep in sweeps.items():
@@ -92,13 +92,14 @@ def main() -> None:
     args.sizes = list(dict.fromkeys(size for sweep in sweeps.values() for size in sweep))
     timings = harness.compete(
         {name: Contest(name) for name in NAMES}, args, partial(same, wrong=1e-2)
-    )  # on a line, D = 1, near-ties are common
+    )  # near-ties are common in one dimension
 
-    text = f"""# What nearest_code costs as N, D and K grow
+    text = f"""# How the time of nearest_code grows with N, D and K
 
 {reports.about()}
 
-`python examples/benchmarks/scaling.py`; {args.rounds} rounds. 2NDK operations would give exponents of 1.
+`python examples/benchmarks/scaling.py`; {args.rounds} rounds. A time proportional to the 2NDK operations
+would give exponents of 1.
 
 {table(timings, sweeps, args.threads)}
 """

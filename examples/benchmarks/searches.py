@@ -1,4 +1,4 @@
-"""The contenders of nearest.py: functions that find the nearest codes, as users of each library call them."""
+"""The contenders of nearest.py: functions that find the nearest codes, called as users call them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import vqnp
 
 Array = np.ndarray[Any, Any]
 
-# (N, D), (K, D) -> (N,). A process loads no more than what its contender needs.
+# (N, D), (K, D) -> (N,). A process imports only what its contender needs.
 
 
 def by_vqnp(z: Array, E: Array) -> Array:
@@ -42,7 +42,7 @@ def by_cdist(z: Array, E: Array) -> Array:
 
 
 def by_expanded(z: Array, E: Array) -> Array:
-    """‖z‖² − 2z·e + ‖e‖², as most VQ layers have it."""
+    """‖z‖² − 2z·e + ‖e‖², as in most VQ layers."""
     import torch
 
     a, b = torch.from_numpy(z), torch.from_numpy(E)

@@ -34,7 +34,11 @@ LR, BETA, DECAY, EPSILON = 1e-3, 0.25, 0.99, 1e-5
 
 def model() -> vqnp.VQVAE:
     """The same parameters in every process."""
-    return vqnp.VQVAE(hidden=(512, 256), commitment_cost=BETA, decay=DECAY, epsilon=EPSILON, rng=0)
+    return vqnp.VQVAE.mlp(
+        hidden=(512, 256), commitment_cost=BETA, decay=DECAY, epsilon=EPSILON,
+        restart_dead_codes=0,  # a restart would draw random latents, which PyTorch's step does not
+        rng=0,
+    )  # fmt: skip
 
 
 def images(n: int) -> Array:
@@ -46,18 +50,16 @@ class Ours:
     """vqnp's trainer, with everything that it does for a user."""
 
     def __init__(self, x: Array, batch: int) -> None:
-        # No restarts of unused codes: they would draw random latents, which PyTorch's step does not.
-        schedule = Schedule(1 << 40, batch, LR, "constant", restart_dead_codes=0)
         self.model, self.batch = model(), batch
-        self.trainer = Trainer(self.model, x, schedule)
+        self.trainer = Trainer(self.model, x, Schedule(1 << 40, batch, LR, "constant"))
 
     def step(self) -> float:
         trainer = self.trainer
         if trainer.step and trainer.step % trainer.steps_per_epoch == 0:
-            trainer.end_epoch(None)
-        before = trainer.sums[0]
+            trainer.end_epoch()
+        before = trainer.losses.get("loss", 0.0)
         trainer.train_step()
-        return float(trainer.sums[0] - before) / self.batch
+        return (trainer.losses["loss"] - before) / self.batch
 
     def parameters(self) -> dict[str, Array]:
         arrays = vqnp.export.to_torch(self.model)
@@ -76,7 +78,7 @@ class Theirs:
         start = {name: torch.from_numpy(a.copy()) for name, a in vqnp.export.to_torch(ours).items()}
 
         def mlp(*sizes: int) -> nn.Sequential:
-            layers: list[nn.Module] = []
+            layers: list[nn.Module] = [nn.Flatten()]  # as in vqnp's model, so that the names agree
             for I, O in zip(sizes, sizes[1:], strict=False):
                 layers += [nn.Linear(I, O), nn.ReLU()]
             return nn.Sequential(*layers[:-1])

@@ -41,8 +41,8 @@ def sharing(k: np.ndarray, c: np.ndarray, K: int) -> tuple[dict, np.ndarray]:
     class, in % of those by all. Also the overlap of each pair of classes at a position: (C, C).
     """
     M = k.shape[1]
-    pooled = [vqnp.class_information(k.reshape(-1, 1), np.repeat(c, M), K)]
-    each = [vqnp.class_information(k[:, m : m + 1], c, K) for m in range(M)]
+    pooled = [vqnp.metrics.class_information(k.reshape(-1, 1), np.repeat(c, M), K)]
+    each = [vqnp.metrics.class_information(k[:, m : m + 1], c, K) for m in range(M)]
     figures = {}
     for where, tables in (("bag", pooled), ("at", each)):
         use = [table.usage.mean(axis=0) for table in tables]

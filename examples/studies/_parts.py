@@ -57,9 +57,9 @@ def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:
 def pictures(model: vqnp.VQVAE, x: np.ndarray, c: np.ndarray, test: np.ndarray) -> dict:
     """Heat maps over all positions and at the most informative one; the most used codes; a swap of two."""
     k, K = model.encode(x), model.num_embeddings
-    whole = vqnp.class_information(k, c, K)
+    whole = vqnp.metrics.class_information(k, c, K)
     m = int((whole.per_position - whole.bias).argmax())
-    at = vqnp.class_information(k[:, m : m + 1], c, K)
+    at = vqnp.metrics.class_information(k[:, m : m + 1], c, K)
     anatomy = code_anatomy(model, x)
     top = np.argsort(-anatomy.counts, kind="stable")[:10]
     effect = anatomy.effect[top]

@@ -30,10 +30,10 @@ def measure(scale, seed: int, M: int, K: int) -> dict:
     """Train once; which classes use which codes, how codes predict the class, and how they affect images."""
     train, test = vqnp.load_splits("digits")
     x, c = train.images[: scale.images], train.labels[: scale.images].astype(int)
-    model = vqnp.VQVAE(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
+    model = vqnp.VQVAE.mlp(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
     vqnp.fit(model, x, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
     k, rng = model.encode(x), np.random.default_rng(seed)
-    influence = vqnp.position_influence(model, x[:500], rng)
+    influence = vqnp.inspection.position_influence(model, x[:500], rng)
     found, overlap = sharing(k, c, K)
     chance, apart = sharing(k, rng.permutation(c), K)
     pairs = sorted(combinations(range(10), 2), key=lambda pair: -overlap[pair])
@@ -52,9 +52,9 @@ def measure(scale, seed: int, M: int, K: int) -> dict:
     if M > 1:
         few = test.images[: scale.swapped]
         found |= {
-            "pair": 100 * vqnp.swap_interaction(model, few, 2, rng),
-            "all": 100 * vqnp.swap_interaction(model, few, M, rng),
-            "agreement": vqnp.swap_agreement(model, few, rng),
+            "pair": 100 * vqnp.inspection.swap_interaction(model, few, 2, rng),
+            "all": 100 * vqnp.inspection.swap_interaction(model, few, M, rng),
+            "agreement": vqnp.inspection.swap_agreement(model, few, rng),
             "elsewhere": elsewhere(model, k),
         }
     return found | (pictures(model, x, c, test.images) if SHOWN == {"M": M, "K": K} else {})

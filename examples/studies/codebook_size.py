@@ -21,7 +21,7 @@ from vqnp.plots.style import dress, log_settings, new_figure, spread
 def measure(scale, seed: int, hidden: int, images: int, K: int) -> dict:
     """Train once, for a fixed number of steps; error on training images and on new ones."""
     train, test = vqnp.load_splits("digits")
-    model = vqnp.VQVAE(num_embeddings=K, hidden=(hidden,), rng=seed)
+    model = vqnp.VQVAE.mlp(num_embeddings=K, hidden=(hidden,), rng=seed)
     seen = train.images[:images]
     epochs = math.ceil(scale.steps * scale.batch_size / images)
     vqnp.fit(model, seen, epochs=epochs, batch_size=scale.batch_size, seed=seed, progress=False)

@@ -25,7 +25,7 @@ REMEDIES = {
     "none": {},
     "k-means": {"codebook_init": "kmeans"},
     "small-random": {"codebook_init": "uniform"},
-    "restarts": {"restart": 0.05},
+    "restarts": {"restart_dead_codes": 0.05},
     "K=32": {"num_embeddings": 32},
     "beta=0.25": {"commitment_cost": 0.25},
     "EMA": {"codebook": "ema"},
@@ -44,21 +44,19 @@ def measure(scale, seed: int, remedy: str) -> dict:
     """Train once; at some steps compute perplexity, error and diagnosis on test images."""
     train, test = vqnp.load_splits("digits")
     options = {"num_embeddings": scale.K, "codebook": "gradient", "commitment_cost": scale.beta}
-    options |= REMEDIES[remedy]
-    schedule = Schedule(
-        scale.epochs, scale.batch_size, restart_dead_codes=options.pop("restart", 0.0), seed=seed
-    )
-    model = vqnp.VQVAE(hidden=(scale.hidden,), rng=seed, **options)
+    options |= {"restart_dead_codes": 0} | REMEDIES[remedy]
+    schedule = Schedule(scale.epochs, scale.batch_size, seed=seed)
+    model = vqnp.VQVAE.mlp(hidden=(scale.hidden,), rng=seed, **options)
     trainer = Trainer(model, train.images[: scale.images], schedule)
-    trainer.begin()
+    trainer.initialize()
     history, levels = [], []
     for until in scale.steps:
         while trainer.step < min(until, trainer.steps):
             trainer.train_step()
             if trainer.step % trainer.steps_per_epoch == 0:
-                trainer.end_epoch(None)
+                trainer.end_epoch()
         now = vqnp.evaluate(model, test.images[:1000])
-        history.append({"perplexity": now.perplexity, "mse": now.mse})
+        history.append({"perplexity": now.perplexity, "reconstruction_loss": now.mse})
         levels.append(vqnp.diagnose(now.perplexity, model.num_embeddings, history).level)
     K = model.num_embeddings
     return {
@@ -70,7 +68,7 @@ def measure(scale, seed: int, remedy: str) -> dict:
         "mse": now.mse,
         "diagnosis": levels[-1],
         "utilizations": [100 * row["perplexity"] / K for row in history],
-        "errors": [row["mse"] for row in history],
+        "errors": [row["reconstruction_loss"] for row in history],
         "levels": levels,
     }
 

@@ -21,7 +21,8 @@ from vqnp.plots.style import dress, log_settings, new_figure, plain_log, spread
 def measure(scale, seed: int, codebook: str, beta: float) -> dict:
     """Train once; after each epoch measure how far the latents of the same test images have moved."""
     train, test = vqnp.load_splits("digits")
-    model = vqnp.VQVAE(hidden=(scale.hidden,), codebook=codebook, commitment_cost=beta, rng=seed)
+    options = {"codebook": codebook, "commitment_cost": beta, "restart_dead_codes": 0}
+    model = vqnp.VQVAE.mlp(hidden=(scale.hidden,), **options, rng=seed)
     seen = test.images[:500]
     before, moves = model.latents(seen), []
 
@@ -32,15 +33,15 @@ def measure(scale, seed: int, codebook: str, beta: float) -> dict:
         before = now
 
     vqnp.fit(
-        model, train.images[: scale.images], epochs=scale.epochs, batch_size=50, restart_dead_codes=0,
-        seed=seed, progress=False, on_epoch=look,
+        model, train.images[: scale.images], epochs=scale.epochs, batch_size=50, seed=seed, progress=False,
+        on_epoch=look,
     )  # fmt: skip
     z = model.latents(test.images)
     k = model.quantizer.encode(z)
     e = model.quantizer.decode(k)
     result = vqnp.evaluate(model, test.images)
     # Decode the latents themselves: how much of the error is due to quantization?
-    pixels = model.pixels(test.images).reshape(-1, *model.image_shape)
+    (pixels,) = model.prepare(test.images)
     unquantized = float(((model.decode_latents(z) - pixels) ** 2).mean())
     return {
         "mse": result.mse,

@@ -17,34 +17,43 @@ from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
+from vqnp.crosscheck.variants.quantizers import PLANTS
+from vqnp.nn import EMAVectorQuantizer, Flatten, Reshape, Sequential, mlp
 from vqnp.plots.style import BLUE, SKY, dress, new_figure, spread
 from vqnp.training.trainer import Schedule, Trainer
 
-STARTS = ("consistent", "zero_counts", "independent", "zero")
+STARTS = {
+    "consistent": EMAVectorQuantizer,
+    "zero_counts": PLANTS["start", "zero_counts"],
+    "independent": PLANTS["start", "independent"],
+    "zero": partial(EMAVectorQuantizer, zero_debias=True),
+}
+"""The quantizer with each start. Nobody should choose the second or the third: they are variants of the
+cross-check."""
 
 
 def measure(scale, seed: int, init: str, decay: float, smoothing: str, start: str) -> dict:
     """Train once; measure the codes that the first batch does not use, after that step and at the end."""
     train, test = vqnp.load_splits("digits")
-    options = {"start": start, "smoothing": smoothing, "zero_debias": start == "zero"}
-    model = vqnp.VQVAE(
-        num_embeddings=scale.K, hidden=(scale.hidden,), codebook_init=init, decay=decay,
-        quantizer_options=options, rng=seed,
-    )  # fmt: skip
-    schedule = Schedule(scale.epochs, scale.batch_size, restart_dead_codes=0, seed=seed)
+    rng, H = np.random.default_rng(seed), scale.hidden
+    encoder = Sequential(Flatten(), mlp((784, H, 256), "relu", rng), Reshape(16, 16))
+    decoder = Sequential(Flatten(), mlp((256, H, 784), "relu", rng), Reshape(28, 28))
+    options = {"decay": decay, "smoothing": smoothing, "codebook_init": init}
+    model = vqnp.VQVAE(encoder, STARTS[start](scale.K, 16, **options, rng=rng), decoder)
+    schedule = Schedule(scale.epochs, scale.batch_size, seed=seed)
     trainer = Trainer(model, train.images[: scale.images], schedule)
-    trainer.begin()
+    trainer.initialize()
     before, course = lengths(model), []
     while trainer.step < trainer.steps:
         trainer.train_step()
         if trainer.step == 1:
-            unused = trainer.counts == 0
+            unused = trainer.statistics["quantizer"] == 0
             grown = float(np.median(lengths(model)[unused] / before[unused]))
         if trainer.step in scale.looks:
             z = model.latents(test.images[:200])
             course.append(float(np.median(lengths(model)[unused]) / np.linalg.norm(z, axis=-1).mean()))
         if trainer.step % trainer.steps_per_epoch == 0:
-            trainer.end_epoch(None)
+            trainer.end_epoch()
     result = vqnp.evaluate(model, test.images)
     alive = result.counts > 0
     return {

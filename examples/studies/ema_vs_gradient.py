@@ -23,19 +23,20 @@ from vqnp.training.trainer import Schedule, Trainer
 def measure(scale, seed: int, start: str, codebook: str, K: int) -> dict:
     """Train once, step by step, and record the quantization loss of each step."""
     train, test = vqnp.load_splits("digits")
-    model = vqnp.VQVAE(
-        num_embeddings=K, hidden=(scale.hidden,), codebook=codebook, codebook_init=start, rng=seed
-    )
-    schedule = Schedule(scale.epochs, scale.batch_size, restart_dead_codes=0, seed=seed)
+    model = vqnp.VQVAE.mlp(
+        num_embeddings=K, hidden=(scale.hidden,), codebook=codebook, codebook_init=start,
+        restart_dead_codes=0, rng=seed,
+    )  # fmt: skip
+    schedule = Schedule(scale.epochs, scale.batch_size, seed=seed)
     trainer = Trainer(model, train.images[: scale.images], schedule)
-    trainer.begin()
+    trainer.initialize()
     losses = []  # of each step, that is, of one batch
     for _ in range(trainer.steps):
-        before = trainer.sums[2]
+        before = quantization(trainer)
         trainer.train_step()
-        losses.append((trainer.sums[2] - before) / scale.batch_size)
+        losses.append((quantization(trainer) - before) / scale.batch_size)
         if trainer.step % trainer.steps_per_epoch == 0:
-            trainer.end_epoch(None)
+            trainer.end_epoch()
     result = vqnp.evaluate(model, test.images)
     return {
         "mse": result.mse,
@@ -43,6 +44,11 @@ def measure(scale, seed: int, start: str, codebook: str, K: int) -> dict:
         "dead": K - result.codes_used,
         "noise": noise(np.array(losses[len(losses) // 4 :])),
     }
+
+
+def quantization(trainer: Trainer) -> float:
+    """Codebook and commitment loss, summed over the images of this epoch so far."""
+    return sum(trainer.losses.get(name, 0.0) for name in ("codebook_loss", "commitment_loss"))
 
 
 def noise(losses: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from _study import Column, Row, Study
 from matplotlib.figure import Figure
 
 import vqnp
-from vqnp.inspection.interpolation import Path
+from vqnp.inspection import Path, interpolate, step_sizes
 from vqnp.plots.style import COLOURS, GREY, dress, log_settings, new_figure, plain_log, spread
 
 MODELS = {"autoencoder": vqnp.Autoencoder, "VAE": vqnp.VAE, "VQ-VAE": vqnp.VQVAE}
@@ -30,13 +30,13 @@ def measure(scale, seed: int, model: str) -> dict:
     """Train once; interpolate between pairs of test images, and average over the pairs."""
     train, test = vqnp.load_splits("digits")
     seen = train.images[: scale.images]
-    made = MODELS[model](hidden=(scale.hidden,), rng=seed)
+    made = MODELS[model].mlp(hidden=(scale.hidden,), rng=seed)
     vqnp.fit(made, seen, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
     order = np.random.default_rng(seed).permutation(len(test.images))
     pairs = test.images[order[: 2 * scale.pairs]].reshape(scale.pairs, 2, 28, 28)
     walks, middles, fades, ends = [], [], [], []
     for a, b in pairs:
-        path = vqnp.interpolate(made, a, b, scale.steps[-1] + 1)
+        path = interpolate(made, a, b, scale.steps[-1] + 1)
         walks.append(of_path(path, scale.steps))
         middles.append(path.images[scale.steps[-1] // 2])
         fades.append((path.images[0] + path.images[-1]) / 2)
@@ -44,20 +44,20 @@ def measure(scale, seed: int, model: str) -> dict:
     figures = {name: np.mean([walk[name] for walk in walks], axis=0) for name in walks[0]}
     nearest = [distance_to_nearest(images, seen) for images in (middles, fades, ends)]
     figures |= {"middle": nearest[0] / nearest[2], "fade": nearest[1] / nearest[2]}
-    return figures | of_one(vqnp.interpolate(made, *test.images[:2], scale.profile + 1), seed)
+    return figures | of_one(interpolate(made, *test.images[:2], scale.profile + 1), seed)
 
 
 def of_path(path: Path, grid: list[int]) -> dict:
     """The finest steps, and the largest step with fewer steps, that is, every n-th point of the path."""
-    straight = vqnp.step_sizes(path.images[[0, -1]])[0]
-    fine, T = vqnp.step_sizes(path.images), grid[-1]
-    largest = np.array([vqnp.step_sizes(path.images[:: T // steps]).max() for steps in grid])
-    changes = vqnp.code_changes(path.codes)
+    straight = step_sizes(path.images[[0, -1]])[0]
+    fine, T = step_sizes(path.images), grid[-1]
+    largest = np.array([step_sizes(path.images[:: T // steps]).max() for steps in grid])
+    changes = vqnp.metrics.code_changes(path.codes)
     figures = {
         "largest": 100 * largest / straight,
         "few": 100 * largest[0] / straight,
         "many": 100 * largest[-1] / straight,
-        "uneven_few": largest[0] / vqnp.step_sizes(path.images[:: T // grid[0]]).mean(),
+        "uneven_few": largest[0] / step_sizes(path.images[:: T // grid[0]]).mean(),
         "uneven_many": largest[-1] / fine.mean(),
         "still": 100 * float((fine < 1e-6).mean()),
         "length": fine.sum() / straight,
@@ -70,11 +70,11 @@ def of_path(path: Path, grid: list[int]) -> dict:
 
 def of_one(path: Path, seed: int) -> dict:
     """One path for the figure: the steps, some images, and which position changes at which step."""
-    straight = vqnp.step_sizes(path.images[[0, -1]])[0]
+    straight = step_sizes(path.images[[0, -1]])[0]
     places = np.linspace(0, len(path.t) - 1, SHOWN).astype(int)
     marks = np.argwhere(np.diff(path.codes, axis=0))
     return {
-        "profile": 100 * vqnp.step_sizes(path.images) / straight,
+        "profile": 100 * step_sizes(path.images) / straight,
         "pictures": pack(path.images[places]) if seed == 0 else "",
         "marks": " ".join(f"{t}:{m}" for t, m in marks) if seed == 0 else "",
     }

@@ -38,10 +38,10 @@ def measure(scale, seed: int, model: str, M: int, K: int, source: str) -> dict:
     else:
         trained, limit = fitted(scale.images, scale.epochs, scale.hidden, scale.lr, seed, model, M, K)
         made, bits = draws(trained, train.images[: scale.images], test.images, seed, source)
-    d = vqnp.nearest_distance(made, train.images[: scale.images])
+    d = vqnp.metrics.nearest_distance(made, train.images[: scale.images])
     return {
-        "energy": 100 * vqnp.energy_distance(made, others).coefficient,
-        "sharp": 100 * vqnp.gradient_energy(made) / vqnp.gradient_energy(others),
+        "energy": 100 * vqnp.metrics.energy_distance(made, others).coefficient,
+        "sharp": 100 * vqnp.metrics.gradient_energy(made) / vqnp.metrics.gradient_energy(others),
         "drawn": pack(made[:10]) if seed == 0 and (model == "VAE" or (M, K) in SHOWN) else "",
     } | bits | ({"strange": 100 * float((d > limit).mean())} if model != "none" else {})  # fmt: skip
 
@@ -52,12 +52,12 @@ def fitted(images: int, epochs: int, hidden: int, lr: float, seed: int, kind: st
     train, test = vqnp.load_splits("digits")
     options = {"hidden": (hidden,), "rng": seed}
     if kind == "VAE":
-        model = vqnp.VAE(latent_dim=M, **options)
+        model = vqnp.VAE.mlp(latent_dim=M, **options)
     else:
         D = min(8, max(2, 128 // M))
-        model = vqnp.VQVAE(num_latents=M, embedding_dim=D, num_embeddings=K, **options)
+        model = vqnp.VQVAE.mlp(num_latents=M, embedding_dim=D, num_embeddings=K, **options)
     vqnp.fit(model, train.images[:images], epochs=epochs, batch_size=50, lr=lr, seed=seed, progress=False)
-    d = vqnp.nearest_distance(model.reconstruct(test.images[:1000]), train.images[:images])
+    d = vqnp.metrics.nearest_distance(model.reconstruct(test.images[:1000]), train.images[:images])
     return model, float(np.quantile(d, 0.95))
 
 
@@ -71,7 +71,7 @@ def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) ->
     if source == "uniform":
         k, bits = np.random.default_rng(seed).integers(K, size=(1000, M)), model.bits_per_image
     else:
-        chain = vqnp.CodeChain(model.encode(train), K, order=int(source == "Markov"))
+        chain = vqnp.priors.Markov(model.encode(train), K, order=int(source == "Markov"))
         k, bits = chain.sample(1000, seed), chain.code_length(model.encode(test))
     return model.decode(k), {"bits": bits, "saved": 100 * (1 - bits / model.bits_per_image)}
 

@@ -38,19 +38,20 @@ def measure(scale, seed: int, method: str, M: int, K: int, epochs: int) -> dict:
     images = train.images[: scale.images]
     if method == "VQ-VAE":
         D = min(8, max(2, 128 // M))  # a latent of about 100 numbers, whatever M
-        model = vqnp.VQVAE(num_latents=M, embedding_dim=D, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
+        sizes = {"num_latents": M, "embedding_dim": D, "num_embeddings": K, "hidden": (scale.hidden,)}
+        model = vqnp.VQVAE.mlp(**sizes, rng=seed)
         vqnp.fit(model, images, epochs=epochs, batch_size=scale.batch_size, lr=scale.lr, seed=seed,
                  progress=False)  # fmt: skip
-        numbers = K * D + sum(param.value.size for _, param in model.decoder.named_params())
+        numbers = K * D + model.decoder.num_parameters()
     else:
         model = ProductQuantizer(images, M, K, seed, method == "PCA+PQ")
         numbers = model.numbers
     k, other = model.encode(test.images), model.encode(images)
-    rate = vqnp.rate_distortion(k, K, error(model.decode(k), test.images))
+    rate = vqnp.metrics.rate_distortion(k, K, error(model.decode(k), test.images))
     train_mse = error(model.decode(other), images)
     return {
         "bits": rate.bits,
-        "coded": vqnp.code_length(k, other, K),
+        "coded": vqnp.priors.code_length(k, other, K),
         "mse": rate.mse,
         "psnr": rate.psnr,
         "train_mse": train_mse,

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 import vqnp
-from vqnp.metrics import sharpness
+from vqnp.metrics import gradient_energy, sharpness
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, log_settings, new_figure, spread
 
 MODELS = {
@@ -47,10 +47,10 @@ def build(model: str, variant: str, hidden: int, seed: int) -> vqnp.Autoencoder 
     kind, _, rest = model.partition("-")
     shared = {"hidden": (hidden,), "activation": "tanh", "rng": seed}
     if kind == "VAE":
-        return vqnp.VAE(likelihood=rest.partition("-")[0].lower(), kl_weight=value, **shared)
+        return vqnp.VAE.mlp(likelihood=rest.partition("-")[0].lower(), kl_weight=value, **shared)
     if kind == "VQ":
-        return vqnp.VQVAE(num_latents=int(value), embedding_dim=256 // int(value), **shared)
-    return vqnp.Autoencoder(latent_dim=int(value), **shared)
+        return vqnp.VQVAE.mlp(num_latents=int(value), embedding_dim=256 // int(value), **shared)
+    return vqnp.Autoencoder.mlp(latent_dim=int(value), **shared)
 
 
 def measure(scale, seed: int, model: str, variant: str) -> dict:
@@ -67,8 +67,8 @@ def measure(scale, seed: int, model: str, variant: str) -> dict:
         drawn = made.decode(mu + np.exp(logvar / 2) * rng.standard_normal(mu.shape, made.dtype))
         figures |= compare(drawn, x, "draw_")
         figures |= {
-            "bits": float(vqnp.kl_per_unit(mu, logvar).sum()) / math.log(2),
-            "sampled": vqnp.gradient_energy(made.sample(len(x), rng)) / vqnp.gradient_energy(x),
+            "bits": float(vqnp.metrics.kl_per_unit(mu, logvar).sum()) / math.log(2),
+            "sampled": gradient_energy(made.sample(len(x), rng)) / gradient_energy(x),
         }
         shown.append(drawn[: scale.shown])
     elif isinstance(made, vqnp.VQVAE):
@@ -84,13 +84,13 @@ def compare(x_hat: np.ndarray, x: np.ndarray, prefix: str) -> dict:
     """
     x_hat = x_hat.astype(np.float64)
     mse = float(((x_hat - x) ** 2).mean())
-    missing = 4 * vqnp.gradient_energy((x_hat - x + 1) / 2)  # G of what lies in [−1, 1]
-    spectrum = vqnp.relative_spectrum(x_hat, x)[1]
+    missing = 4 * gradient_energy((x_hat - x + 1) / 2)  # G of what lies in [−1, 1]
+    spectrum = vqnp.metrics.relative_spectrum(x_hat, x)[1]
     figures = {
         "mse": mse,
-        "psnr": vqnp.psnr(mse),
+        "psnr": vqnp.metrics.psnr(mse),
         "sharp": sharpness(x_hat, x),
-        "as_mean": 1 - missing / vqnp.gradient_energy(x),
+        "as_mean": 1 - missing / gradient_energy(x),
         "fine": float(spectrum[10]),
         "spectrum": spectrum.tolist(),
     }

@@ -37,16 +37,16 @@ def measure(scale, seed: int, model: str, knob: float) -> dict:
     train, test = vqnp.load_splits("digits")
     steps = scale.epochs * -(-scale.images // scale.batch_size)
     if model == "VQ-VAE":
-        made = vqnp.VQVAE(hidden=(scale.hidden,), commitment_cost=knob, rng=seed)
+        made = vqnp.VQVAE.mlp(hidden=(scale.hidden,), commitment_cost=knob, restart_dead_codes=0, rng=seed)
     else:
         warmup = steps // 2 if model == "VAE-warm-up" else 0
-        made = vqnp.VAE(hidden=(scale.hidden,), kl_weight=knob, kl_warmup=warmup, rng=seed)
+        made = vqnp.VAE.mlp(hidden=(scale.hidden,), kl_weight=knob, kl_warmup=warmup, rng=seed)
     vqnp.fit(
         made, train.images[: scale.images], epochs=scale.epochs, batch_size=scale.batch_size,
-        restart_dead_codes=0, seed=seed, progress=False,
+        seed=seed, progress=False,
     )  # fmt: skip
     images, rng = test.images, np.random.default_rng(seed)
-    z, x = made.encode(images), made.pixels(images).reshape(-1, *made.image_shape)
+    z, (x,) = made.encode(images), made.prepare(images)
     x_hat = made.decode(z)
     # Each image gets the latent of another: a random cyclic permutation, so that none keeps its own.
     order = rng.permutation(len(z))
@@ -65,13 +65,13 @@ def measure(scale, seed: int, model: str, knob: float) -> dict:
 
 def of_codes(model: vqnp.VQVAE, k: np.ndarray) -> dict:
     """I(x; k) = H(k), bounded from n images, and how many codes are in use."""
-    information = vqnp.code_information(k, model.num_embeddings)
+    information = vqnp.metrics.code_information(k, model.num_embeddings)
     counts = np.bincount(k.ravel(), minlength=model.num_embeddings)
     return {
         "lower": information.joint,
         "upper": information.upper,
         "perplexity": vqnp.perplexity(counts),
-        "dead": len(vqnp.dead_codes(counts)),
+        "dead": len(vqnp.metrics.dead_codes(counts)),
     }
 
 
@@ -79,7 +79,7 @@ def of_posterior(model: vqnp.VAE, images: np.ndarray, x: np.ndarray, rng: np.ran
     """I(x; z), bounded by its estimate and the KL; the units; the error at a draw instead of the mean."""
     mu, logvar = model.posterior(images)
     eps = rng.standard_normal(mu.shape, model.dtype)
-    information = vqnp.mutual_information(mu, logvar, eps)
+    information = vqnp.metrics.mutual_information(mu, logvar, eps)
     result = vqnp.evaluate(model, images)
     return {
         "lower": max(information.information, 0.0) / BIT,

@@ -161,7 +161,7 @@ return quantize_forward(
     ),
     Bug(
         "ties to the highest index",
-        "kernels.nearest:_direct",
+        "kernels.nearest.plain:_direct_sums",
         "distance[j] < distance[best]",
         "distance[j] <= distance[best]",
         "test_nearest",
@@ -169,21 +169,21 @@ return quantize_forward(
     ),
     Bug(
         "distance in float32",
-        "kernels.nearest:_direct",
+        "kernels.nearest.plain:_direct_sums",
         "distance = np.empty(K, np.float64)",
         "distance = np.empty(K, np.float32)",
         "test_nearest",
     ),
     Bug(
         "a code certified by any lead",
-        "kernels.tile:certify",
+        "kernels.nearest.tile:certify",
         "np.float64(lead[n - start]) > 2 * B",
         "np.float64(lead[n - start]) > 0 * B",
         "test_nearest",
     ),
     Bug(
         "rivals sought in other panels only",
-        "kernels.tile:_tile",
+        "kernels.nearest.tile:_tile",
         "rival = e.larger(b.load(runner_up), b.load(second[v]))",
         "rival = b.load(second[v])",
         "test_nearest",
@@ -232,9 +232,9 @@ return quantize_forward(
     ),
     Bug(
         "Adam without bias correction",
-        "kernels.adam:adam_step",
-        "(beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)",
-        "(beta1, 1 - beta1, beta2, 1 - beta2, lr, 1.0, epsilon)",
+        "kernels.adam:adam_step_plain",
+        "value -= lr / (1 - beta1**t) * (m / (np.sqrt(v * (1 / (1 - beta2**t))) + epsilon))",
+        "value -= lr * (m / (np.sqrt(v) + epsilon))",
         "test_adam",
     ),
     Bug(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, nearest_code, ops
-from vqnp.nn import Linear
+from vqnp.nn import Flatten, Linear, Reshape
 from vqnp.optim import Adam
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
@@ -116,47 +116,40 @@ def test_softmax_cross_entropy(reduction, seed, shape):
     compare(*pair, reference, a, k, options={"reduction": reduction}, rng=r, slope=slope)
 
 
-def torch_quantize(z, E, beta, codebook_loss=True, beta_on="commitment", reduction="mean"):
-    """The quantizer as it is written in PyTorch, detach standing for sg."""
+def torch_quantize(z, E, beta, codebook_loss=True, reduction="mean"):
+    """The quantizer as it is written in PyTorch, detach standing for sg: z_q, codebook, commitment, k."""
     k = ((z[..., None, :] - E) ** 2).sum(-1).argmin(-1)
     e = E[k]
-    commitment = reduced((z - e.detach()) ** 2, reduction)
-    codebook = reduced((z.detach() - e) ** 2, reduction)
-    a, b = {
-        "commitment": (beta, 1),
-        "codebook": (1, beta),
-        "complement": (1 - beta, beta),
-        "both": (beta, beta),
-    }[beta_on]
-    L = a * commitment + (b * codebook if codebook_loss else 0)
-    return z + (e - z).detach(), L, k
+    commitment = beta * reduced((z - e.detach()) ** 2, reduction)
+    codebook = reduced((z.detach() - e) ** 2, reduction) if codebook_loss else torch.zeros((), dtype=z.dtype)
+    return z + (e - z).detach(), codebook, commitment, k
 
 
-@pytest.mark.parametrize("beta_on", ["commitment", "codebook", "complement", "both"])
 @pytest.mark.parametrize("reduction", ["mean", "mean_of_sums", "sum"])
 @given(seed=seeds, shape=shapes, K=st.integers(1, 9), beta=st.floats(0, 4), codebook_loss=st.booleans())
 @settings(max_examples=30)
-def test_quantize(beta_on, reduction, seed, shape, K, beta, codebook_loss):
+def test_quantize(reduction, seed, shape, K, beta, codebook_loss):
+    """Both losses apart, and the gradients of z_q, of their sum, and of both together."""
     r = np.random.default_rng(seed)
     z, E = r.standard_normal(shape), r.standard_normal((K, shape[-1]))
-    options = {"beta": beta, "codebook_loss": codebook_loss, "beta_on": beta_on, "reduction": reduction}
-    reference = lambda z, E: (*torch_quantize(z, E, **options)[:2],)
-    if codebook_loss:
-        compare(ops.quantize_forward, ops.quantize_backward, reference, z, E, options=options, rng=r)
-    else:  # E gets no gradient at all, which autograd says with None
-        z_q, L, _, cache = ops.quantize_forward(z, E, **options)
-        tz, tE = t(z), t(E)
-        their_z_q, their_L = reference(tz, tE)
-        close(z_q, their_z_q)
-        close(L, their_L)
-        G = r.standard_normal(z.shape)
-        dz, dE = ops.quantize_backward(G, 1.0, cache)
-        their = torch.autograd.grad(
-            their_L + (torch.tensor(G) * their_z_q).sum(), (tz, tE), allow_unused=True
-        )
-        close(dz, their[0])
-        assert their[1] is None and not dE.any()
-    assert np.array_equal(nearest_code(z, E), torch_quantize(t(z), t(E), 1.0)[2].numpy())
+    options = {"beta": beta, "codebook_loss": codebook_loss, "reduction": reduction}
+    z_q, codebook, commitment, k, cache = ops.quantize_forward(z, E, **options)
+    tz, tE = t(z), t(E)
+    their_z_q, their_codebook, their_commitment, their_k = torch_quantize(tz, tE, **options)
+    close(z_q, their_z_q)
+    close(codebook, their_codebook)
+    close(commitment, their_commitment)
+    assert np.array_equal(k, their_k.numpy()) and np.array_equal(nearest_code(z, E), k)
+    G, dL = r.standard_normal(z.shape), float(r.standard_normal())
+    for dz_q, dloss in ((G, 0.0), (0 * G, dL), (G, dL)):
+        objective = dloss * (their_codebook + their_commitment) + (torch.tensor(dz_q) * their_z_q).sum()
+        theirs = torch.autograd.grad(objective, (tz, tE), allow_unused=True, retain_graph=True)
+        dz, dE = ops.quantize_backward(dz_q, dloss, cache)
+        close(dz, theirs[0])
+        if codebook_loss:
+            close(dE, theirs[1])
+        else:  # E gets no gradient at all, which autograd says with None
+            assert theirs[1] is None and not dE.any()
 
 
 @given(
@@ -176,8 +169,9 @@ def test_ema_over_100_steps(seed, K, D, decay, epsilon):
     for _ in range(100):
         z = r.standard_normal((11, D))
         tz = torch.tensor(z, requires_grad=True)
-        z_q, L, k, cache = vq.forward(z)
-        their_z_q, their_L, their_k = torch_quantize(tz, E, 0.25, codebook_loss=False)
+        z_q, codebook, L, k, cache = vq.forward(z)
+        their_z_q, _, their_L, their_k = torch_quantize(tz, E, 0.25, codebook_loss=False)
+        assert codebook == 0
         assert np.array_equal(k, their_k.numpy())
         close(z_q, their_z_q, size=np.abs(z).max())  # z + (e − z) rounds at the size of z
         close(L, their_L)
@@ -207,6 +201,10 @@ def torch_model(model):
                     torch.tensor(layer.b.value),
                 )
                 layers.append(theirs)
+            elif isinstance(layer, Flatten):
+                layers.append(torch.nn.Flatten())
+            elif isinstance(layer, Reshape):
+                layers.append(torch.nn.Unflatten(1, layer.shape))
             else:
                 layers.append(
                     {"relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "tanh": torch.nn.Tanh}[layer.name]()
@@ -218,12 +216,19 @@ def torch_model(model):
 
 
 def torch_loss(model, encoder, decoder, E, x):
-    z = encoder(x).reshape(len(x), model.num_latents, model.embedding_dim)
-    z_q, L_vq, k = torch_quantize(
-        z, E, model.quantizer.commitment_cost, model.config["codebook"] == "gradient"
+    """What model.loss gives, by its names, and the codes."""
+    by_gradient = not isinstance(model.quantizer, EMAVectorQuantizer)
+    z_q, codebook, commitment, k = torch_quantize(
+        encoder(x), E, model.quantizer.commitment_cost, by_gradient
     )
-    x_hat = decoder(z_q.reshape(len(x), -1))
-    return ((x_hat - x) ** 2).mean() + L_vq, x_hat, k
+    mse = ((decoder(z_q) - x) ** 2).mean()
+    losses = {
+        "loss": mse + codebook + commitment,
+        "reconstruction_loss": mse,
+        "codebook_loss": codebook,
+        "commitment_loss": commitment,
+    }
+    return losses, k
 
 
 models = st.fixed_dictionaries(
@@ -243,22 +248,21 @@ models = st.fixed_dictionaries(
 @given(models, st.integers(1, 5), seeds)
 def test_the_whole_model_and_every_parameters_gradient(config, B, seed):
     r = np.random.default_rng(seed)
-    model = VQVAE(**config, codebook_init="uniform", dtype="float64", rng=r)
-    x = r.random((B, int(np.prod(config["image_shape"]))))
+    model = VQVAE.mlp(**config, codebook_init="uniform", dtype="float64", rng=r)
+    x = r.random((B, *config["image_shape"]))
     encoder, decoder, E = torch_model(model)
-    tx = torch.tensor(x, requires_grad=True)
-    L, x_hat, k = torch_loss(model, encoder, decoder, E, tx)
-    losses, _, our_k, cache = model.loss_forward(x)
-    close(losses.total, L)
-    close(model.forward(x)[0], x_hat)
-    assert np.array_equal(our_k, k.numpy())
-    model.zero_grad()
-    model.loss_backward(1.0, cache)
-    L.backward()
-    ours = dict(model.named_params())
-    pairs = [("encoder", encoder), ("decoder", decoder)]
-    for part, theirs in pairs:
-        for i, layer in enumerate(theirs):
+    tx = torch.tensor(x)
+    theirs, k = torch_loss(model, encoder, decoder, E, tx)
+    losses, cache = model.loss((x,))
+    assert losses.keys() == theirs.keys()
+    for name in losses:
+        close(losses[name], theirs[name])
+    assert np.array_equal(model.quantize(model.encoder.forward(x)[0]), k.numpy())
+    model.backward(cache)
+    theirs["loss"].backward()
+    ours = dict(model.named_parameters())
+    for part, net in (("encoder", encoder), ("decoder", decoder)):
+        for i, layer in enumerate(net):
             if isinstance(layer, torch.nn.Linear):
                 close(ours[f"{part}.{i}.W"].grad, layer.weight.grad.T)
                 close(ours[f"{part}.{i}.b"].grad, layer.bias.grad)
@@ -271,23 +275,24 @@ def test_the_whole_model_and_every_parameters_gradient(config, B, seed):
 def test_training_steps_with_adam_agree():
     """Twenty steps of the whole model with Adam: parameters to 1e-10 of their size."""
     r = np.random.default_rng(0)
-    model = VQVAE(image_shape=(6,), num_latents=2, embedding_dim=3, num_embeddings=5, hidden=(7,), activation="tanh",  # noqa: E501
-                  codebook="gradient", codebook_init="normal", dtype="float64", rng=r)  # fmt: skip
+    options = {"image_shape": (6,), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 5, "hidden": (7,)}
+    options |= {"activation": "tanh", "codebook": "gradient", "codebook_init": "normal", "dtype": "float64"}
+    model = VQVAE.mlp(**options, rng=r)
     encoder, decoder, E = torch_model(model)
-    ours = Adam(model.named_params(), 1e-2)
+    ours = Adam(model.named_parameters(), 1e-2)
     theirs = torch.optim.Adam([*encoder.parameters(), *decoder.parameters(), E], 1e-2)
     for _ in range(20):
         x = r.random((8, 6))
-        _, _, _, cache = model.loss_forward(x)
+        _, cache = model.loss((x,))
         model.zero_grad()
-        model.loss_backward(1.0, cache)
+        model.backward(cache)
         ours.step()
         theirs.zero_grad()
-        torch_loss(model, encoder, decoder, E, torch.tensor(x))[0].backward()
+        torch_loss(model, encoder, decoder, E, torch.tensor(x))[0]["loss"].backward()
         theirs.step()
     close(model.quantizer.embeddings, E, 1e-10)
-    close(model.encoder.layers[0].W.value, encoder[0].weight.T, 1e-10)
-    close(model.decoder.layers[-1].b.value, decoder[-1].bias, 1e-10)
+    close(model.encoder.layers[1].W.value, encoder[1].weight.T, 1e-10)
+    close(model.decoder.layers[-2].b.value, decoder[-2].bias, 1e-10)
 
 
 def test_the_gradient_codebook_layer_is_the_op():
@@ -295,12 +300,13 @@ def test_the_gradient_codebook_layer_is_the_op():
     vq = VectorQuantizer(6, 3, 0.4, codebook_init="normal", rng=r, dtype=np.float64)
     z = r.standard_normal((4, 5, 3))
     tz, E = t(z), t(vq.embeddings)
-    their_z_q, their_L, _ = torch_quantize(tz, E, 0.4)
-    z_q, L, _, cache = vq.forward(z)
+    their_z_q, *their_losses, _ = torch_quantize(tz, E, 0.4)
+    z_q, *losses, _, cache = vq.forward(z)
     G = r.standard_normal(z.shape)
-    dz, dE = torch.autograd.grad(2.5 * their_L + (torch.tensor(G) * their_z_q).sum(), (tz, E))
+    dz, dE = torch.autograd.grad(2.5 * sum(their_losses) + (torch.tensor(G) * their_z_q).sum(), (tz, E))
     close(z_q, their_z_q)
-    close(L, their_L)
+    for ours, theirs in zip(losses, their_losses, strict=True):
+        close(ours, theirs)
     close(vq.backward(G, cache, 2.5), dz)
     close(vq.E.grad, dE)
 
@@ -340,18 +346,19 @@ def test_autoencoder_and_vae(likelihood, seed, B, D, w):
     options["dtype"] = "float64"
     x, eps = r.random((B, 6)), r.standard_normal((B, D))
     if likelihood == "none":
-        model = Autoencoder(**options)
-        losses, _, cache = model.loss_forward(x)
+        model = Autoencoder.mlp(**options)
+        losses, cache = model.loss((x,))
     else:
-        model = VAE(**options, likelihood=likelihood, noise_std=0.5, kl_weight=w)
-        losses, *_, cache = model.loss_forward(x, eps)
-    model.loss_backward_params(1.0, cache)
-    p = {name: t(p.value) for name, p in model.named_params()}
-    net = lambda v, part: torch.tanh(v @ p[f"{part}.0.W"] + p[f"{part}.0.b"]) @ p[f"{part}.2.W"] + p[f"{part}.2.b"]  # noqa: E501
+        model = VAE.mlp(**options, likelihood=likelihood, noise_std=0.5, kl_weight=w)
+        losses, cache = model.loss((x,), eps)
+    model.backward(cache)
+    p = {name: t(p.value) for name, p in model.named_parameters()}
+    net = lambda v, part: torch.tanh(v @ p[f"{part}.1.W"] + p[f"{part}.1.b"]) @ p[f"{part}.3.W"] + p[f"{part}.3.b"]  # noqa: E501
     tx = t(x, False)
     h = net(tx, "encoder")
     if likelihood == "none":
-        L = [F.mse_loss(net(h, "decoder"), tx)]
+        L = {"reconstruction_loss": F.mse_loss(net(h, "decoder"), tx)}
+        L["loss"] = L["reconstruction_loss"]
     else:
         mu, logvar = h[:, :D], h[:, D:]
         a = net(mu + torch.exp(logvar / 2) * t(eps, False), "decoder")
@@ -360,10 +367,11 @@ def test_autoencoder_and_vae(likelihood, seed, B, D, w):
         else:
             nll = -torch.distributions.Normal(a, 0.5).log_prob(tx).sum() / B
         kl = (logvar.exp() + mu**2 - 1 - logvar).sum() / 2 / B
-        L = [nll + w * kl, nll, kl]
-    size = 1 + abs(float(L[0].detach()))
-    for ours, theirs in zip(losses, L, strict=False):
-        close(ours, theirs, size=size)
-    gradients = torch.autograd.grad(L[0], list(p.values()))
-    for (_, ours), theirs in zip(model.named_params(), gradients, strict=True):
+        L = {"loss": nll + w * kl, "reconstruction_loss": nll, "kl": kl}
+    assert losses.keys() == L.keys()
+    size = 1 + abs(float(L["loss"].detach()))
+    for name in losses:
+        close(losses[name], L[name], size=size)
+    gradients = torch.autograd.grad(L["loss"], list(p.values()))
+    for ours, theirs in zip(model.parameters(), gradients, strict=True):
         close(ours.grad, theirs, size=1.0)

@@ -8,11 +8,13 @@ import os
 
 import numpy as np
 import pytest
+from helpers import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vqnp import VQVAE, InputError, fit
+from vqnp import VQVAE, fit
 from vqnp.export import from_torch, save_torch, to_torch
+from vqnp.nn import EMAVectorQuantizer
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
     import torch
@@ -39,46 +41,51 @@ models = st.fixed_dictionaries(
 
 
 class Net(nn.Module):
-    """The model as docs/weights.md describes it in words, with every buffer."""
+    """The model of VQVAE.mlp as docs/weights.md describes it in words, with every buffer."""
 
-    def __init__(self, config):
+    def __init__(self, model, hidden=(5,), activation="relu"):
         super().__init__()
-        self.M, D, K = config["num_latents"], config["embedding_dim"], config["num_embeddings"]
-        sizes = [math.prod(config["image_shape"]), *config["hidden"], self.M * D]
-        self.encoder = self.mlp(sizes, config["activation"])
-        self.decoder = self.mlp(sizes[::-1], config["activation"])
+        latents = (*model.latent_shape, model.embedding_dim)
+        sizes = [math.prod(model.data.shape), *hidden, math.prod(latents)]
+        self.encoder = self.mlp(sizes, activation, latents)
+        self.decoder = self.mlp(sizes[::-1], activation, model.data.shape)
         self.quantizer = nn.Module()
-        self.quantizer.embedding = nn.Embedding(K, D)
-        self.quantizer.register_buffer("cluster_size", torch.ones(K))
-        if config["codebook"] == "ema":
-            self.quantizer.register_buffer("embedding_sum", torch.zeros(K, D))
+        self.quantizer.embedding = nn.Embedding(model.num_embeddings, model.embedding_dim)
+        self.quantizer.register_buffer("cluster_size", torch.ones(model.num_embeddings))
+        if isinstance(model.quantizer, EMAVectorQuantizer):
+            sums = torch.zeros(model.num_embeddings, model.embedding_dim)
+            self.quantizer.register_buffer("embedding_sum", sums)
             self.quantizer.register_buffer("num_updates", torch.tensor(0))
-        self.to(getattr(torch, config["dtype"]))
+        self.to(getattr(torch, model.dtype.name))
 
     @staticmethod
-    def mlp(sizes, activation):
+    def mlp(sizes, activation, shape):
         f = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[activation]
         layers = []
         for I, O in zip(sizes, sizes[1:], strict=False):
             layers += [nn.Linear(I, O), f()]
-        return nn.Sequential(*layers[:-1])
+        return nn.Sequential(nn.Flatten(), *layers[:-1], nn.Unflatten(1, shape))
 
     def latents(self, x):
-        return self.encoder(x).reshape(len(x), self.M, -1)
+        return self.encoder(x)
 
     def distances(self, z):
         return ((z[..., None, :] - self.quantizer.embedding.weight) ** 2).sum(-1)
 
     def decode(self, k):
-        return self.decoder(self.quantizer.embedding(k).flatten(1)).clip(0, 1)
+        return self.decoder(self.quantizer.embedding(k)).clip(0, 1)
+
+
+def net_of(model, config):
+    return Net(model, config.get("hidden", (5,)), config.get("activation", "relu"))
 
 
 def shaken(config, seed):
     """A model a few steps into its training, no parameter at its start."""
     r = np.random.default_rng(seed)
-    model = VQVAE(**config, rng=r)
+    model = VQVAE.mlp(**config, rng=r)
     fit(model, r.random((8, *config["image_shape"])), epochs=2, batch_size=4, progress=False)
-    for _, param in model.named_params():
+    for param in model.parameters():
         param.value += 0.3 * r.standard_normal(param.value.shape).astype(model.dtype)
     return model
 
@@ -86,11 +93,13 @@ def shaken(config, seed):
 def rounding(layers, h):
     """How far two evaluations of layers at h may lie apart: (I + 1)ε Σ|w h| for a sum of I products.
 
-    layers: Linear and activations in PyTorch, h: (B, I) -> (B, O)
+    layers: Linear, activations and reshapes in PyTorch, h: (B, ...) -> (B, ...)
     """
     eps, error = torch.finfo(h.dtype).eps, torch.zeros_like(h)
     for layer in layers:
-        if isinstance(layer, nn.Linear):
+        if isinstance(layer, (nn.Flatten, nn.Unflatten)):
+            error, h = layer(error), layer(h)
+        elif isinstance(layer, nn.Linear):
             W, b = layer.weight.abs(), layer.bias.abs()
             error = error @ W.T + (W.shape[1] + 1) * eps * (h.abs() @ W.T + b)
             h = layer(h)
@@ -103,16 +112,16 @@ def rounding(layers, h):
 @torch.no_grad()
 def agree(model, net, seed):
     """Latents, codes and images of the two; a code may differ only where it is a tie within rounding."""
-    images = np.random.default_rng(seed).random((6, *model.image_shape)).astype(model.dtype)
-    x = torch.from_numpy(model.pixels(images))
+    images = np.random.default_rng(seed).random((6, *model.data.shape)).astype(model.dtype)
+    x = torch.from_numpy(images)
     z, bound = net.latents(x), rounding(net.encoder, x)
-    assert (np.abs(model.latents(images) - z.numpy()) <= bound.reshape(z.shape).numpy()).all()
+    assert (np.abs(model.latents(images) - z.numpy()) <= bound.numpy()).all()
     d, k = net.distances(z).sqrt(), torch.from_numpy(model.encode(images))
     nearest, chosen = d.min(-1).values, d.gather(-1, k[..., None])[..., 0]
-    slack = 2 * bound.reshape(z.shape).norm(dim=-1) + 8 * torch.finfo(z.dtype).eps * d.max()
+    slack = 2 * bound.norm(dim=-1) + 8 * torch.finfo(z.dtype).eps * d.max()
     assert (chosen - nearest <= slack).all()
-    z_q = net.quantizer.embedding(k).flatten(1)
-    ours = torch.from_numpy(model.decode(k.numpy()).reshape(x.shape))
+    z_q = net.quantizer.embedding(k)
+    ours = torch.from_numpy(model.decode(k.numpy()))
     assert ((ours - net.decode(k)).abs() <= rounding(net.decoder, z_q)).all()
     return (net.distances(z).argmin(-1) == k).float().mean().item()
 
@@ -120,7 +129,7 @@ def agree(model, net, seed):
 @given(models, seeds)
 def test_a_model_of_ours_rebuilt_in_pytorch_is_the_same(config, seed):
     model = shaken(config, seed)
-    net = Net(model.config)
+    net = net_of(model, config)
     net.load_state_dict({name: torch.from_numpy(a) for name, a in to_torch(model).items()}, strict=True)
     agree(model, net, seed)
 
@@ -129,8 +138,9 @@ def test_a_model_of_ours_rebuilt_in_pytorch_is_the_same(config, seed):
 def test_a_model_of_pytorchs_loads_as_it_is(config, seed):
     """Its own names, its own start of parameters, tensors as they are; and out again, bit for bit."""
     torch.manual_seed(seed)
-    net = Net(VQVAE(**config).config)
-    model = from_torch(net.state_dict(), config)
+    model = VQVAE.mlp(**config)
+    net = net_of(model, config)
+    assert from_torch(net.state_dict(), model) is model
     agree(model, net, seed)
     for name, array in to_torch(model).items():
         assert torch.equal(torch.from_numpy(array), net.state_dict()[name])
@@ -140,11 +150,11 @@ def test_codes_are_equal_on_real_latents_and_not_after_a_transposed_weight():
     """What `agree` allows it must not need; and it can fail."""
     config = {**TINY, "image_shape": (5,), "hidden": (5, 5), "dtype": "float64"}
     model = shaken(config, 0)
-    net = Net(model.config)
+    net = net_of(model, config)
     net.load_state_dict({name: torch.from_numpy(a) for name, a in to_torch(model).items()})
     assert agree(model, net, 1) == 1
     with torch.no_grad():
-        net.encoder[2].weight.copy_(net.encoder[2].weight.T.clone())  # square: no shape tells
+        net.encoder[3].weight.copy_(net.encoder[3].weight.T.clone())  # square: no shape tells
     with pytest.raises(AssertionError):
         agree(model, net, 1)
 
@@ -152,15 +162,15 @@ def test_codes_are_equal_on_real_latents_and_not_after_a_transposed_weight():
 def test_trained_in_pytorch_it_encodes_identically():
     """Equation 3 by autograd: parameters without any statistic of the quantizer's."""
     torch.manual_seed(0)
-    config = VQVAE(**TINY, codebook="gradient").config
-    net = Net(config)
+    model = VQVAE.mlp(**TINY, codebook="gradient")
+    net = Net(model)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
-    x = torch.rand(200, 6)
+    x = torch.rand(200, 3, 2)
     first = None
     for _ in range(100):
         z = net.latents(x)
         e = net.quantizer.embedding(net.distances(z).argmin(-1))
-        x_hat = net.decoder((z + (e - z).detach()).flatten(1))
+        x_hat = net.decoder(z + (e - z).detach())
         L = F.mse_loss(x_hat, x) + F.mse_loss(e, z.detach()) + 0.25 * F.mse_loss(z, e.detach())
         first = first or L.item()
         optimizer.zero_grad()
@@ -168,7 +178,7 @@ def test_trained_in_pytorch_it_encodes_identically():
         optimizer.step()
     assert L.item() < first
     parameters = {name: p.detach() for name, p in net.named_parameters()}
-    model = from_torch(parameters, config)
+    from_torch(parameters, model)
     with torch.no_grad():
         assert np.array_equal(model.encode(x.numpy()), net.distances(net.latents(x)).argmin(-1).numpy())
     agree(model, net, 0)
@@ -184,13 +194,15 @@ def test_trained_in_pytorch_it_encodes_identically():
     ],
 )
 def test_a_tensor_that_is_no_array_is_refused_in_a_sentence(tensor, reason):
-    arrays = {name: torch.from_numpy(a) for name, a in to_torch(VQVAE(**TINY)).items()}
-    arrays["encoder.0.weight"] = tensor(arrays["encoder.0.weight"])
-    with pytest.raises(InputError) as caught:
-        from_torch(arrays, TINY)
-    sentence = str(caught.value)
-    needed = "encoder.0.weight must be an array in the CPU's memory, or a tensor's .detach().cpu(); got "
-    assert sentence.startswith(f"from_torch: {needed}") and reason in sentence and "\n" not in sentence
+    model = VQVAE.mlp(**TINY)
+    before = model.state_dict()
+    arrays = {name: torch.from_numpy(a) for name, a in to_torch(model).items()}
+    arrays["encoder.1.weight"] = tensor(arrays["encoder.1.weight"])
+    needed = "must be an array in the CPU's memory, or a tensor's .detach().cpu()"
+    with refused("encoder.1.weight", needed, reason, where="from_torch") as caught:
+        from_torch(arrays, model)
+    assert "\n" not in str(caught.value)
+    assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
 
 
 def test_a_safetensors_file_opens_in_pytorch(tmp_path):
@@ -200,6 +212,6 @@ def test_a_safetensors_file_opens_in_pytorch(tmp_path):
 
     model = shaken({**TINY, "activation": "gelu"}, 3)
     save_torch(tmp_path / "w.safetensors", model, "safetensors")
-    net = Net(model.config)
+    net = Net(model, activation="gelu")
     net.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=True)
     assert agree(model, net, 3) == 1

@@ -281,19 +281,28 @@ def test_every_page_is_in_the_index():
     assert {page for page in DOCS.rglob("*.md") if page != index} <= listed
 
 
-def test_the_architecture_has_every_module():
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "vqnp").rglob("*.py")}
-    modules = {module for module in modules if not module.endswith("/__init__.py")}
-    absent = {module for module in modules if f"`{module}`" not in text}
-    assert not absent
+ARCHITECTURE = DOCS / "architecture.md"
+
+
+def contract() -> list[set[str]]:
+    """The layers that architecture.md quotes, from the top: the names on each line."""
+    (quoted,) = [b.text for b in blocks(ARCHITECTURE.read_text(encoding="utf-8")) if b.language == "ini"]
+    return [set(re.findall(r"\w+", line)) for line in quoted.splitlines()[1:]]
 
 
 def test_the_architecture_quotes_the_import_contract():
-    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    quoted = [block for block in blocks(text) if block.language == "ini"]
-    assert len(quoted) == 1
-    assert f"\n{quoted[0].text}\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+    (quoted,) = [b.text for b in blocks(ARCHITECTURE.read_text(encoding="utf-8")) if b.language == "ini"]
+    assert f"\n{quoted}\n" in (ROOT / "setup.cfg").read_text(encoding="utf-8")
+
+
+def test_the_architecture_lists_every_layer_in_the_order_of_the_contract():
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `vqnp/(\w+)(?:/|\.py)` \|", text, re.MULTILINE)
+    package = ROOT / "vqnp"
+    tree = [*package.glob("*.py"), *(path.parent for path in package.glob("*/__init__.py"))]
+    assert sorted(listed) == sorted({path.stem for path in tree} - {"__init__"})
+    height = {name: -i for i, line in enumerate(contract()) for name in line}
+    assert [height[name] for name in listed] == sorted(height.values())
 
 
 # The test's own tools, on pages that are wrong.

@@ -51,6 +51,7 @@ def test_every_number_in_prose_is_that_of_its_table(page):
     assert not wrong(page.read_text(encoding="utf-8"), page.stem, STUDIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "questions.md"], ids=lambda page: page.stem)
 def test_another_number_in_the_text_or_in_the_list_is_noticed(page):
     text = page.read_text(encoding="utf-8")

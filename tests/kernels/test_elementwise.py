@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import LAYOUTS, dtypes, lay_out, seeds
 
-from vqnp.kernels import adam, difference, normal_cdf, relu, threads
+from vqnp.kernels import adam, normal_cdf, relu, threads
 
 SCALES = st.sampled_from([1e-300, 1e-30, 1e-3, 1.0, 3.0, 30.0, 1e30])
 
@@ -71,20 +71,6 @@ def test_relus_gradient_is_its_plain_form_bit_for_bit(rng, shared, dtype, layout
     dx = relu.relu_gradient(lay_out(dy, layout), lay_out(y, layout))
     assert dx.shape == shape and dx.dtype == dtype
     assert dx.tobytes() == relu.relu_gradient_plain(dy, y).tobytes()
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(), (0,), (63,), (64,), (2, 65), (3, 0, 2), (5, 1639), (3, 4096)])
-def test_the_sum_of_squares_is_right_to_float64s_rounding(rng, dtype, layout, shape):
-    a, b = rng.standard_normal((2, *shape)).astype(dtype)
-    a, b = np.asarray(a), np.asarray(b)
-    if shape:
-        a, b = lay_out(a, layout), lay_out(b, layout)
-    r, square = difference.difference_and_square(a, b)
-    assert r.shape == shape and r.dtype == dtype
-    np.testing.assert_array_equal(r, a - b)
-    assert square == pytest.approx(math.fsum(float(x) ** 2 for x in r.reshape(-1)), rel=1e-14)
 
 
 def test_adams_step_is_the_same_on_any_number_of_threads(rng, shared, monkeypatch):

@@ -34,10 +34,10 @@ for dtype in (np.float32, np.float64):
     value, grad, m, v = (r.random((4, 500)) + 0.1).astype(dtype)
     adam_step([(value, grad, m, v)], 3, 1e-3, 0.9, 0.999, 1e-8)
     digest.update(value.tobytes() + m.tobytes() + v.tobytes())
-    vq = EMAVectorQuantizer(40, 5, codebook_init="kmeans", rng=1, dtype=dtype)
-    vq.start_from(z, 2)
-    vq.update(z, vq.encode(z), 3, 0.1)
-    for a in vq.state().values():
+    vq = EMAVectorQuantizer(40, 5, codebook_init="kmeans", restart_dead_codes=0.1, rng=1, dtype=dtype)
+    vq.initialize(z, 2)
+    vq.update(z, vq.encode(z), 3)
+    for a in vq.state_dict().values():
         digest.update(a.tobytes())
 print(digest.hexdigest())
 """

@@ -67,7 +67,7 @@ X = np.zeros((2, 4, 4))
 )  # fmt: skip
 def test_images_of_another_shape_or_too_few(function, least, images):
     got = f"shapes (2, 4, 4) and {images.shape}"
-    with refused("samples and images", f"n at least {least}, the rest alike", got, where=function.__name__):
+    with refused("samples and images", f"n at least {least}, the rest equal", got, where=function.__name__):
         function(X, images)
 
 

@@ -1,14 +1,16 @@
-"""Linear, Activation, mlp, Sequential, Param: gradients by differences, the start, what is refused."""
+"""Linear, Activation, Flatten, Reshape, Sequential, mlp, Param: gradients, the start, what is refused."""
 
 import numpy as np
 import oracles
 import pytest
+from helpers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
 
-from vqnp import InputError, gradcheck_module, ops
-from vqnp.nn import ACTIVATIONS, Activation, Linear, Module, Param, Sequential, mlp
+from vqnp import ops
+from vqnp.gradcheck import gradcheck_module
+from vqnp.nn import ACTIVATIONS, Activation, Flatten, Linear, Module, Param, Reshape, Sequential, mlp
 
 widths = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 
@@ -75,8 +77,9 @@ def test_one_layer_used_twice_gets_both_gradients(rng):
     _, dW1, db1 = ops.linear_backward(ops.tanh_backward(dh, c2), c1)
     oracles.close(layer.W.grad, dW1 + dW3)
     oracles.close(layer.b.grad, db1 + db3)
-    names = [name for name, _ in tied.named_params()]
+    names = [name for name, _ in tied.named_parameters()]
     assert names == ["0.W", "0.b", "2.W", "2.b"]
+    assert len({id(param) for param in tied.parameters()}) == 2
 
 
 def test_weights_start_uniform_with_variance_one_over_i(rng):
@@ -93,7 +96,7 @@ def test_weights_start_uniform_with_variance_one_over_i(rng):
 
 
 def test_the_seed_decides_the_start():
-    a, b, c = (mlp((3, 4, 2), "relu", seed).state() for seed in (1, 1, 2))
+    a, b, c = (mlp((3, 4, 2), "relu", seed).state_dict() for seed in (1, 1, 2))
     assert all(np.array_equal(a[n], b[n]) for n in a)
     assert not np.array_equal(a["0.W"], c["0.W"])
     assert {v.dtype for v in a.values()} == {np.dtype(np.float32)}
@@ -115,37 +118,183 @@ def test_param():
     assert p.value.flags.c_contiguous and not p.grad.any() and p.grad.shape == (2, 3)
 
 
+# Flatten and Reshape.
+
+
+@given(seeds, st.integers(0, 4), st.lists(st.integers(1, 4), max_size=3).map(tuple))
+def test_flatten_and_reshape_move_no_number(seed, n, shape):
+    """Rows stay rows, in C order; backward undoes forward; each is the other's inverse."""
+    r, P = np.random.default_rng(seed), int(np.prod(shape))
+    x = r.standard_normal((n, *shape))
+    flat, cache = Flatten().forward(x)
+    assert flat.shape == (n, P)
+    for row, example in zip(flat, x, strict=True):
+        assert row.tolist() == example.ravel().tolist()
+    back, back_cache = Reshape(*shape).forward(flat)
+    np.testing.assert_array_equal(back, x)
+    dy = r.standard_normal((n, P))
+    dx = Flatten().backward(dy, cache)
+    np.testing.assert_array_equal(dx, dy.reshape(x.shape))
+    np.testing.assert_array_equal(Reshape(*shape).backward(dx, back_cache), dy)
+
+
+def test_reshape_takes_examples_of_any_shape_with_as_many_numbers(rng):
+    layer, x = Reshape(2, 3), rng.standard_normal((5, 3, 2))
+    y, cache = layer.forward(x)
+    np.testing.assert_array_equal(y, x.reshape(5, 2, 3))
+    assert layer.backward(y, cache).shape == (5, 3, 2)
+    assert Reshape().forward(np.zeros((4, 1)))[0].shape == (4,)  # an example that is one number
+
+
+@pytest.mark.parametrize("layer", [Flatten(), Reshape(3, 2)], ids=["Flatten", "Reshape"])
+def test_gradcheck_of_flatten_and_reshape(layer, rng):
+    report = gradcheck_module(layer, rng.standard_normal((4, 2, 3)), rng=rng)
+    assert [row.argument for row in report.rows] == ["x"]
+    report.raise_if_failed()
+
+
+# backward with need_dx=False.
+
+
+class Watched(Activation):
+    """An activation that notes how its backward is called."""
+
+    def __init__(self):
+        super().__init__("tanh")
+        self.asked = []
+
+    def backward(self, dy, cache, need_dx=True):
+        self.asked.append(need_dx)
+        return super().backward(dy, cache, need_dx)
+
+
+@pytest.mark.parametrize(("need_dx", "before", "between"), [(True, [True], [True]), (False, [], [True])])
+def test_sequential_goes_back_no_further_than_to_the_first_layer_with_parameters(
+    need_dx, before, between, rng
+):
+    """What lies before it would compute a gradient that nobody wants."""
+    first, second = Watched(), Watched()
+    net = Sequential(first, Linear(3, 4, rng, np.float64), second, Linear(4, 2, rng, np.float64))
+    y, cache = net.forward(rng.standard_normal((5, 3)))
+    dx = net.backward(rng.standard_normal(y.shape), cache, need_dx)
+    assert (first.asked, second.asked) == (before, between) and (dx is not None) == need_dx
+
+
+def test_a_sequential_without_parameters_has_nothing_to_do_without_dx(rng):
+    layer = Watched()
+    y, cache = Sequential(layer, layer).forward(rng.standard_normal((5, 3)))
+    assert Sequential(layer, layer).backward(y, cache, need_dx=False) is None and layer.asked == []
+
+
+def test_the_layer_inside_another_is_asked_for_no_more_than_the_outer(rng):
+    """A Sequential that begins a Sequential gets need_dx too: its own first layer's dx is not computed."""
+    inner = Watched()
+    net = Sequential(Sequential(inner, Linear(3, 3, rng, np.float64)), Linear(3, 2, rng, np.float64))
+    y, cache = net.forward(rng.standard_normal((5, 3)))
+    assert net.backward(y, cache, need_dx=False) is None and inner.asked == []
+
+
+# Names.
+
+
+class Block(Module):
+    """A module of a user's own: what is assigned to an attribute belongs to it, in order."""
+
+    def __init__(self):
+        self.scale = Param(np.ones(2))
+        self.body = Sequential(Linear(2, 3, 0, np.float64), Activation("relu"), Linear(3, 2, 1, np.float64))
+        self.shift = Param(np.zeros(2))
+        self.head = Linear(2, 1, 2, np.float64)
+        self.width, self.note = 2, "not a parameter"
+
+
+def test_names_are_dotted_and_in_the_order_of_attributes():
+    """A module's own first, then those of each child, depth first, as in PyTorch."""
+    block = Block()
+    names = ["scale", "shift", "body.0.W", "body.0.b", "body.2.W", "body.2.b", "head.W", "head.b"]
+    assert [name for name, _ in block.named_parameters()] == names
+    assert list(block.state_dict()) == names
+    assert [id(p) for p in block.parameters()] == [id(p) for _, p in block.named_parameters()]
+    assert [name for name, _ in block.named_children()] == ["body", "head"]
+    assert list(block.children()) == [block.body, block.head]
+    prefixes = ["", "body.", "body.0.", "body.1.", "body.2.", "head."]
+    assert [prefix for prefix, _ in block.named_modules()] == prefixes
+    assert [name for name, _ in block.named_parameters()] == [
+        prefix + name
+        for prefix, module in block.named_modules()
+        for name, value in vars(module).items()
+        if isinstance(value, Param)
+    ]
+    assert block.num_parameters() == 4 + (2 * 3 + 3) + (3 * 2 + 2) + (2 + 1)
+
+
+def test_an_attribute_that_is_replaced_is_replaced_in_the_names_too():
+    block = Block()
+    block.head = Activation("relu")
+    block.shift = None
+    assert [name for name, _ in block.named_parameters()][:1] == ["scale"]
+    assert not any(name.startswith(("head", "shift")) for name, _ in block.named_parameters())
+
+
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "where", "argument", "needed", "got"),
     [
-        (lambda: Linear(0, 4, 0), "Linear: in_features must be an integer of at least 1; got 0"),
-        (lambda: Linear(4, -1, 0), "Linear: out_features must be an integer of at least 1; got -1"),
-        (lambda: Linear(4.0, 1, 0), "Linear: in_features must be an integer of at least 1; got 4.0"),
-        (lambda: Linear(4, True, 0), "Linear: out_features must be an integer of at least 1; got True"),
-        (lambda: Linear(4, 1, 0, np.float16), "Param: value must be float32 or float64; got float16"),
-        (lambda: Param([1.0]), "Param: value must be a NumPy array of float32 or float64; got list"),
-        (lambda: Activation("swish"), "Activation: name must be one of 'relu', 'gelu', 'tanh', 'sigmoid'; got 'swish'"),  # noqa: E501
-        (lambda: mlp((2, 3, 4), "swish", 0), "Activation: name must be one of 'relu', 'gelu', 'tanh', 'sigmoid'; got 'swish'"),  # noqa: E501
-        (lambda: Linear(4, 2, 0).forward(np.zeros((3, 5), np.float32)), "Linear.forward: x must have last axis 4; got shape (3, 5)"),  # noqa: E501
-        (lambda: Linear(4, 2, 0).forward(np.zeros((3, 4))), "Linear.forward: x must be float32, like the other arrays; got float64"),  # noqa: E501
-        (lambda: Linear(4, 2, 0).forward(None), "Linear.forward: x must be a NumPy array of float32 or float64; got NoneType"),  # noqa: E501
+        (lambda: Linear(0, 4, 0), "Linear", "in_features", "must be an integer of at least 1", "0"),
+        (lambda: Linear(4, -1, 0), "Linear", "out_features", "must be an integer of at least 1", "-1"),
+        (lambda: Linear(4.0, 1, 0), "Linear", "in_features", "must be an integer of at least 1", "4.0"),
+        (lambda: Linear(4, True, 0), "Linear", "out_features", "must be an integer of at least 1", "True"),
+        (lambda: Linear(4, 1, 0, np.float16), "Param", "value", "must be float32 or float64", "float16"),
+        (lambda: Linear(4, 1, -1), "Linear", "rng", "must be a numpy.random.Generator or an integer", "-1"),
+        (lambda: Param([1.0]), "Param", "value", "must be a NumPy array of float32 or float64", "list"),
+        (lambda: Activation("swish"), "Activation", "name", "must be one of 'relu', 'gelu', 'tanh', 'sigmoid'", "'swish'"),  # noqa: E501
+        (lambda: mlp((2, 3, 4), "swish", 0), "Activation", "name", "must be one of 'relu', 'gelu', 'tanh', 'sigmoid'", "'swish'"),  # noqa: E501
+        (lambda: Sequential(Linear(4, 2), abs), "Sequential", "layers[1]", "must be a vqnp.nn.Module", "builtin_function_or_method"),  # noqa: E501
+        (lambda: Sequential([Linear(4, 2)]), "Sequential", "layers[0]", "must be a vqnp.nn.Module", "list"),
+        (lambda: Reshape(2, 0), "Reshape", "shape[1]", "must be an integer of at least 1", "0"),
+        (lambda: Reshape(-1), "Reshape", "shape[0]", "must be an integer of at least 1", "-1"),
+        (lambda: Reshape((2, 3)), "Reshape", "shape[0]", "must be an integer of at least 1", "(2, 3)"),
+        (lambda: Linear(4, 2, 0).forward(np.zeros((3, 5), "f")), "linear_forward", "x", "must have shape (..., 4)", "shape (3, 5)"),  # noqa: E501
+        (lambda: Linear(4, 2, 0).forward(np.zeros((3, 4))), "linear_forward", "x", "must be float32", "float64"),  # noqa: E501
+        (lambda: Linear(4, 2, 0).forward(None), "linear_forward", "x", "must be a NumPy array of float32 or float64", "NoneType"),  # noqa: E501
+        (lambda: Flatten().forward([[1.0]]), "Flatten.forward", "x", "must be a NumPy array", "list"),
+        (lambda: Flatten().forward(np.array(1.0)), "Flatten.forward", "x", "must have an axis of examples", "shape ()"),  # noqa: E501
+        (lambda: Flatten().forward(np.zeros((2, 3), np.uint8)), "Flatten.forward", "x", "must be float32 or float64", "uint8"),  # noqa: E501
+        (lambda: Reshape(2, 3).forward(np.zeros((2, 7))), "Reshape.forward", "x", "must have 6 numbers an example", "shape (2, 7)"),  # noqa: E501
+        (lambda: Reshape(2, 3).forward(np.array(1.0)), "Reshape.forward", "x", "must have an axis of examples", "shape ()"),  # noqa: E501
     ],
 )  # fmt: skip
-def test_bad_input_is_refused(call, sentence):
-    with pytest.raises(InputError) as error:
+def test_bad_input_is_refused(call, where, argument, needed, got):
+    with refused(argument, needed, got, where=where):
         call()
-    assert str(error.value) == sentence
 
 
-def test_a_module_without_a_forward_says_so():
-    with pytest.raises(NotImplementedError, match="^Module has no forward$"):
-        Module().forward(np.zeros(1))
-    with pytest.raises(NotImplementedError, match="^Module has no backward$"):
-        Module().backward(np.zeros(1), None)
+@pytest.mark.parametrize(
+    ("layer", "where", "shape"),
+    [(Flatten(), "Flatten.backward", (4, 6)), (Reshape(3, 2), "Reshape.backward", (4, 3, 2))],
+)
+@pytest.mark.parametrize("need_dx", [True, False])
+def test_a_cotangent_of_another_shape_is_refused_though_it_has_as_many_numbers(
+    layer, where, shape, need_dx, rng
+):
+    _, cache = layer.forward(rng.standard_normal((4, 2, 3)))
+    with refused("dy", f"must have shape {shape}", "shape (2, 12)", where=where):
+        layer.backward(rng.standard_normal((2, 12)), cache, need_dx)
+
+
+def test_what_a_module_lacks_its_error_names():
+    for name, call in {
+        "forward": lambda: Module().forward(np.zeros(1)),
+        "backward": lambda: Module().backward(np.zeros(1), None),
+        "config, so it cannot be saved": lambda: Module().config(),
+    }.items():
+        with pytest.raises(NotImplementedError, match=f"^Module has no {name}$"):
+            call()
 
 
 def test_backward_needs_a_cache_of_as_many_layers(rng):
     net, other = mlp((2, 2, 2), "relu", 0, np.float64), mlp((2, 2), "relu", 0, np.float64)
     x = rng.standard_normal((4, 2))
-    with pytest.raises(ValueError, match="zip"):
-        net.backward(x, other.forward(x)[1])
+    for one, another in ((net, other), (other, net)):
+        n, m = len(one.layers), len(another.layers)
+        with refused("cache", f"must be of {n} layers", str(m), where="Sequential.backward"):
+            one.backward(x, another.forward(x)[1])

@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 import oracles
 import pytest
+from helpers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import dtypes, lay_out, layouts, seeds, shapes
 
-from vqnp import InputError, gradcheck, ops
+from vqnp import ops
+from vqnp.gradcheck import gradcheck
 
 OPS = {
     "relu": (ops.relu_forward, ops.relu_backward),
@@ -94,37 +96,34 @@ def test_at_the_kink_the_slope_is_taken_as_0():
 
 @pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu"])
 @pytest.mark.parametrize(
-    ("x", "came"),
-    [(np.zeros(2, int), "must be float32 or float64; got int64"),
-     ([1.0], "must be a NumPy array of float32 or float64; got list")],
-)  # fmt: skip
-def test_bad_input_is_refused(name, x, came):
+    ("x", "needed", "got"),
+    [
+        (np.zeros(2, int), "must be float32 or float64", "int64"),
+        ([1.0], "must be a NumPy array of float32 or float64", "list"),
+    ],
+)
+def test_bad_input_is_refused(name, x, needed, got):
     forward, backward = OPS[name]
-    with pytest.raises(InputError) as error:
+    with refused("x", needed, got, where=f"{name}_forward"):
         forward(x)
-    assert str(error.value) == f"{name}_forward: x {came}"
-    with pytest.raises(InputError) as error:
+    with refused("dy", needed, got, where=f"{name}_backward"):
         backward(x, forward(np.zeros(1))[1])
-    assert str(error.value) == f"{name}_backward: dy {came}"
 
 
 @each_op
 def test_a_cotangent_of_another_shape_or_dtype_is_refused(name):
     cache = OPS[name][0](np.zeros((2, 3)))[1]
     where = f"{name.removesuffix('_tanh')}_backward"
-    with pytest.raises(InputError) as error:
+    with refused("dy", "must have shape (2, 3)", "shape (3,)", where=where):
         OPS[name][1](np.zeros(3), cache)
-    assert str(error.value) == f"{where}: dy must have shape (2, 3); got shape (3,)"
-    with pytest.raises(InputError) as error:
+    with refused("dy", "must be float64", "float32", where=where):
         OPS[name][1](np.zeros((2, 3), np.float32), cache)
-    assert str(error.value) == f"{where}: dy must be float64, like the other arrays; got float32"
 
 
 @pytest.mark.parametrize("value", ["exact", None, True])
 def test_gelus_two_forms(value):
-    with pytest.raises(InputError) as error:
+    with refused("approximate", "must be one of 'none', 'tanh'", repr(value), where="gelu_forward"):
         ops.gelu_forward(np.zeros(1), value)
-    assert str(error.value) == f"gelu_forward: approximate must be one of 'none', 'tanh'; got {value!r}"
 
 
 @pytest.mark.parametrize(("dtype", "rtol"), [("f4", 2e-5), ("f8", 1e-12)])

@@ -6,11 +6,13 @@ from functools import partial
 import numpy as np
 import oracles
 import pytest
+from helpers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import dtypes, lay_out, layouts, seeds, shapes
 
-from vqnp import InputError, gradcheck, ops
+from vqnp import ops
+from vqnp.gradcheck import gradcheck
 from vqnp.ops.loss import REDUCTIONS
 
 reduced = pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -53,9 +55,10 @@ def test_kl_against_the_oracle(reduction, seed, dtype, shape, layout, dL):
     for ours, their in zip(gradients, theirs, strict=True):
         oracles.close(ours, dL * their, abs(dL))
     assert {a.dtype for a in (KL, *gradients)} == {dtype}
-    assert np.isclose(
-        ops.gaussian_kl_terms(mu, logvar).sum(), oracles.gaussian_kl(mu, logvar, "sum")[0], rtol=1e-4
-    )  # noqa: E501
+    terms = ops.gaussian_kl_terms(mu, logvar)
+    assert terms.shape == shape and np.isclose(
+        terms.sum(), oracles.gaussian_kl(mu, logvar, "sum")[0], rtol=1e-4
+    )
 
 
 @reduced
@@ -159,18 +162,22 @@ A = np.zeros((2, 3))
 
 
 @pytest.mark.parametrize(
-    ("call", "sentence"),
+    ("call", "where", "argument", "needed", "got"),
     [
-        (lambda: ops.reparameterise_forward(A, A[:1], A), "reparameterise_forward: logvar must have shape (2, 3); got shape (1, 3)"),  # noqa: E501
-        (lambda: ops.reparameterise_forward(A, A, A.astype("f")), "reparameterise_forward: eps must be float64, like the other arrays; got float32"),  # noqa: E501
-        (lambda: ops.reparameterise_forward([1.0], A, A), "reparameterise_forward: mu must be a NumPy array of float32 or float64; got list"),  # noqa: E501
-        (lambda: ops.reparameterise_backward(A[:1], ops.reparameterise_forward(A, A, A)[1]), "reparameterise_backward: dz must have shape (2, 3); got shape (1, 3)"),  # noqa: E501
-        (lambda: ops.gaussian_kl_forward(A, A, "max"), "gaussian_kl_forward: reduction must be one of 'mean', 'mean_of_sums', 'sum'; got 'max'"),  # noqa: E501
-        (lambda: ops.gaussian_kl_backward(A, ops.gaussian_kl_forward(A, A)[1]), "gaussian_kl_backward: dL must be one number, the gradient of the loss; got shape (2, 3)"),  # noqa: E501
-        (lambda: ops.gaussian_nll_forward(A, A, 0), "gaussian_nll_forward: noise_std must be in (0, inf); got 0.0"),  # noqa: E501
+        (lambda: ops.reparameterise_forward(A, A[:1], A), "reparameterise_forward", "logvar", "must have shape (2, 3)", "shape (1, 3)"),  # noqa: E501
+        (lambda: ops.reparameterise_forward(A, A, A.astype("f")), "reparameterise_forward", "eps", "must be float64", "float32"),  # noqa: E501
+        (lambda: ops.reparameterise_forward([1.0], A, A), "reparameterise_forward", "mu", "must be a NumPy array", "list"),  # noqa: E501
+        (lambda: ops.reparameterise_backward(A[:1], ops.reparameterise_forward(A, A, A)[1]), "reparameterise_backward", "dz", "must have shape (2, 3)", "shape (1, 3)"),  # noqa: E501
+        (lambda: ops.gaussian_kl_terms(A, A[0]), "gaussian_kl_terms", "logvar", "must have shape (2, 3)", "shape (3,)"),  # noqa: E501
+        (lambda: ops.gaussian_kl_forward(A, A[:1]), None, "logvar", "must have shape (2, 3)", "shape (1, 3)"),
+        (lambda: ops.gaussian_kl_forward(A, A, "max"), "gaussian_kl_forward", "reduction", "must be one of 'mean', 'mean_of_sums', 'sum'", "'max'"),  # noqa: E501
+        (lambda: ops.gaussian_kl_backward(A, ops.gaussian_kl_forward(A, A)[1]), "gaussian_kl_backward", "dL", "must be one number", "shape (2, 3)"),  # noqa: E501
+        (lambda: ops.gaussian_nll_forward(A, A, 0), "gaussian_nll_forward", "noise_std", "must be in (0, inf)", "0.0"),  # noqa: E501
+        (lambda: ops.gaussian_nll_forward(A, A[0]), None, "x", "must have shape (2, 3)", "shape (3,)"),
+        (lambda: ops.gaussian_nll_forward(A, A, reduction="max"), None, "reduction", "must be one of", "'max'"),  # noqa: E501
+        (lambda: ops.gaussian_nll_backward(A, ops.gaussian_nll_forward(A, A)[1]), "gaussian_nll_backward", "dL", "must be one number", "shape (2, 3)"),  # noqa: E501
     ],
 )  # fmt: skip
-def test_mistakes(call, sentence):
-    with pytest.raises(InputError) as error:
+def test_mistakes(call, where, argument, needed, got):
+    with refused(argument, needed, got, where=where):
         call()
-    assert str(error.value) == sentence

@@ -11,7 +11,7 @@ from hypothesis import assume, given
 from strategies import labelled_codes, seeds
 
 from vqnp.metrics import code_information
-from vqnp.priors import CodeChain, code_length
+from vqnp.priors import Markov, code_length
 
 
 @given(labelled_codes())
@@ -33,7 +33,7 @@ def test_the_chain_is_its_equation(case, order, weight):
     k, _, K = case
     assume(len(k) > 1)
     seen, new = k[: len(k) // 2], k[len(k) // 2 :]
-    chain = CodeChain(seen, K, order, weight)
+    chain = Markov(seen, K, order, weight)
     true = oracles.chain_bits(seen.tolist(), new.tolist(), K, order, K / 2 if weight is None else weight)
     assert chain.code_length(new) == pytest.approx(true, rel=1e-12, abs=1e-12)
 
@@ -43,19 +43,19 @@ def test_a_chain_with_a_heavy_prior_is_one_of_order_0(case, seed):
     k, _, K = case
     new = np.random.default_rng(seed).integers(K, size=(5, k.shape[1]))
     length = code_length(new, k, K)
-    assert CodeChain(k, K, weight=1e12).code_length(new) == pytest.approx(length, rel=1e-9, abs=1e-9)
+    assert Markov(k, K, weight=1e12).code_length(new) == pytest.approx(length, rel=1e-9, abs=1e-9)
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.sampled_from([0, 1]), seeds)
 def test_the_chains_probabilities_sum_to_one(K, M, order, seed):
-    chain = CodeChain(np.random.default_rng(seed).integers(K, size=(7, M)), K, order)
+    chain = Markov(np.random.default_rng(seed).integers(K, size=(7, M)), K, order)
     every = np.stack(np.meshgrid(*[range(K)] * M, indexing="ij"), axis=-1).reshape(-1, M)
     assert sum(2 ** -chain.code_length(row[None]) for row in every) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("order", [0, 1])
 def test_draws_from_a_chain_have_its_probabilities(order, rng):
-    chain = CodeChain(rng.choice(3, (9, 3), p=[0.6, 0.4, 0]), 3, order)
+    chain = Markov(rng.choice(3, (9, 3), p=[0.6, 0.4, 0]), 3, order)
     k = chain.sample(60_000, 5)
     rows, counts = np.unique(k, axis=0, return_counts=True)
     assert len(rows) == 27, "also a code that was never seen comes"
@@ -68,14 +68,14 @@ def test_draws_from_a_chain_have_its_probabilities(order, rng):
 def test_a_chain_knows_a_copy(rng):
     first = rng.integers(4, size=(4000, 1))
     k = np.concatenate([first, first], axis=1)
-    chain = CodeChain(k, 4, weight=1e-3)
+    chain = Markov(k, 4, weight=1e-3)
     assert chain.code_length(k) == pytest.approx(2, abs=0.01) and code_length(k, k, 4) > 3.99
     assert (chain.sample(1000, 0)[:, 0] == chain.sample(1000, 0)[:, 1]).all()
 
 
 # --- what is refused ---
 
-CHAIN = CodeChain([[0]], 2)
+CHAIN = Markov([[0]], 2)
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ CHAIN = CodeChain([[0]], 2)
         (lambda: code_length([[0, 1]], [[0, 2]], 2), "code_length", "fitted_to", "[0, 2)", "2 at index"),
         (lambda: code_length([[0, 1]], [[0]], 2), "code_length", "fitted_to", "2 positions, as codes", "1"),
         (lambda: code_length([[2]], [[0]], 2), "code_length", "codes", "[0, 2)", "2 at index (0, 0)"),
-        (lambda: CodeChain([0, 1], 2), "CodeChain", "codes", "shape (n, M), both at least 1", "shape (2,)"),
-        (lambda: CodeChain([[0]], 0), "CodeChain", "num_embeddings", "at least 1", "0"),
-        (lambda: CodeChain([[0]], 2, 2), "CodeChain", "order", "[0, 1]", "2"),
-        (lambda: CodeChain([[0]], 2, weight=0), "CodeChain", "weight", "(0, inf)", "0.0"),
-        (lambda: CHAIN.sample(1, -1), "CodeChain.sample", "rng", "an integer of at least 0", "-1"),
-        (lambda: CHAIN.sample(-1, 0), "CodeChain.sample", "n", "at least 0", "-1"),
-        (lambda: CHAIN.code_length([[0, 1]]), "CodeChain.code_length", "codes", "must have 1 position", "2"),
-        (lambda: CHAIN.code_length([[2]]), "CodeChain.code_length", "codes", "[0, 2)", "2 at index (0, 0)"),
+        (lambda: Markov([0, 1], 2), "Markov", "codes", "shape (n, M), both at least 1", "shape (2,)"),
+        (lambda: Markov([[0]], 0), "Markov", "num_embeddings", "at least 1", "0"),
+        (lambda: Markov([[0]], 2, 2), "Markov", "order", "[0, 1]", "2"),
+        (lambda: Markov([[0]], 2, weight=0), "Markov", "weight", "(0, inf)", "0.0"),
+        (lambda: CHAIN.sample(1, -1), "Markov.sample", "rng", "an integer of at least 0", "-1"),
+        (lambda: CHAIN.sample(-1, 0), "Markov.sample", "n", "at least 0", "-1"),
+        (lambda: CHAIN.code_length([[0, 1]]), "Markov.code_length", "codes", "must have 1 position", "2"),
+        (lambda: CHAIN.code_length([[2]]), "Markov.code_length", "codes", "[0, 2)", "2 at index (0, 0)"),
     ],
 )
 def test_mistakes(call, where, argument, needed, got):

@@ -1,9 +1,7 @@
-"""The command line: one file a command, each with its help, its options and what it does.
+"""The command line: one file for each command, with its help, its options and its action.
 
-A command's own imports are inside its `run`, so that `vqnp --help` loads neither numba nor matplotlib.
+A command imports what it needs inside its `run`, so that `vqnp --help` loads neither numba nor matplotlib.
 """
-
-from __future__ import annotations
 
 import argparse
 import sys
@@ -14,22 +12,24 @@ from vqnp._version import __version__
 from vqnp.cli import bench, crosscheck, decode, encode, evaluate, export, inspect, train
 from vqnp.cli.options import Parser, say, subcommand
 
+__all__ = ["build_parser", "main"]
+
 COMMANDS = (train, evaluate, encode, decode, inspect, bench, export, crosscheck)
 
 EXAMPLES = """examples:
   vqnp train                                       train on the embedded digits, a minute or two
   vqnp train --data mnist --num-latents 49 --embedding-dim 8 --out runs/big
-  vqnp train --model vae                           a VAE of the same size, to compare with
+  vqnp train --model vae                           a VAE of the same size, for comparison
   vqnp evaluate runs/digits-1 --json
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
   vqnp inspect runs/digits-1
   vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch
-  vqnp bench                                       how fast this machine is, about a minute"""
+  vqnp bench                                       the speed of this machine, about a minute"""
 
 
 def build_parser() -> Parser:
-    """The command line, with every default in its help."""
+    """The parser of the whole command line, with every default in its help."""
     parser = Parser(
         prog="vqnp",
         description="The reference VQ-VAE in NumPy and Numba: train, encode, decode, inspect, measure.",
@@ -40,36 +40,36 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
-        p = subcommand(commands, name, command.HELP, command.DESCRIPTION)
-        command.add_options(p)
+        p = subcommand(commands, name, command.HELP, command.DESCRIPTION, command.OPTIONS)
         p.set_defaults(run=command.run)
+        if command is crosscheck:
+            ways = p.add_subparsers(dest="way", metavar="WAY", required=True, parser_class=Parser)
+            for way in crosscheck.WAYS:
+                subcommand(ways, *way)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 2 and a sentence on standard error, 130 when interrupted, 1: does not conform."""
+    """Run a command and return the exit status.
+
+    0: success; 1: the layer does not conform; 2: an error, in a sentence on standard error; 130: interrupted
+    """
     args = build_parser().parse_args(argv)
+    problem, status = "", 2
     try:
-        status: int = args.run(args) or 0
+        status = args.run(args) or 0
         sys.stdout.flush()
     except InputError as error:
-        say(f"vqnp {args.command}: error: {error}")
-        return 2
+        problem = f"error: {error}"
     except MemoryError as error:
-        problem = str(error) or "out of memory"
-        say(f"vqnp {args.command}: error: {problem}; the model, the batch or the data must be smaller")
-        return 2
+        problem = f"error: {str(error) or 'out of memory'}; the model, the batch or the data must be smaller"
     except BrokenPipeError:
-        sys.stderr.close()  # whatever read our output has gone: nobody is left to tell
+        sys.stderr.close()  # the reader of our output has gone, so there is nobody to inform
         return 1
     except OSError as error:
-        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        say(f"vqnp {args.command}: error: {problem}")
-        return 2
+        problem = f"error: {f'{error.filename}: {error.strerror}' if error.filename else error}"
     except KeyboardInterrupt as stop:
-        say(f"vqnp {args.command}: {str(stop) or 'interrupted'}")
-        return 130
+        problem, status = str(stop) or "interrupted", 130
+    if problem:
+        say(f"vqnp {args.command}: {problem}")
     return status
-
-
-__all__ = ["build_parser", "main"]

@@ -1,37 +1,32 @@
-"""vqnp bench: how fast this machine is, and which share of its peak vqnp reaches."""
-
-from __future__ import annotations
+"""vqnp bench: the speed of this machine, and the share of its peak that vqnp reaches."""
 
 import argparse
 from pathlib import Path
 
 from vqnp._check import check_int
-from vqnp.cli.options import Parser, say
+from vqnp.cli.options import option, say
 
-HELP = "how fast this machine is, and how near to it vqnp comes"
+HELP = "the speed of this machine, and the share of its peak that vqnp reaches"
 DESCRIPTION = (
     "Time the machine's fused multiply-adds, NumPy's matrix products, the kernels, a training step and "
-    "the start-up; print a table; write bench.json and bench.png. About a minute; let nothing else run."
+    "the start-up; print a table; write bench.json and bench.png. Takes about a minute, in which nothing "
+    "else should run."
 )
-
-
-def add_options(p: Parser) -> None:
-    """--threads, --rounds, --out."""
-    p.add_argument(
+OPTIONS = (
+    option(
         "--threads",
         type=int,
         nargs="+",
         metavar="T",
-        help="numbers of threads, each measured in a process of its own (default: 1, and all cores)",
-    )
-    p.add_argument(
-        "--rounds", type=int, default=7, metavar="N", help="timings of each, for the median (default: 7)"
-    )
-    p.add_argument("--out", metavar="DIR", default="bench", help="the folder to write (default: bench)")
+        help="numbers of threads, each measured in its own process (default: 1, and all cores)",
+    ),
+    option("--rounds", type=int, default=7, metavar="N", help="timings of each, for the median (default: 7)"),
+    option("--out", metavar="DIR", default="bench", help="the folder to write (default: bench)"),
+)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, for each number of threads; print the table; write the figures and the picture."""
+    """Measure with each number of threads; print the table; write the figures and the picture."""
     import json
 
     from vqnp._files import atomic

@@ -1,44 +1,43 @@
-"""vqnp decode: codes to images, a batch at a time."""
-
-from __future__ import annotations
+"""vqnp decode: codes to images, in batches."""
 
 import argparse
 
 from vqnp._check import fail
-from vqnp.cli.options import Parser, add_output, add_run, batch_bar, new_file
+from vqnp.cli.options import FORCE, RUN, batch_bar, new_file, option
 
 HELP = "codes to images"
 DESCRIPTION = (
-    "Decode what vqnp encode wrote (or an .npy of integers, or of latents) into a float .npy "
-    "(n, *image shape), or the first 100 of them into a .png sheet."
+    "Decode the output of vqnp encode (or an .npy of integers, or of latents) into a float .npy "
+    "(n, *image shape), or the first 100 images into a .png."
+)
+OPTIONS = (
+    RUN,
+    option("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)"),
+    option(
+        "--out", metavar="FILE", default="images.npy", help="the .npy or .png to write (default: images.npy)"
+    ),
+    FORCE,
 )
 
-SHEET_IMAGES = 100
-"""Images on a PNG sheet: ten by ten, which fit on a screen."""
-
-
-def add_options(p: Parser) -> None:
-    """RUN, CODES, --out, --force."""
-    add_run(p)
-    p.add_argument("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)")
-    add_output(p, "images.npy", "the .npy or .png to write")
+PNG_IMAGES = 100
+"""Images in a PNG: ten rows of ten, which fit on a screen."""
 
 
 def run(args: argparse.Namespace) -> None:
-    """Decode, and say what was written."""
+    """Decode, and print what was written."""
     from vqnp._files import atomic
     from vqnp.cli.runs import open_run
     from vqnp.export.codes import decode_file, open_codes
     from vqnp.plots import save_sheet
 
-    out = new_file(args, (".npy", ".png"))
+    out = new_file(args.out, (".npy", ".png"), args.force)
     model, _, _ = open_run(args.model)
     codes = open_codes(model, args.codes)
     if out.suffix == ".npy":
         decode_file(model, codes, out, batch_bar)
         print(f"{len(codes)} images in {out}")
         return
-    first = next(codes.batches(SHEET_IMAGES), None)
+    first = next(codes.batches(PNG_IMAGES), None)
     if first is None:
         needed = f"must hold the {model.encoding.name} of at least one image for a PNG sheet"
         fail("", str(args.codes), needed, "none")

@@ -1,32 +1,29 @@
-"""vqnp encode: images to codes, a batch at a time."""
-
-from __future__ import annotations
+"""vqnp encode: images to codes, in batches."""
 
 import argparse
 
-from vqnp.cli.options import Parser, add_output, add_run_and_data, batch_bar, new_file
+from vqnp.cli.options import DATA, FORCE, RUN, SPLIT, batch_bar, new_file, option
 
-HELP = "images to codes (a VAE's or an autoencoder's: to latents)"
+HELP = "images to codes (of a VAE or an autoencoder: to latents)"
 DESCRIPTION = (
     "Encode images into an .npz: codes (n, M) in the narrowest unsigned dtype, num_embeddings, and "
-    "the SHA-256 of the model they belong to; of a VAE latents (n, D), the posterior's means. "
-    "Reads, encodes and writes a batch at a time."
+    "the SHA-256 of the model; of a VAE latents (n, D), the posterior's means. "
+    "Images are read, encoded and written in batches."
 )
-
-
-def add_options(p: Parser) -> None:
-    """RUN, --data, --split, --out, --force."""
-    add_run_and_data(p)
-    add_output(p, "codes.npz", "the .npz to write")
+OPTIONS = (
+    RUN, DATA, SPLIT,
+    option("--out", metavar="FILE", default="codes.npz", help="the .npz to write (default: codes.npz)"),
+    FORCE,
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
-    """Encode, and say what was written."""
+    """Encode, and print what was written."""
     from vqnp.cli.runs import open_run
     from vqnp.data import open_images
     from vqnp.export.codes import encode_file
 
-    out = new_file(args, (".npz",))
+    out = new_file(args.out, (".npz",), args.force)
     model, trained_on, _ = open_run(args.model)
     images = open_images(getattr(args, "data", trained_on), args.split)
     encode_file(model, images, out, batch_bar)

@@ -1,26 +1,18 @@
 """vqnp evaluate: the figures of a model on a data set."""
 
-from __future__ import annotations
-
 import argparse
+import json
 from typing import Any
 
-from vqnp.cli.options import Parser, add_run_and_data
+from vqnp.cli.options import DATA, JSON, RUN, SPLIT
 
 HELP = "MSE, perplexity, utilization and diagnosis; a VAE's likelihood and KL"
-DESCRIPTION = "Reconstruct a data set, in constant memory, and print the figures."
-
-
-def add_options(p: Parser) -> None:
-    """RUN, --data, --split, --json."""
-    add_run_and_data(p)
-    p.add_argument("--json", action="store_true", default=False, help="print one JSON object")
+DESCRIPTION = "Reconstruct a data set in constant memory and print the figures."
+OPTIONS = (RUN, DATA, SPLIT, JSON)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the report."""
-    import json
-
     _, _, report = evaluated(args)
     print(json.dumps(report.as_dict()) if args.json else report)
 
@@ -28,7 +20,7 @@ def run(args: argparse.Namespace) -> None:
 def evaluated(args: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The model of RUN, the images, and its report on them.
 
-    Without --data they are those that training used, or held out, and its history is part of the diagnosis.
+    Without --data the images are the run's own, and the history of its training is part of the diagnosis.
     """
     from vqnp.cli.runs import open_run
     from vqnp.data import load_splits, open_images

@@ -1,6 +1,4 @@
-"""vqnp inspect: the health of a codebook, or of a latent's units, in words, figures and a picture."""
-
-from __future__ import annotations
+"""vqnp inspect: the health of a codebook, or of a latent's units, in words, numbers and a picture."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,28 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from vqnp.cli.evaluate import evaluated
-from vqnp.cli.options import Parser, add_run_and_data
+from vqnp.cli.options import DATA, RUN, SPLIT, option
 
 HELP = "the health of the codebook, and a picture of every code (or of a VAE's units)"
 DESCRIPTION = (
     "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with "
-    "advice; and codebook.png: every code decoded in context. Of a VAE: KL and use of each unit, how much "
-    "they tell about the image, and latents.png: the strongest units, each moved through its range."
+    "advice; and codebook.png: every code decoded in context. Of a VAE: KL and use of each unit, their "
+    "mutual information with the image, and latents.png: the strongest units, each varied over its range."
 )
+OPTIONS = (
+    RUN, DATA, SPLIT,
+    option("--out", metavar="PNG", help="the figure to write (default: RUN/codebook.png or latents.png)"),
+)  # fmt: skip
 
 FIGURE_IMAGES = 5000
-"""Images from which the figure is made: enough that rarely used codes are seen."""
+"""Images for the figure: enough that rarely used codes occur."""
 
-TOLD_APART = 2000
-"""Images among which mutual_information tells one from the others: 4 million densities, a second."""
-
-
-def add_options(p: Parser) -> None:
-    """RUN, --data, --split, --out."""
-    add_run_and_data(p)
-    p.add_argument(
-        "--out", metavar="PNG", help="where the figure goes (default: RUN/codebook.png or latents.png)"
-    )
+INFORMATION_IMAGES = 2000
+"""Images for mutual_information, which needs the densities of all pairs: 4 million, a second."""
 
 
 def run(args: argparse.Namespace) -> None:
@@ -40,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     model, images, report = evaluated(args)
     print(report)
     some = next(batches(images, FIGURE_IMAGES))
-    details = {"codes": _of_codes, "latents": _of_latents}[model.encoding.name]
+    details = {"codes": _codes, "latents": _latents}[model.encoding.name]
     print("\n".join(details(model, some, report)))
     folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
     name, figure = plots.inspection_figure(report, model, some)
@@ -49,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{'wrote':<21}{out}")
 
 
-def _of_codes(model: Any, images: Any, report: Any) -> Iterator[str]:
-    """Which codes are dead, and how many are used how often."""
+def _codes(model: Any, images: Any, report: Any) -> Iterator[str]:
+    """The dead codes, and a histogram of the codes' use."""
     from vqnp.metrics import dead_codes
 
     dead = dead_codes(report.counts)
@@ -60,8 +54,8 @@ def _of_codes(model: Any, images: Any, report: Any) -> Iterator[str]:
     yield from _bars("use / uniform use    codes", report.counts / report.counts.mean(), edges, names)
 
 
-def _of_latents(model: Any, images: Any, report: Any) -> Iterator[str]:
-    """How the units vary; of a posterior, how much a draw tells about the image, and the KL of each unit."""
+def _latents(model: Any, images: Any, report: Any) -> Iterator[str]:
+    """The variance of the units; for a VAE, mutual information and a histogram of the units' KL instead."""
     import numpy as np
 
     from vqnp.metrics import mutual_information
@@ -70,7 +64,7 @@ def _of_latents(model: Any, images: Any, report: Any) -> Iterator[str]:
         low, middle, high = np.quantile(report.variance, [0, 0.5, 1])
         yield f"{'variance of a unit':<21}{low:.3g} to {high:.3g}, median {middle:.3g}"
         return
-    mu, logvar = (a.reshape(len(a), -1) for a in model.posterior(images[:TOLD_APART]))
+    mu, logvar = (a.reshape(len(a), -1) for a in model.posterior(images[:INFORMATION_IMAGES]))
     eps = np.random.default_rng(0).standard_normal(mu.shape, mu.dtype)
     found = mutual_information(mu, logvar, eps)
     yield f"{'mutual information':<21}{found.information:.2f} nats (standard error {found.error:.2f})"
@@ -81,7 +75,7 @@ def _of_latents(model: Any, images: Any, report: Any) -> Iterator[str]:
 
 
 def _bars(heading: str, values: Any, edges: list[float], names: list[str]) -> Iterator[str]:
-    """A histogram in text: a line for each bin, the last without an upper edge."""
+    """A histogram in text: a line for each bin, the last one without an upper edge."""
     import numpy as np
 
     yield heading

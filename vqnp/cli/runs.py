@@ -1,6 +1,4 @@
-"""A run folder: config.json, checkpoint.npz, metrics.csv, training.png, and later what inspect draws."""
-
-from __future__ import annotations
+"""A run folder: config.json, checkpoint.npz, metrics.csv, training.png, and what inspect draws."""
 
 import csv
 import io
@@ -8,7 +6,6 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,67 +15,40 @@ from vqnp.checkpoint import load_all
 from vqnp.models import Model
 
 
-@dataclass(frozen=True)
 class Run:
-    """The places in a run folder."""
+    """A run folder and the paths of its files."""
 
-    folder: Path
-
-    @property
-    def config(self) -> Path:
-        """The data's name or path, and every setting: JSON."""
-        return self.folder / "config.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        """The model and all that training needs to go on."""
-        return self.folder / "checkpoint.npz"
-
-    @property
-    def metrics(self) -> Path:
-        """A row for each epoch: CSV."""
-        return self.folder / "metrics.csv"
-
-    @property
-    def figure(self) -> Path:
-        """Curves, reconstructions, usage, the most used codes."""
-        return self.folder / "training.png"
-
-    @property
-    def codebook(self) -> Path:
-        """Every code in context."""
-        return self.folder / "codebook.png"
-
-    @property
-    def latents(self) -> Path:
-        """The strongest units of a continuous latent, each moved through its range."""
-        return self.folder / "latents.png"
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.config = self.folder / "config.json"  # the data's name or path, and every setting
+        self.checkpoint = self.folder / "checkpoint.npz"  # the model, and the state of its training
+        self.metrics = self.folder / "metrics.csv"  # a row for each epoch
+        self.figure = self.folder / "training.png"
+        self.codebook = self.folder / "codebook.png"  # of vqnp inspect
+        self.latents = self.folder / "latents.png"  # of vqnp inspect, if latents are continuous
 
     def files(self) -> list[Path]:
         """Those of its files that exist."""
-        places = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook, self.latents)
-        return [path for path in places if path.exists()]
+        paths = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook, self.latents)
+        return [path for path in paths if path.exists()]
 
     def read_config(self) -> dict[str, Any]:
-        """The configuration that `create` wrote."""
+        """The configuration that `create` wrote, or that of an earlier version in today's form."""
         try:
             config = json.loads(self.config.read_text(encoding="utf-8"))
-            kind = config.get("kind", "vqvae")  # which the first runs did not say
+            kind = config.get("kind", "vqvae")  # not in the first runs
             model, schedule = dict(config["model"]), dict(config["schedule"])
-            model.pop("quantizer_options", None)  # of version 0.1, which set none of them
-            restart = schedule.pop("restart_dead_codes", None)  # in version 0.1 the schedule's
+            model.pop("quantizer_options", None)  # in version 0.1, and always empty
+            restart = schedule.pop("restart_dead_codes", None)  # in the schedule in version 0.1
             if restart is not None and kind == "vqvae":
                 model["restart_dead_codes"] = restart
             return {"data": config["data"], "kind": kind, "model": model, "schedule": schedule}
         except (ValueError, KeyError, TypeError) as error:
-            fail(
-                str(self.config),
-                "", "must be a configuration that vqnp train wrote",
-                f"{type(error).__name__}: {error}",
-            )
+            problem = f"{type(error).__name__}: {error}"
+            fail(str(self.config), "", "must be a configuration that vqnp train wrote", problem)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """The history as a table that a spreadsheet opens."""
+        """Write the history as a CSV table."""
         text = io.StringIO()
         table = csv.DictWriter(text, list(history[0]), lineterminator="\n")
         table.writeheader()
@@ -88,25 +58,17 @@ class Run:
 
 
 def create(folder: str | Path, config: Mapping[str, Any], force: bool = False) -> Run:
-    """Make a run folder with its configuration in it; both appear at once.
+    """Make a run folder that holds its configuration; both appear at once.
 
-    Raises
-    ------
-    InputError
-        Something is there already, and not force. With force, the run's own files are replaced,
-        and no others touched.
+    A folder with files in it is an error; with force, the files of a run in it are deleted, and no others.
     """
-    run = Run(Path(folder))
+    run, text = Run(folder), json.dumps(dict(config), indent=2) + "\n"
     if run.folder.exists() and not run.folder.is_dir():
         fail("", "--out", "must be a folder", f"the file {run.folder}")
-    text = json.dumps(dict(config), indent=2) + "\n"
     if run.folder.is_dir():
         if any(run.folder.iterdir()) and not force:
-            fail(
-                "", "--out",
-                "must be a new or empty folder (--force replaces a run, --resume goes on with it)",
-                f"{run.folder}, which has files in it",
-            )
+            needed = "must be a new or empty folder (--force replaces a run, --resume goes on with it)"
+            fail("", "--out", needed, f"{run.folder}, which has files in it")
         for path in run.files():
             path.unlink()
         with atomic(run.config) as file:
@@ -115,33 +77,23 @@ def create(folder: str | Path, config: Mapping[str, Any], force: bool = False) -
     run.folder.parent.mkdir(parents=True, exist_ok=True)
     new = Path(tempfile.mkdtemp(prefix=f".{run.folder.name}.", dir=run.folder.parent))
     (new / run.config.name).write_text(text, encoding="utf-8")
-    new.chmod(0o777 & ~_umask())
+    mask = os.umask(0)  # the only way to read it is to set it
+    os.umask(mask)
+    new.chmod(0o777 & ~mask)
     os.rename(new, run.folder)
     return run
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def next_folder(parent: str | Path, name: str) -> Path:
-    """parent/name-1, or -2, …: the first that does not exist."""
+    """The first of parent/name-1, name-2, … that does not exist."""
     n = 1
-    while (Path(parent) / f"{name}-{n}").exists():
+    while (folder := Path(parent) / f"{name}-{n}").exists():
         n += 1
-    return Path(parent) / f"{name}-{n}"
+    return folder
 
 
 def open_run(path: str | Path) -> tuple[Model, str, list[dict[str, float]]]:
-    """The model of a run folder or a checkpoint, what it was trained on ("digits" if unknown), its history.
-
-    Raises
-    ------
-    InputError
-        Nothing there, or no checkpoint, or one that is unsound: see checkpoint.load.
-    """
+    """The model of a run folder or a checkpoint, its training data ("digits" if unknown), and its history."""
     path = Path(path)
     if not path.exists():
         fail("RUN", "", "must be a run folder or a checkpoint", f"{path}, which does not exist")

@@ -1,109 +1,101 @@
-"""vqnp train: train, or go on training; evaluate; draw; print the table and what was written."""
-
-from __future__ import annotations
+"""vqnp train: train a model, or resume its training; evaluate it, draw the figure, print the report."""
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vqnp._check import fail
 from vqnp._version import __version__
-from vqnp.cli.options import DATA_HELP, Parser, say
+from vqnp.cli.options import DATA_HELP, Option, flag, option, say
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
 DESCRIPTION = (
-    "Train an MLP VQ-VAE (or, to compare, a VAE or an autoencoder) and write a run folder: "
+    "Train an MLP VQ-VAE (or, for comparison, a VAE or an autoencoder) and write a run folder: "
     "checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C saves; --resume goes on, to the "
     "same result bit for bit."
 )
 
-MODEL_OPTIONS: dict[str, tuple[type, str, str]] = {
-    "num_latents": (int, "M", "latents, and so codes, an image (default: 16)"),
+Table = dict[str, tuple[type | tuple[str, ...], str, str]]
+"""By the name of Python's argument: the type and the metavar of a number, or the choices and ""; the help."""
+
+MODEL_OPTIONS: Table = {
+    "num_latents": (int, "M", "latents, and so codes, in an image (default: 16)"),
     "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16)"),
     "num_embeddings": (int, "K", "codes in the codebook (default: 128)"),
     "commitment_cost": (float, "BETA", "weight of the commitment loss (default: 0.25)"),
-    "decay": (float, "GAMMA", "share of the old average that an EMA update keeps (default: 0.99)"),
+    "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
     "epsilon": (float, "EPS", "Laplace smoothing of the EMA cluster sizes (default: 1e-05)"),
     "restart_dead_codes": (
         float,
         "SHARE",
         "restart a code used less than this share of uniform use; 0: never (default: 0.05)",
     ),
+    "activation": (("relu", "gelu", "tanh", "sigmoid"), "", "(default: relu)"),
+    "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
+    "codebook_init": (
+        ("uniform", "normal", "scaled_uniform", "data", "kmeans"),
+        "",
+        "how the codebook is initialized: from a distribution, from random latents of the images, or from "
+        "their k-means (default: data)",
+    ),
 }
-LATENT_OPTIONS: dict[str, tuple[type, str, str]] = {
-    "latent_dim": (int, "D", "numbers in an image's latent (default: 256)"),
+LATENT_OPTIONS: Table = {
+    "latent_dim": (int, "D", "dimensions of an image's latent (default: 256)"),
+    "likelihood": (("bernoulli", "gaussian"), "", "of a pixel (default: bernoulli)"),
     "noise_std": (float, "S", "standard deviation of a pixel, gaussian likelihood (default: 0.1)"),
     "kl_weight": (float, "W", "weight of the KL (default: 1.0)"),
     "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0 (default: 0)"),
 }
-SCHEDULE_OPTIONS: dict[str, tuple[type, str, str]] = {
+SCHEDULE_OPTIONS: Table = {
     "epochs": (int, "N", "passes over the training images (default: 60)"),
-    "batch_size": (int, "B", "images a step (default: 32)"),
+    "batch_size": (int, "B", "images per step (default: 32)"),
     "lr": (float, "LR", "Adam's learning rate (default: 0.001)"),
+    "lr_schedule": (("cosine", "constant"), "", "(default: cosine)"),
     "seed": (int, "SEED", "of parameters, minibatches and restarts (default: 0)"),
 }
-CHOICES: dict[str, tuple[tuple[str, ...], str]] = {
-    "activation": (("relu", "gelu", "tanh", "sigmoid"), "(default: relu)"),
-    "codebook": (("ema", "gradient"), "how the codebook follows (default: ema)"),
-    "codebook_init": (
-        ("uniform", "normal", "scaled_uniform", "data", "kmeans"),
-        "how the codes start: drawn, or random latents of the images, or their k-means (default: data)",
-    ),
-    "likelihood": (("bernoulli", "gaussian"), "of a pixel (default: bernoulli)"),
-    "lr_schedule": (("cosine", "constant"), "(default: cosine)"),
-}
 
 
-def add_options(p: Parser) -> None:
-    """Every option of `vqnp train`."""
-    p.add_argument("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: digits)")
-    p.add_argument("--out", metavar="DIR", help="the run folder to write (default: runs/DATA-1, or -2, ...)")
-    p.add_argument("--force", action="store_true", default=False, help="replace the run in DIR")
-    p.add_argument(
-        "--resume",
-        action="store_true",
-        default=False,
-        help="go on with the run in DIR, or start it if there is none",
-    )
-    p.add_argument("--quiet", action="store_true", default=False, help="no progress bar")
-    p.add_argument(
-        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder"), help="what to train (default: vqvae)"
-    )
-    model = p.add_argument_group("the model")
-    _numbers(model, MODEL_OPTIONS)
-    model.add_argument(
-        "--hidden",
-        type=int,
-        nargs="+",
-        metavar="H",
-        help="widths of the encoder's hidden layers, the decoder's reversed (default: 512)",
-    )
-    _choices(model, "activation", "codebook", "codebook_init")
-    latent = p.add_argument_group("a VAE, and an autoencoder's latent")
-    _numbers(latent, LATENT_OPTIONS)
-    _choices(latent, "likelihood")
-    schedule = p.add_argument_group("the training")
-    _numbers(schedule, SCHEDULE_OPTIONS)
-    _choices(schedule, "lr_schedule")
-
-
-def _numbers(group: Any, options: dict[str, tuple[type, str, str]]) -> None:
-    for name, (kind, metavar, help) in options.items():
-        group.add_argument(_option(name), type=kind, metavar=metavar, help=help)
-
-
-def _choices(group: Any, *names: str) -> None:
-    for name in names:
-        choices, help = CHOICES[name]
-        group.add_argument(_option(name), choices=choices, help=help)
-
-
-def _option(name: str) -> str:
+def _flag(name: str) -> str:
+    """The option of a Python argument: --num-latents of num_latents."""
     return "--model" if name == "kind" else f"--{name.replace('_', '-')}"
 
 
+def _options(group: str, table: Table) -> Iterator[Option]:
+    """The options of a table."""
+    for name, (kind, metavar, help) in table.items():
+        values = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": metavar}
+        yield option(_flag(name), group=group, help=help, **values)
+
+
+OPTIONS = (
+    option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: digits)"),
+    option("--out", metavar="DIR", help="the run folder to write (default: runs/DATA-1, or -2, ...)"),
+    flag("--force", "replace the run in DIR"),
+    flag("--resume", "go on with the run in DIR, or start it if there is none"),
+    flag("--quiet", "no progress bar"),
+    option(
+        "--model",
+        dest="kind",
+        choices=("vqvae", "vae", "autoencoder"),
+        help="the kind of model to train (default: vqvae)",
+    ),
+    *_options("the model", MODEL_OPTIONS),
+    option(
+        "--hidden",
+        group="the model",
+        type=int,
+        nargs="+",
+        metavar="H",
+        help="widths of the encoder's hidden layers; the decoder's are reversed (default: 512)",
+    ),
+    *_options("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
+    *_options("the training", SCHEDULE_OPTIONS),
+)
+
+
 def run(args: argparse.Namespace) -> None:
-    """Train as the options say, or go on with the run in --out."""
+    """Train with these options, or resume the run in --out."""
     import numpy as np
 
     from vqnp import plots
@@ -119,7 +111,7 @@ def run(args: argparse.Namespace) -> None:
     model = MODELS[config["kind"]].mlp(**arguments, rng=rng)
     config["model"]["image_shape"] = list(training.images.shape[1:])
     if begun:
-        folder = runs.Run(Path(args.out))
+        folder = runs.Run(args.out)
     else:
         name = Path(config["data"]).name.split(".")[0]
         out = getattr(args, "out", None) or runs.next_folder("runs", name)
@@ -145,68 +137,55 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
-    """The run's data, kind of model, its arguments and schedule; and whether the run has begun already."""
-    from vqnp.cli import runs
+    """The run's data, kind of model, arguments and schedule; and whether the run has begun already."""
+    from dataclasses import asdict
+
+    from vqnp.cli.runs import Run
+    from vqnp.training import Schedule
 
     if args.resume and args.force:
         fail("", "--resume", "must be without --force", "both")
     if args.resume and "out" not in args:
         fail("", "--resume", "must have the run's folder in --out", "none")
-    begun = args.resume and runs.Run(Path(args.out)).config.exists()
-    config = runs.Run(Path(args.out)).read_config() if begun else _new_configuration(args)
+    if args.resume and Run(args.out).config.exists():
+        config = Run(args.out).read_config()
+        for part, given in _given(args, config["kind"]).items():
+            for name, value in given.items():
+                began = (config[part] if part else config)[name]
+                if value != began:
+                    fail("--resume", _flag(name), f"must be what the run began with, {began}", value)
+        return config, True
+    config = {"data": "digits", "kind": getattr(args, "kind", "vqvae")}
     given = _given(args, config["kind"])
-    for part, options in given.items():
-        for name, value in options.items():
-            began = (config[part] if part else config)[name]
-            if begun and value != began:
-                fail("--resume", _option(name), f"must be what the run began with, {began}", value)
-    return config, begun
+    if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
+        fail("", "--noise-std", "must be given with --likelihood gaussian only", "--likelihood bernoulli")
+    model = _arguments(config["kind"]) | given["model"]
+    return {**config, **given[""], "model": model, "schedule": asdict(Schedule(**given["schedule"]))}, False
 
 
 def _given(args: argparse.Namespace, kind: str) -> dict[str, dict[str, Any]]:
-    """The options that were given, by part of the configuration; one of another model is an error."""
+    """The options that were given, by part of the configuration; an option of another kind is an error."""
+    from vqnp.data.datasets import NAMES
     from vqnp.models import MODELS
 
-    values = vars(args)
-    own = _arguments(kind)
+    values, own = vars(args), _arguments(kind)
     given: dict[str, dict[str, Any]] = {"": {}, "model": {}, "schedule": {}}
     if "kind" in values:
         given[""]["kind"] = values["kind"]
-    if "data" in values:
-        given[""]["data"] = _absolute(values["data"])
-    for name in (*MODEL_OPTIONS, *LATENT_OPTIONS, "hidden", *CHOICES, *SCHEDULE_OPTIONS):
-        if name not in values:
-            continue
-        if name in SCHEDULE_OPTIONS or name == "lr_schedule":
-            given["schedule"][name] = values[name]
-        elif name in own:
-            given["model"][name] = values[name]
-        else:
-            owners = " or ".join(other for other in MODELS if name in _arguments(other))
-            fail("", _option(name), f"must be given with --model {owners} only", f"--model {kind}")
+    if "data" in values:  # a path is made absolute, so that it is valid in another folder
+        data = values["data"]
+        given[""]["data"] = data if data in NAMES else str(Path(data).expanduser().absolute())
+    for name in (*MODEL_OPTIONS, "hidden", *LATENT_OPTIONS, *SCHEDULE_OPTIONS):
+        if name in values:
+            if name not in SCHEDULE_OPTIONS and name not in own:
+                owners = " or ".join(other for other in MODELS if name in _arguments(other))
+                fail("", _flag(name), f"must be given with --model {owners} only", f"--model {kind}")
+            given["schedule" if name in SCHEDULE_OPTIONS else "model"][name] = values[name]
     return given
 
 
-def _new_configuration(args: argparse.Namespace) -> dict[str, Any]:
-    """What the options say, and for the rest Python's defaults."""
-    from dataclasses import asdict
-
-    from vqnp.training import Schedule
-
-    kind = getattr(args, "kind", "vqvae")
-    given = _given(args, kind)
-    if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
-        fail("", "--noise-std", "must be given with --likelihood gaussian only", "--likelihood bernoulli")
-    return {
-        "data": given[""].get("data", "digits"),
-        "kind": kind,
-        "model": _arguments(kind) | given["model"],
-        "schedule": asdict(Schedule(**given["schedule"])),
-    }
-
-
 def _arguments(kind: str) -> dict[str, Any]:
-    """The arguments of the kind's MLP model that JSON can hold, with their defaults."""
+    """The arguments of this kind's .mlp that JSON can hold, with their defaults."""
     import inspect
 
     from vqnp.models import MODELS
@@ -214,10 +193,3 @@ def _arguments(kind: str) -> dict[str, Any]:
     parameters = inspect.signature(MODELS[kind].mlp).parameters
     plain = {n: p.default for n, p in parameters.items() if n not in ("rng", "quantizer", "image_shape")}
     return {n: list(value) if isinstance(value, tuple) else value for n, value in plain.items()}
-
-
-def _absolute(source: str) -> str:
-    """A data set's name as it is; a path so that it means the same from another folder."""
-    from vqnp.data.datasets import NAMES
-
-    return source if source in NAMES else str(Path(source).expanduser().absolute())

@@ -6,12 +6,12 @@ x: (n, *shape), low ≤ x ≤ high
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_lengths, fail
+from vqnp._check import Array, check_float, check_lengths, fail, many
 from vqnp._images import to_float
 
 
@@ -25,11 +25,18 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", check_lengths("DataSpec", "shape", self.shape))
+        object.__setattr__(self, "low", check_float("DataSpec", "low", self.low, "(-inf, inf)"))
+        object.__setattr__(self, "high", check_float("DataSpec", "high", self.high, f"({self.low}, inf)"))
 
     @classmethod
     def of(cls, value: DataSpec | Mapping[str, Any]) -> DataSpec:
         """value itself, or the DataSpec that as_dict() describes."""
-        return value if isinstance(value, DataSpec) else cls(**value)
+        if isinstance(value, DataSpec):
+            return value
+        names = tuple(field.name for field in fields(cls))
+        if not isinstance(value, Mapping) or not value.keys() <= set(names):
+            fail("DataSpec", "data", f"must be a DataSpec, or a mapping of {', '.join(names)}", repr(value))
+        return cls(**value)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -49,8 +56,8 @@ class DataSpec:
         """
         x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
         if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):
-            sizes = ", ".join(map(str, self.shape))
-            fail(where, "images", f"must have shape (n, {sizes}) or (n, {self.size})", f"shape {x.shape}")
+            shapes = dict.fromkeys((many(self.shape), many((self.size,))))  # a row has one shape, not two
+            fail(where, "images", f"must have shape {' or '.join(shapes)}", f"shape {x.shape}")
         return x.reshape(len(x), *self.shape)
 
     def clip(self, x: Array) -> Array:

@@ -1,26 +1,27 @@
-"""What a model does to a whole data set, in constant memory."""
-
-from __future__ import annotations
+"""Reports on a model over a whole data set, in constant memory."""
 
 from typing import Any
 
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents, evaluate_vae
 
+__all__ = ["Evaluation", "LatentEvaluation", "evaluate", "evaluate_codes", "evaluate_latents", "evaluate_vae"]
+
 
 def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False) -> Any:
-    """The model's own report on a data set: error, and the health of its codes or latents.
+    """MSE = ⟨(x̂ − x)²⟩ over a data set, and the health of the model's codes or latents.
 
-    data: what the model takes, in memory or streamed -> a report with .row(), .as_dict() and str()
+    data: (n, *data.shape), in memory or streamed -> a report with .row(), .as_dict() and str()
 
     Parameters
     ----------
-    model : VQVAE, VAE, Autoencoder, or anything with a method `evaluate`
+    model : VQVAE, VAE, Autoencoder, or any object with a method `evaluate`
     data : ndarray or ArrayStream
+        Images that the model takes: uint8, or float in the data's range.
     history : optional
         Of the training, for a VQ-VAE's diagnosis: see metrics.diagnose.
-    progress : bool
-        A bar on standard error once it takes longer than a second.
+    progress : bool, default False
+        Whether to draw a bar on standard error if it takes longer than a second.
 
     Returns
     -------
@@ -29,9 +30,13 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
     Raises
     ------
     InputError
-        No examples, or examples of another shape than the model's.
+        If there are no examples, or they have another shape than the model's.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> report = evaluate(vqnp.VQVAE.mlp(), vqnp.load_dataset("digits", "test").images[:100])
+    >>> report.images, report.num_embeddings
+    (100, 128)
     """
     return model.evaluate(data, history, progress)
-
-
-__all__ = ["Evaluation", "LatentEvaluation", "evaluate", "evaluate_codes", "evaluate_latents", "evaluate_vae"]

@@ -1,7 +1,5 @@
 """MSE = ⟨(x̂ − x)²⟩,  perplexity = exp(−Σ p log p),  over a whole data set in constant memory."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,21 +7,21 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.error import SquaredError, checked_batches
+from vqnp.evaluation.error import SquaredError, aligned, checked_batches
 from vqnp.metrics.codebook import dead_codes, perplexity
 from vqnp.metrics.diagnosis import Diagnosis, diagnose
 
 CODES_PER_EMBEDDING = 10
-"""Codes for each of the K from which on a perplexity is compared with the training's: over n codes it is at
-most n, and below about ten for each it is biased low whatever the codebook is (our measurement)."""
+"""The number of codes for each of the K from which a perplexity is compared with that of the training: over
+n codes it is at most n, and below about ten for each it is biased low for any codebook (our measurement)."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model does to a data set.
+    """The report on a VQ-VAE over a data set.
 
-    mse is the mean over all pixels of all images, in units of the pixel range [0, 1] squared;
-    counts: (K,) how often each code was used, over all images and latents.
+    mse is the mean over all pixels of all images, in units of the data's range squared;
+    counts: (K,) how often each code is used, over all images and latents.
     """
 
     mse: float
@@ -45,17 +43,17 @@ class Evaluation:
         return self.num_embeddings - len(dead_codes(self.counts))
 
     def row(self) -> dict[str, float]:
-        """What an epoch's row of the history says of the test images."""
+        """The columns of the history for the test images."""
         return {"test_mse": self.mse, "test_perplexity": self.perplexity}
 
     def as_dict(self) -> dict[str, Any]:
-        """Every figure, as JSON has it."""
+        """Every figure, as plain values for JSON."""
         return {
             "mse": self.mse,
             "perplexity": self.perplexity,
             "utilization": self.utilization,
             "codes_used": self.codes_used,
-            "dead_codes": [int(j) for j in dead_codes(self.counts)],
+            "dead_codes": dead_codes(self.counts).tolist(),
             "num_embeddings": self.num_embeddings,
             "bits_per_image": self.bits_per_image,
             "images": self.images,
@@ -64,17 +62,16 @@ class Evaluation:
         }
 
     def __str__(self) -> str:
-        K = self.num_embeddings
         rows = [
             ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),
-            ("codebook perplexity", f"{self.perplexity:.1f} of {K}"),
+            ("codebook perplexity", f"{self.perplexity:.1f} of {self.num_embeddings}"),
             ("utilization", f"{100 * self.utilization:.1f} %"),
-            ("codes used", f"{self.codes_used} of {K}"),
+            ("codes used", f"{self.codes_used} of {self.num_embeddings}"),
             ("bits per image", f"{self.bits_per_image:g}"),
             ("diagnosis", str(self.diagnosis)),
         ]
-        return "\n".join(f"{name:<21}{value}" for name, value in rows)
+        return aligned(rows)
 
 
 def evaluate_codes(
@@ -82,21 +79,9 @@ def evaluate_codes(
 ) -> Evaluation:
     """MSE = ⟨(x̂ − x)²⟩ of x̂ = decode(encode(x)), and exp(−Σ p log p) of the codes, over all images.
 
-    images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> Evaluation
+    images: (n, *data.shape), in memory or streamed -> Evaluation
 
-    Parameters
-    ----------
-    model : VQVAE
-    images : ndarray or ArrayStream
-    history : optional
-        Of the training, for the diagnosis: see metrics.diagnose.
-    progress : bool
-        A bar on standard error once it takes longer than a second.
-
-    Raises
-    ------
-    InputError
-        No images, or images of another shape than the model's.
+    Parameters, returns and errors are those of `evaluate`; model is a VQVAE.
     """
     K = model.num_embeddings
     errors, counts, n = SquaredError(), np.zeros(K, np.int64), 0
@@ -107,13 +92,6 @@ def evaluate_codes(
         n += len(batch)
     value = perplexity(counts)
     if counts.sum() < CODES_PER_EMBEDDING * K:
-        history = None  # so few codes cannot show the perplexity that training saw
-    return Evaluation(
-        mse=errors.mean(),
-        perplexity=value,
-        num_embeddings=K,
-        bits_per_image=model.bits_per_image,
-        images=n,
-        counts=counts,
-        diagnosis=diagnose(value, K, history),
-    )
+        history = None  # too few codes to compare with the perplexity of the training
+    bits, diagnosis = model.bits_per_image, diagnose(value, K, history)
+    return Evaluation(errors.mean(), value, K, bits, n, counts, diagnosis)

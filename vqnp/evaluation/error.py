@@ -1,8 +1,6 @@
-"""MSE = ⟨(x̂ − x)²⟩ over a whole data set, a batch at a time: what every evaluation shares."""
+"""MSE = ⟨(x̂ − x)²⟩ over a whole data set, in batches: what every evaluation needs."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +12,13 @@ from vqnp.data.batches import BATCH, batches, origin
 
 
 class SquaredError:
-    """Σ (x̂ − x)² and how many numbers it is over, in float64."""
+    """Σ (x̂ − x)² and the number of its terms, in float64."""
 
     def __init__(self) -> None:
         self.total, self.count = 0.0, 0
 
     def add(self, x_hat: Array, x: Array) -> None:
-        """x_hat, x: of one shape; x in float64."""
+        """Add a batch, x_hat and x of one shape, x in float64."""
         error = x_hat.astype(np.float64) - x
         self.total += float((error * error).sum())
         self.count += error.size
@@ -33,9 +31,9 @@ class SquaredError:
 def checked_batches(
     model: Any, images: Array | ArrayStream, progress: bool
 ) -> Iterator[tuple[int, Array, Array]]:
-    """(number of its first image, the batch, x in float64); an error names an image by its own number.
+    """(index of its first image, batch, x in float64); an error names an image by its index in the data set.
 
-    With a bar on standard error once it takes longer than a second.
+    With a bar on standard error if it takes longer than a second.
     """
     if len(images) == 0:
         fail("evaluate", "images", "must hold at least one image", "none")
@@ -44,3 +42,8 @@ def checked_batches(
     for batch in tqdm(batches(images), total=total, unit="batch", delay=1, disable=not progress):
         yield first, batch, model.data.to_array(batch, np.float64, origin(images, "evaluate"), first)
         first += len(batch)
+
+
+def aligned(rows: Iterable[tuple[str, str]]) -> str:
+    """A line for each (name, value), the values aligned."""
+    return "\n".join(f"{name:<21}{value}" for name, value in rows)

@@ -1,9 +1,7 @@
-"""MSE = ⟨(x̂ − x)²⟩ of an autoencoder or a VAE, the VAE's −log p(x|z) and KL, and what each unit does.
+"""MSE = ⟨(x̂ − x)²⟩ of an autoencoder or a VAE, the VAE's −log p(x|z) and KL, and the variance of each unit.
 
 Over a whole data set, in constant memory.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +10,17 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.error import SquaredError, checked_batches
+from vqnp.evaluation.error import SquaredError, aligned, checked_batches
 from vqnp.metrics.posterior import ACTIVE
 from vqnp.ops.gaussian import gaussian_kl_terms
 
 
 @dataclass(frozen=True)
 class LatentEvaluation:
-    """What a model with a continuous latent does to a data set.
+    """The report on a model with a continuous latent over a data set.
 
-    mse is of decode(encode(x)), so at the VAE's mean, in units of the pixel range [0, 1] squared;
-    variance: (D,) of each unit of encode(x) over the images. Of a VAE also, in nats per image:
+    mse is that of decode(encode(x)), for a VAE at the posterior's mean, in units of the data's range
+    squared; variance: (D,) of each unit of encode(x) over the images. Of a VAE also, in nats per image:
     reconstruction_loss, −log p(x|z) at one draw of z for each image, and kl_per_unit: (D,).
     """
 
@@ -44,18 +42,18 @@ class LatentEvaluation:
 
     @property
     def active_units(self) -> int:
-        """Units whose variance is above 0.01: a VAE's active units (see vqnp.posterior)."""
+        """The number of units with a variance above 0.01: see vqnp.metrics.active_units."""
         return int((self.variance > ACTIVE).sum())
 
     @property
     def elbo(self) -> float | None:
-        """−(reconstruction_loss + kl), a lower bound of ⟨log p(x)⟩ for an image, in nats, up to one draw."""
+        """−(reconstruction_loss + kl), an estimate from one draw of a lower bound of ⟨log p(x)⟩, in nats."""
         if self.reconstruction_loss is None or self.kl is None:
             return None
         return -(self.reconstruction_loss + self.kl)
 
     def row(self) -> dict[str, float]:
-        """What an epoch's row of the history says of the test images."""
+        """The columns of the history for the test images."""
         row = {"test_mse": self.mse}
         if self.reconstruction_loss is not None and self.kl is not None:
             row |= {
@@ -66,7 +64,7 @@ class LatentEvaluation:
         return row
 
     def as_dict(self) -> dict[str, Any]:
-        """Every figure, as JSON has it."""
+        """Every figure, as plain values for JSON."""
         figures: dict[str, Any] = {"mse": self.mse, "images": self.images, "latent_dim": self.latent_dim}
         if self.kl_per_unit is not None:
             figures |= {
@@ -80,10 +78,7 @@ class LatentEvaluation:
 
     def __str__(self) -> str:
         D = self.latent_dim
-        rows = [
-            ("images", f"{self.images} ({D} numbers each)"),
-            ("test MSE", f"{self.mse:.5f}"),
-        ]
+        rows = [("images", f"{self.images} ({D} numbers each)"), ("test MSE", f"{self.mse:.5f}")]
         if self.kl is not None:
             rows += [
                 ("-log p(x|z)", f"{self.reconstruction_loss:.2f} nats per image"),
@@ -91,20 +86,21 @@ class LatentEvaluation:
                 ("bound on log p(x)", f"{self.elbo:.2f} nats per image"),
                 ("active units", f"{self.active_units} of {D}"),
             ]
-        return "\n".join(f"{name:<21}{value}" for name, value in rows)
+        return aligned(rows)
 
 
 class _Moments:
-    """Mean and variance of each latent unit, a batch at a time, without cancellation (Chan et al. 1979)."""
+    """Mean and variance of each latent unit, in batches, without cancellation (Chan et al. 1979)."""
 
-    def __init__(self, units: int) -> None:
-        self.n, self.mean, self.spread = 0, np.zeros(units), np.zeros(units)
+    def __init__(self, model: Any) -> None:
+        units = int(np.prod(model.encoding.shape))
+        self.n, self.mean, self.squares = 0, np.zeros(units), np.zeros(units)
 
     def add(self, z: Array) -> None:
-        """z: (m, units)"""
-        m, n = len(z), self.n
+        """Add a batch, z: (m, ...)."""
+        z, m, n = z.reshape(len(z), -1), len(z), self.n
         step = z.mean(axis=0, dtype=np.float64) - self.mean
-        self.spread += z.var(axis=0, dtype=np.float64) * m + step * step * (n * m / (n + m))
+        self.squares += z.var(axis=0, dtype=np.float64) * m + step * step * (n * m / (n + m))
         self.mean += step * (m / (n + m))
         self.n += m
 
@@ -112,45 +108,35 @@ class _Moments:
 def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
     """MSE of decode(z), and the variance of each unit of z, over all images.
 
-    images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> LatentEvaluation
+    images: (n, *data.shape), in memory or streamed -> LatentEvaluation
 
-    Parameters
-    ----------
-    model : Autoencoder
-    images : ndarray or ArrayStream
-    progress : bool
-        A bar on standard error once it takes longer than a second.
-
-    Raises
-    ------
-    InputError
-        No images, or images of another shape than the model's.
+    Parameters and errors are those of `evaluate`; model is an Autoencoder.
     """
-    errors, moments = SquaredError(), _Moments(int(np.prod(model.encoding.shape)))
+    errors, moments = SquaredError(), _Moments(model)
     for first, batch, x in checked_batches(model, images, progress):
         z = model.latents(batch, first)
         errors.add(model.decode(z), x)
-        moments.add(z.reshape(len(z), -1))
-    return LatentEvaluation(errors.mean(), moments.n, moments.spread / moments.n)
+        moments.add(z)
+    return LatentEvaluation(errors.mean(), moments.n, moments.squares / moments.n)
 
 
 def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
-    """evaluate_latents at the posterior's mean; −log p(x|z) at one draw, and each unit's KL, in nats.
+    """MSE and variance at the posterior's mean; −log p(x|z) at one draw, and the KL of each unit, in nats.
 
-    images: (n, *data.shape), uint8 or float in the data's range, in memory or streamed -> LatentEvaluation
+    images: (n, *data.shape), in memory or streamed -> LatentEvaluation
 
-    The draws of z are from a generator of their own (seed 0); an image's draw does not depend on how the
-    images are batched. Arguments and errors as in evaluate_latents.
+    The draws of z are from a generator with seed 0, and an image's draw does not depend on the batches.
+    Parameters and errors are those of `evaluate`; model is a VAE.
     """
-    rng, units = np.random.default_rng(0), int(np.prod(model.encoding.shape))
-    errors, moments, nll, kl = SquaredError(), _Moments(units), 0.0, np.zeros(units)
+    rng, nll, kl = np.random.default_rng(0), 0.0, np.zeros(int(np.prod(model.encoding.shape)))
+    errors, moments = SquaredError(), _Moments(model)
     for first, batch, x in checked_batches(model, images, progress):
         mu, logvar = model.posterior(batch, first)
         errors.add(model.decode(mu), x)
-        moments.add(mu.reshape(len(mu), -1))
+        moments.add(mu)
         kl += gaussian_kl_terms(mu, logvar).reshape(len(mu), -1).sum(axis=0, dtype=np.float64)
         eps = rng.standard_normal(mu.shape, mu.dtype)
         a = model.decode_raw(mu + np.exp(logvar / 2) * eps)
         nll += float(model.nll_forward(a, *model.prepare(batch))[0]) * len(batch)
     n = moments.n
-    return LatentEvaluation(errors.mean(), n, moments.spread / n, nll / n, kl / n)
+    return LatentEvaluation(errors.mean(), n, moments.squares / n, nll / n, kl / n)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, InputError, fail
+from vqnp._check import Array, InputError, fail, many
 from vqnp._files import Rows, atomic, check_file, write_npy, write_npz
 from vqnp.data import ArrayStream
 from vqnp.data.batches import BATCH, batches, origin
@@ -39,14 +39,14 @@ def file_dtype(model: Model) -> np.dtype[Any]:
 def encode_file(
     model: Model, images: Array | ArrayStream, path: str | Path, progress: Progress = no_progress
 ) -> None:
-    """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, M), num_embeddings (1,), model (32,).
+    """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, *latent_shape), num_embeddings (1,), model (32,).
 
-    Of a VAE μ, of an autoencoder z = encoder(x): latents (n, D), model (32,).
+    Of a VAE μ, of an autoencoder z = encoder(x): latents (n, *latent_shape, D), model (32,).
 
-    images: (n, *image_shape), in memory or streamed; the file appears whole or not at all
+    images: (n, *data.shape), in memory or streamed; the file appears whole or not at all
 
     codes have the narrowest unsigned dtype that holds K − 1; model is the SHA-256 by which `decode`
-    knows whose codes they are (VQVAE.fingerprint).
+    knows whose codes they are (Model.fingerprint).
     """
     name, shape, *_ = model.encoding
     dtype = file_dtype(model)
@@ -58,9 +58,9 @@ def encode_file(
 
 
 def open_codes(model: Model, path: str | Path) -> ArrayStream:
-    """The codes of a file that encode_file wrote for this model, or of a .npy of integers: (n, M).
+    """Codes that encode_file wrote for this model, or integers in a .npy: (n, *latent_shape).
 
-    Of a VAE or an autoencoder: the latents, or a .npy of the model's dtype: (n, D).
+    Of a VAE or an autoencoder: the latents, or a .npy of the model's dtype: (n, *latent_shape, D).
 
     Raises
     ------
@@ -77,7 +77,7 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
     if owner is not None and not _is_of(owner.read().tobytes().hex(), model):
         fail(where, "", f"must be {name} of this model", f"{name} of another model")
     if codes.shape[1:] != shape:
-        fail(where, name, f"must have shape (n, {', '.join(map(str, shape))})", f"shape {codes.shape}")
+        fail(where, name, f"must have shape {many(shape)}", f"shape {codes.shape}")
     if model.num_embeddings:
         if codes.dtype.kind not in "iu":
             fail(where, "codes", "must be integers", codes.dtype)
@@ -87,7 +87,7 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
 
 
 def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Progress = no_progress) -> None:
-    """x̂ = decoder(e_k) into a .npy: codes (n, M) -> images (n, *image_shape) in the model's dtype.
+    """x̂ = decoder(e_k) into a .npy: codes (n, *latent_shape) -> (n, *data.shape) in the model's dtype.
 
     Bit for bit model.reconstruct of the images that were encoded; appears whole or not at all.
     """

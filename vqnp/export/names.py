@@ -1,4 +1,4 @@
-"""θ of a VQVAE under PyTorch's names and in its layouts, and back: nn.Linear's weight is our Wᵀ.
+"""θ of a model under PyTorch's names and in its layouts, and back: nn.Linear's weight is our Wᵀ.
 
 encoder.1.W: (I, O) <-> encoder.1.weight: (O, I);  quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
 """
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_finite, fail
-from vqnp.nn import Module, Param
+from vqnp.nn import Module, Param, VectorQuantizer
 from vqnp.nn.module import TorchName
 
 
@@ -42,7 +42,8 @@ def to_torch(model: Module) -> dict[str, Array]:
 
     Parameters
     ----------
-    model : VQVAE, VAE or Autoencoder
+    model : Module
+        A VQVAE, a VAE, an Autoencoder or any module whose layers know PyTorch's names.
 
     Returns
     -------
@@ -107,8 +108,8 @@ def _first_statistics(model: Module, new: Mapping[str, Array]) -> dict[str, Arra
     """The buffers with which training would begin at the new codes."""
     first: dict[str, Array] = {}
     for prefix, module in model.named_modules():
-        if f"{prefix}E" in new:
-            buffers = module.first_buffers(new[f"{prefix}E"])  # type: ignore[attr-defined]
+        if isinstance(module, VectorQuantizer) and f"{prefix}E" in new:
+            buffers = module.first_buffers(new[f"{prefix}E"])
             first |= {prefix + name: array for name, array in buffers.items()}
     return first
 

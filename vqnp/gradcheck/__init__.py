@@ -1,19 +1,12 @@
 """Is a backward pass the derivative? Checks of gradients and of declared estimators, for any functions."""
 
-from __future__ import annotations
-
 import sys
 import types
 import warnings
 from typing import Any
 
-from vqnp.gradcheck.checks import (
-    GradcheckError,
-    GradcheckReport,
-    gradcheck,
-    gradcheck_module,
-    surrogate_check,
-)
+from vqnp.gradcheck.checks import gradcheck, gradcheck_module, surrogate_check
+from vqnp.gradcheck.report import GradcheckError, GradcheckReport
 
 __all__ = ["GradcheckError", "GradcheckReport", "gradcheck", "gradcheck_module", "surrogate_check"]
 

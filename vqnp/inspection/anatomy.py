@@ -1,25 +1,23 @@
-"""What a code stands for: the images that use it, and what changes in them when it is taken out.
+"""Each code in images: the mean image that uses it, and how it changes if the code is removed.
 
 context_j = ⟨x̂(k)⟩,  effect_j = ⟨x̂(k) − x̂(k, but latent m_j at its mean)⟩, over images with k_{m_j} = j
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array
+from vqnp._check import Array, fail
 from vqnp.models import VQVAE
 
 EXAMPLES = 32
-"""Images averaged for each code: enough that one image's other codes do not show."""
+"""Images averaged for each code: enough that the other codes of single images do not show."""
 
 
 class CodeAnatomy(NamedTuple):
-    """Of each code j: how often it is used, where most, and how it looks there.
+    """The use of each code j, and its images.
 
-    counts: (K,) over all images and latents; latent: (K,) m_j, where j is used most;
+    counts: (K,) over all images and latents; latent: (K,) m_j, the latent at which j is used most;
     context, effect: (K, *data.shape), in pixel values; 0 for a code that is never used
     """
 
@@ -34,14 +32,30 @@ def code_anatomy(model: VQVAE, images: Array) -> CodeAnatomy:
 
     images: (n, *data.shape) -> CodeAnatomy
 
-    A code has no image of its own: the decoder sees M of them at once, and the same code means
-    another thing at another latent. So it is shown in context: at the latent m_j where it is used
-    most, in up to EXAMPLES images that use it there. "Without j" puts in its place the mean
-    vector of that latent over all images.
+    A code has no image of its own: the decoder combines M codes, and the same code has another effect at
+    another latent. So it is shown in context: at the latent m_j at which it is used most, in up to EXAMPLES
+    images that use it there. "Without j" replaces it by the mean vector of that latent over all images.
+
+    Parameters
+    ----------
+    model : VQVAE
+    images : ndarray, shape (n, *data.shape)
+        uint8, or float in the data's range; at least one.
+
+    Returns
+    -------
+    CodeAnatomy
+
+    Raises
+    ------
+    InputError
+        If there are no images, or they have another shape than the model's.
     """
     k = model.encode(images)
-    k = k.reshape(len(k), -1)
     K, M = model.num_embeddings, model.num_latents
+    k = k.reshape(len(k), M)
+    if len(k) == 0:
+        fail("code_anatomy", "images", "must hold at least one image", f"shape {np.shape(images)}")
     at = np.stack([np.bincount(k[:, m], minlength=K) for m in range(M)])
     z_q = model.quantizer.decode(k)
     mean = z_q.mean(axis=0)
@@ -52,13 +66,12 @@ def code_anatomy(model: VQVAE, images: Array) -> CodeAnatomy:
     owner = np.repeat(used, [len(r) for r in rows])
     without = z_q[flat]
     without[np.arange(len(flat)), latent[owner]] = mean[latent[owner]]
-    plane = (-1, *model.latent_shape, model.embedding_dim)
-    decoded = model.decode_latents(z_q[flat].reshape(plane))
-    change = decoded - model.decode_latents(without.reshape(plane))
+    shape = (-1, *model.latent_shape, model.embedding_dim)
+    decoded = model.decode_latents(z_q[flat].reshape(shape))
+    change = decoded - model.decode_latents(without.reshape(shape))
     context = np.zeros((K, *model.data.shape), model.dtype)
     effect = np.zeros_like(context)
-    ends = np.cumsum([len(r) for r in rows])
-    for j, end, r in zip(used, ends, rows, strict=True):
-        context[j] = decoded[end - len(r) : end].mean(axis=0)
-        effect[j] = change[end - len(r) : end].mean(axis=0)
+    ends = np.cumsum([len(r) for r in rows])[:-1]
+    for j, images_j, changes_j in zip(used, np.split(decoded, ends), np.split(change, ends), strict=True):
+        context[j], effect[j] = images_j.mean(axis=0), changes_j.mean(axis=0)
     return CodeAnatomy(at.sum(axis=0), latent, context, effect)

@@ -1,9 +1,7 @@
-"""a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩: what a position does to the image.
+"""a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩: the influence of each position on the image.
 
 k: (n, M) codes, x_hat: (n, *data.shape)
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 
@@ -14,33 +12,39 @@ from vqnp.models import VQVAE
 
 
 def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | int) -> Array:
-    """a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩: where in the image position m is seen.
+    """a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩: which pixels depend on position m.
 
-    images: (n, *data.shape), at least 2 -> a: (*latent_shape, *data.shape), float64
+    images: (n, *data.shape), n at least 2 -> a: (*latent_shape, *data.shape), float64
 
     Parameters
     ----------
     model : VQVAE
-    images : ndarray
-        Each gets the code of another one of them, so that the codes put in are as frequent as those
-        that the position has.
+    images : ndarray, shape (n, *data.shape)
+        Each receives the code of another image (its donor), so that the new codes have the frequencies of
+        the position.
     rng : numpy.random.Generator or int
-        Which image is whose donor: a random cyclic permutation, so that no image is its own donor.
+        For the donors: a random cyclic permutation, so that no image is its own donor.
 
     Returns
     -------
-    ndarray
-        The mean squared change of each pixel. Where a pixel is above 0, position m reaches it;
-        vqnp.perplexity(a[m].ravel()) is over how many pixels its influence is spread.
+    ndarray of float64, shape (*latent_shape, *data.shape)
+        The mean squared change of each pixel, above 0 if it depends on position m. The perplexity of a[m],
+        vqnp.perplexity(a[m].ravel()), is the effective number of pixels that do.
 
     Raises
     ------
     InputError
-        Fewer than two images, or of another shape than the model's.
+        If there are fewer than two images, or they have another shape than the model's.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:10]
+    >>> position_influence(vqnp.VQVAE.mlp(num_latents=4), images, rng=0).shape
+    (4, 28, 28)
     """
-    k = _codes_of_two("position_influence", model, images)
-    donor = _cycle(len(k), check_rng("position_influence", rng))
-    decode = _decoder_of_rows(model)
+    k, rng, decode = _start("position_influence", model, images, rng)
+    donor = _cycle(len(k), rng)
     whole = decode(k)
     a = np.empty((model.num_latents, *model.data.shape))
     for m in range(model.num_latents):
@@ -53,39 +57,38 @@ def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | i
 def swap_interaction(model: VQVAE, images: Array, size: int, rng: np.random.Generator | int) -> float:
     """I = ⟨‖Δ_S − Σ_{m∈S} Δ_m‖²⟩/⟨‖Δ_S‖²⟩: do the effects of several swaps add up? 0: exactly.
 
-    images: (n, *data.shape), at least 2 -> a number
-
     Δ_S = x̂(k, but k_m, m ∈ S, from another image) − x̂(k)
+
+    images: (n, *data.shape), n at least 2 -> a number
 
     Parameters
     ----------
     model : VQVAE
-    images : ndarray
-        Each gets codes of another one, as in position_influence.
+    images : ndarray, shape (n, *data.shape)
+        Each receives codes of another image, as in position_influence.
     size : int, in [2, M]
-        Positions in S, drawn anew for each image; M swaps all, which makes one reconstruction into another.
+        The number of positions in S, drawn for each image; M turns one reconstruction into another.
     rng : numpy.random.Generator or int
-        Which image is whose donor, and at which positions.
+        For the donors and the positions.
 
     Returns
     -------
     float
-        0 for a decoder in which the effects of codes add up; the error of adding them, relative to the
-        effect of the swaps together. Images are clipped to [0, 1]. NaN if nothing changes.
+        0 for a decoder in which the effects of codes add up; the squared error of their sum, relative to the
+        effect of all swaps together. Images are clipped to the data's range. NaN if nothing changes.
 
     Raises
     ------
     InputError
-        Fewer than two images, a size out of range, or images of another shape than the model's.
+        If there are fewer than two images, they have another shape than the model's, or size is out of range.
     """
-    where = "swap_interaction"
-    k, r = _codes_of_two(where, model, images), check_rng(where, rng)
-    if model.num_latents < 2:
-        fail(where, "model", "must have at least 2 latents", model.num_latents)
-    S = r.permuted(np.tile(np.arange(model.num_latents), (len(k), 1)), axis=1)
-    S = S[:, : check_int(where, "size", size, 2, model.num_latents)]
-    donor, rows = _cycle(len(k), r), np.arange(len(k))
-    decode = _decoder_of_rows(model)
+    k, rng, decode = _start("swap_interaction", model, images, rng)
+    M = model.num_latents
+    if M < 2:
+        fail("swap_interaction", "model", "must have at least 2 latents", M)
+    S = rng.permuted(np.tile(np.arange(M), (len(k), 1)), axis=1)
+    S = S[:, : check_int("swap_interaction", "size", size, 2, M)]
+    donor, rows = _cycle(len(k), rng), np.arange(len(k))
     whole = decode(k)
     together, apart = k.copy(), np.zeros_like(whole)
     for m in S.T:
@@ -97,13 +100,20 @@ def swap_interaction(model: VQVAE, images: Array, size: int, rng: np.random.Gene
 
 
 def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) -> float:
-    """ρ = ⟨Δ·Δ'⟩/√(⟨‖Δ‖²⟩⟨‖Δ'‖²⟩): does the same swap do the same to two images? 1: exactly, 0: no relation.
+    """ρ = ⟨Δ·Δ'⟩/√(⟨‖Δ‖²⟩⟨‖Δ'‖²⟩): has a swap the same effect on two images? 1: exactly, 0: no relation.
 
-    images: (n, *data.shape), at least 2 -> a number
+    images: (n, *data.shape), n at least 2 -> a number
 
-    Δ is what j' in place of j at position m does to an image, Δ' what it does to another image that also
-    has j there; j' is the code that a third has there. Over all positions, and all images of which another
-    has the same code; swaps with a large effect weigh more.
+    Δ is the effect on an image of replacing its code j at position m by j', the code of a third image
+    there; Δ' is the effect on another image that also has j at m. The average is over all positions and all
+    images with such a partner; swaps with a large effect have more weight.
+
+    Parameters
+    ----------
+    model : VQVAE
+    images : ndarray, shape (n, *data.shape)
+    rng : numpy.random.Generator or int
+        For the partners and the donors of j'.
 
     Returns
     -------
@@ -114,21 +124,20 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
     Raises
     ------
     InputError
-        Fewer than two images, or of another shape than the model's.
+        If there are fewer than two images, or they have another shape than the model's.
     """
-    k, r = _codes_of_two("swap_agreement", model, images), check_rng("swap_agreement", rng)
-    decode = _decoder_of_rows(model)
-    whole = decode(k)
+    k, rng, decode = _start("swap_agreement", model, images, rng)
+    whole, own = decode(k), np.arange(len(k))
     products = np.zeros(3)
     for m in range(model.num_latents):
-        donor, order = _cycle(len(k), r), r.permutation(len(k))
-        twin = np.arange(len(k))
+        donor, order = _cycle(len(k), rng), rng.permutation(len(k))
+        partner = own.copy()
         for j in np.unique(k[:, m]):
-            alike = order[k[order, m] == j]
-            twin[alike] = np.roll(alike, 1)
-        rows = np.flatnonzero((twin != np.arange(len(k))) & (k[donor, m] != k[:, m]))
+            same = order[k[order, m] == j]
+            partner[same] = np.roll(same, 1)
+        rows = np.flatnonzero((partner != own) & (k[donor, m] != k[:, m]))
         changes = []
-        for which in (rows, twin[rows]):
+        for which in (rows, partner[rows]):
             swapped = k[which]
             swapped[:, m] = k[donor[rows], m]
             changes.append((decode(swapped) - whole[which]).ravel())
@@ -137,19 +146,20 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
     return _ratio(products[0], float(np.sqrt(products[1] * products[2])))
 
 
-def _decoder_of_rows(model: VQVAE) -> Callable[[Array], Array]:
-    """decode for codes in rows, (n, M), whatever the latent shape; in float64."""
-    return lambda k: model.decode(k.reshape(len(k), *model.latent_shape)).astype(np.float64)
-
-
-def _codes_of_two(where: str, model: VQVAE, images: Array) -> Array:
-    """The codes of at least two images, each image's in a row: (n, M)."""
+def _start(
+    where: str, model: VQVAE, images: Array, rng: np.random.Generator | int
+) -> tuple[Array, np.random.Generator, Callable[[Array], Array]]:
+    """The codes of at least two images, (n, M); a generator; decode for (n, M), in float64."""
     if not model.num_embeddings:
         fail(where, "model", "must be a VQVAE, whose codes can be swapped", type(model).__name__)
     k = model.encode(images)
     if len(k) < 2:
         fail(where, "images", "must hold at least 2 images", len(k))
-    return k.reshape(len(k), -1)
+
+    def decode(k: Array) -> Array:
+        return model.decode(k.reshape(len(k), *model.latent_shape)).astype(np.float64)
+
+    return k.reshape(len(k), -1), check_rng(where, rng), decode
 
 
 def _cycle(n: int, rng: np.random.Generator) -> Array:

@@ -3,8 +3,6 @@
 codes: (T, *latent_shape), images: (T, *data.shape)
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -15,9 +13,9 @@ from vqnp.models import Model
 
 
 class Path(NamedTuple):
-    """From one image to another.
+    """A path from one image to another.
 
-    t: (T,) from 0 to 1, codes: (T, *latent_shape), or (T, 0) where latents are not quantized,
+    t: (T,) from 0 to 1; codes: (T, *latent_shape), or (T, 0) if latents are not quantized;
     images: (T, *data.shape)
     """
 
@@ -29,13 +27,29 @@ class Path(NamedTuple):
 def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
     """z(t) = (1 − t) z_a + t z_b,  x̂(t) = decoder(q(z(t))),  q(z) = e_k, k = argmin ‖z − e_j‖², or q(z) = z.
 
-    a, b: (*data.shape), each uint8 or float in [0, 1] -> Path of `steps` points, at least 2, a's
-    reconstruction first and b's last
+    a, b: (*data.shape) -> Path of T = steps points, from a's reconstruction to b's
 
-    The latents go in a straight line. Those of a VQVAE are quantized at each point: the codes change when
-    the line crosses into another code's cell, and only then does the image; vqnp.code_changes(path.codes)
-    counts them. Those of an Autoencoder, or the means of a VAE, are decoded as they are, and path.codes
-    is empty: (T, 0).
+    The latents move on a straight line. Those of a VQVAE are quantized at each point: the codes, and with
+    them the image, change only where the line enters another code's cell; vqnp.metrics.code_changes counts
+    these changes. Those of an Autoencoder, and the means of a VAE, are decoded directly, and path.codes is
+    empty.
+
+    Parameters
+    ----------
+    model : VQVAE, Autoencoder or VAE
+    a, b : ndarray, shape data.shape
+        uint8, or float in the data's range.
+    steps : int
+        T, at least 2.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If the model is another object, an image has another shape, or steps is below 2.
     """
     T = check_int("interpolate", "steps", steps, 2)
     if not isinstance(model, Model):
@@ -52,11 +66,11 @@ def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
 
 
 def step_sizes(images: Array) -> Array:
-    """√⟨(x̂(t + 1) − x̂(t))²⟩: how far the image moves at each step of a path.
+    """√⟨(x̂(t + 1) − x̂(t))²⟩: how much the image changes at each step of a path.
 
     images: (T, ...), uint8 or float in [0, 1] -> (T − 1,) float64, in units of the pixel range
 
-    On a smooth path all are alike; on one that jumps, most are 0 and few are large.
+    On a smooth path all are similar; on a path that jumps, most are 0 and a few are large.
     """
     x = to_float(as_array("step_sizes", "images", images), np.float64, where="step_sizes")
     if x.ndim == 0 or x.size == 0:

@@ -1,9 +1,7 @@
-"""perplexity = exp(−Σ_j p_j log p_j),  p_j = n_j / Σn,  and what follows from the counts.
+"""perplexity = exp(−Σ_j p_j log p_j),  p_j = n_j / Σn, and other figures of the counts.
 
 n: (K,) how often each code is used
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any
@@ -14,9 +12,9 @@ from vqnp._check import Array, check_float, check_int, fail
 
 
 def perplexity(counts: Any) -> float:
-    """perplexity = exp(−Σ p log p),  p = n / Σn,  0 log 0 = 0: as uncertain as that many codes used alike.
+    """perplexity = exp(−Σ p log p),  p = n / Σn,  0 log 0 = 0: the effective number of codes in use.
 
-    n: (K,) counts or probabilities -> a number from 1 (one code) to K (all alike)
+    n: (K,) counts or probabilities -> a number from 1 (one code) to K (all codes equally often)
 
     Parameters
     ----------
@@ -26,25 +24,31 @@ def perplexity(counts: Any) -> float:
     Returns
     -------
     float
-        Exactly 1 where one code is used, exactly U where U codes are used equally, and never outside
-        [1, U] for U codes in use, in spite of rounding. Its bits do not depend on the codes' order.
+        Exactly 1 if one code is used, exactly U if U codes are used equally, and within [1, U] for U
+        codes in use in spite of rounding. Its bits do not depend on the codes' order.
 
     Raises
     ------
     InputError
-        Not one axis, not numbers, negative, NaN, infinite, or all zero.
+        If counts are not one axis of finite numbers of at least 0, or are all 0.
 
     Notes
     -----
-    It is computed over what it is given: over a batch it is at most the number of vectors in the
-    batch, so perplexities of batches of different sizes do not compare, and their mean is not that
-    of the data set. Add the counts first.
+    Over a batch it is at most the number of vectors in the batch, so perplexities of batches of
+    different sizes cannot be compared, and their mean is not that of the data set: add the counts first.
 
     References
     ----------
     The exponential of Shannon's entropy. van den Oord et al. 2017, arXiv 1711.00937, publish it with
     their code (Sonnet), as exp(−Σ p log(p + 1e-10)): smaller by a factor of about 1 − U·1e-10, and so
     below 1 for one code.
+
+    Examples
+    --------
+    >>> perplexity([5, 5, 5, 0])
+    3.0
+    >>> round(perplexity([8, 1, 1]), 2)
+    1.89
     """
     n = _counts("perplexity", counts)
     if not n.any():
@@ -52,7 +56,7 @@ def perplexity(counts: Any) -> float:
     used = np.sort(n[n > 0])
     if used[0] == used[-1]:
         return float(used.size)
-    p = used / used[-1]  # first by the largest: the sum can neither overflow nor vanish
+    p = used / used[-1]  # by the largest first, so that the sum can neither overflow nor vanish
     p /= p.sum()
     p = p[p > 0]
     return float(np.clip(np.exp(-(p * np.log(p)).sum()), 1, used.size))
@@ -63,13 +67,32 @@ def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) ->
 
     n: (K,) counts, or a perplexity and K -> a number from 1/K to 1
 
+    Parameters
+    ----------
+    counts_or_perplexity : array_like of shape (K,), or float
+        Counts as in `perplexity`, or a perplexity in [1, K].
+    num_embeddings : int
+        K; optional with counts.
+
+    Returns
+    -------
+    float
+
     Raises
     ------
     InputError
-        A perplexity without K, or outside [1, K]; counts as in `perplexity`, or not K of them.
+        If a perplexity is given without K or is outside [1, K]; for counts as in `perplexity`, and if
+        there are not K of them.
+
+    Examples
+    --------
+    >>> utilization([5, 5, 0, 0])
+    0.5
+    >>> utilization(96.0, num_embeddings=128)
+    0.75
     """
     where = "utilization"
-    if np.isscalar(counts_or_perplexity) or np.shape(_array(where, counts_or_perplexity)) == ():
+    if _array(where, counts_or_perplexity).ndim == 0:
         if num_embeddings is None:
             fail(where, "num_embeddings", "must be given with a perplexity", None)
         K = check_int(where, "num_embeddings", num_embeddings)
@@ -81,15 +104,15 @@ def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) ->
 
 
 def dead_codes(counts: Any) -> Array:
-    """dead = {j : n_j = 0}, the codes that are never used, in rising order.
+    """dead = {j : n_j = 0}, the codes that are never used, in ascending order.
 
-    n: (K,) -> indices: (any,) int64
+    n: (K,) as in `perplexity`, but perhaps all zero -> indices: int64, at most K
     """
     return np.flatnonzero(_counts("dead_codes", counts) == 0)
 
 
 def bits_per_image(num_latents: int, num_embeddings: int) -> float:
-    """bits = M log₂ K: what M codes out of K cost without an entropy coder.
+    """bits = M log₂ K: the size of M codes out of K without an entropy coder.
 
     M, K: integers of at least 1 -> a number of bits
     """
@@ -98,6 +121,7 @@ def bits_per_image(num_latents: int, num_embeddings: int) -> float:
 
 
 def _counts(where: str, counts: Any) -> Array:
+    """Counts as float64, (K,), else InputError."""
     n = _array(where, counts)
     if n.dtype.kind not in "iuf":
         fail(where, "counts", "must be integers or floats", n.dtype)
@@ -110,6 +134,7 @@ def _counts(where: str, counts: Any) -> Array:
 
 
 def _array(where: str, counts: Any) -> Array:
+    """Counts as an array, else InputError."""
     try:
         return np.asarray(counts)
     except ValueError:  # lists of different lengths
@@ -117,7 +142,7 @@ def _array(where: str, counts: Any) -> Array:
 
 
 def in_range(where: str, perplexity: Any, K: int, name: str = "perplexity") -> float:
-    """A perplexity within [1, K], to rounding; where it is just outside by that, the nearer end."""
+    """A perplexity in [1, K], with a tolerance of 1e-9 for rounding, clipped to the range."""
     value = check_float(where, name, perplexity, "(-inf, inf)")
     if not 1 - 1e-9 <= value <= K * (1 + 1e-9):
         fail(where, name, f"must be in [1, {K}]", value)

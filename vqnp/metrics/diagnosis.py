@@ -1,6 +1,4 @@
-"""utilization = perplexity / K, put into words: is the codebook used, and if not, how it came to be so."""
-
-from __future__ import annotations
+"""utilization = perplexity / K in words: is the codebook used, and if not, why not."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +13,7 @@ from vqnp.metrics.codebook import in_range
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A codebook's health: a level, the figures behind it, a sentence, and advice; str() is all of it."""
+    """A codebook's health: a level, the numbers behind it, a sentence, and advice; str() has all of it."""
 
     level: str
     perplexity: float
@@ -37,34 +35,34 @@ class Diagnosis:
 
 BANDS = (
     (0.2, "severe collapse", "a few codes dominate and most of the codebook goes unused",
-     "consider a smaller codebook or more training; restarting dead codes and starting codes from data help"),
+     "consider a smaller codebook or more training; restart dead codes and initialize the codes from data"),
     (0.5, "partial collapse", "more than half of the codebook's capacity goes unused",
-     "restart dead codes, start the codes from data, or consider a smaller codebook"),
+     "restart dead codes, initialize the codes from data, or consider a smaller codebook"),
     (0.8, "uneven use", "the codebook is used, but some codes much more than others",
      "more training or restarting dead codes may even it out"),
     (math.inf, "healthy", "excellent use of the codebook",
      "nothing needs to change; if the reconstructions lack detail, try a larger codebook"),
 )  # fmt: skip
-"""(utilization below which the band lies, level, sentence, advice), the worst first. Utilizations of
-12.5 % and 11.7 % are usually called severe collapse, and 93.8 % healthy; the limits between are ours."""
+"""(upper bound of utilization, level, sentence, advice), the worst band first. Utilizations of 12.5 % and
+11.7 % are usually called severe collapse, and 93.8 % healthy; the bounds between them are our choice."""
 
 ONE_CODE = 1.5
-"""Below this perplexity practically one code is used, half-way from one to two: severe collapse even
-where K is so small that utilization, at least 1/K, cannot show it (ours)."""
+"""Below this perplexity, half-way from one code to two, it is severe collapse even if K is so small that
+utilization, at least 1/K, cannot show it (our choice)."""
 
 DROP, DROP_OF_ONE_EPOCH = 0.7, 0.5
-"""A perplexity below 70 % of its peak has dropped. If only the last epoch says so it may be chance,
-unless it is below 50 % (ours)."""
+"""A perplexity below 70 % of its peak has dropped; one that only the last epoch shows may be chance, unless
+it is below 50 % (our choice)."""
 
 HIGH = 0.25
-"""A peak of at least this utilization was worth losing (ours)."""
+"""A peak of at least this utilization counts as use of the codebook (our choice)."""
 
 FALLING = 0.99
-"""An error below this share of the earlier one has fallen; less than 1 % is noise between epochs (ours)."""
+"""An error below this share of the earlier one has fallen; 1 % may be noise between epochs (our choice)."""
 
 
 def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Diagnosis:
-    """utilization = perplexity / K, put into words; with a history, how it came to be so.
+    """utilization = perplexity / K in words; with a history, how it developed during training.
 
     perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
 
@@ -82,21 +80,21 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     K = 1                                no choice
     ===================================  ===================================
 
-    Without a history the level only rises with perplexity.
+    Without a history a higher perplexity never has a worse level.
 
     Parameters
     ----------
     perplexity : float in [1, K]
-        The one to judge: over a data set, best a test set; rounding outside by 1e-9 is forgiven.
+        Over a data set, best a test set.
     num_embeddings : int
         K.
     history : optional
-        The training's course: a sequence of rows (mappings with "perplexity" and perhaps
+        The course of the training: a sequence of rows (mappings with "perplexity" and perhaps
         "reconstruction_loss", as `fit` returns them or csv.DictReader reads them), or a mapping of those
         names to sequences, or a sequence of perplexities. Perplexity has dropped if it is now below 70 % of
-        its peak: a single epoch is neither a peak nor a drop, except that the first epoch may be the peak,
-        and that a fall by more than half is a drop. The error fell if it is now at least 1 % below
-        what it was at the peak.
+        its peak. A single epoch is neither a peak nor a drop, except that the first epoch can be the
+        peak, and that a fall by more than half is a drop. The error fell if it is now at least 1 % lower
+        than at the peak.
 
     Returns
     -------
@@ -105,16 +103,22 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     Raises
     ------
     InputError
-        A perplexity outside [1, K], K below 1, a history of another form.
+        If perplexity is outside [1, K], K is below 1, or history has another form.
+
+    Examples
+    --------
+    >>> diagnose(14.2, 128).level
+    'severe collapse'
+    >>> diagnose(40.0, 128, history=[20.0, 80.0, 81.0, 50.0, 40.0]).level
+    'collapse during training'
     """
     K = check_int("diagnose", "num_embeddings", num_embeddings)
     value = in_range("diagnose", perplexity, K)
     course, errors = _history(history, K)
     share = value / K
     if K == 1:
-        return Diagnosis(
-            "no choice", value, K, share, "one code carries no information", "use a larger codebook"
-        )
+        sentence, advice = "one code carries no information", "use a larger codebook"
+        return Diagnosis("no choice", value, K, share, sentence, advice)
     peak = _peak(course)
     high = course[peak] if course.size else value
     lasting = value < DROP * high and bool((course[-2:] < DROP * high).all())
@@ -141,7 +145,7 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
 
 
 def _peak(course: Array) -> int:
-    """Where the median of three neighbours is largest; the first stands for itself, the last for none."""
+    """The epoch at which the median of three neighbours is largest; the first epoch is its own median."""
     if course.size < 3:
         return int(course.argmax()) if course.size else 0
     middle = np.median([course[:-2], course[1:-1], course[2:]], axis=0)
@@ -151,7 +155,7 @@ def _peak(course: Array) -> int:
 
 
 def _falls(errors: Array, start: int) -> bool:
-    """Whether the errors, by the median of their last three, came down since epoch `start`."""
+    """Whether the median of the last three errors is lower than the error in epoch `start`."""
     if errors.size < 2:
         return False
     start = min(start, errors.size - 2)
@@ -163,22 +167,20 @@ def _history(history: Any, K: int) -> tuple[Array, Array]:
     if history is None:
         return np.empty(0), np.empty(0)
     try:
-        if isinstance(history, Mapping):
-            columns = [list(history["perplexity"]), list(history.get(_error_name(history), []))]
+        rows = history if isinstance(history, Mapping) else list(history)
+        if isinstance(rows, Mapping):
+            columns = [list(rows["perplexity"]), list(rows.get(_error_name(rows), []))]
+        elif any(isinstance(row, Mapping) for row in rows):
+            errors = [row[_error_name(row)] for row in rows if _error_name(row) in row]
+            columns = [[row["perplexity"] for row in rows], errors]
         else:
-            rows = list(history)
-            if any(isinstance(row, Mapping) for row in rows):
-                errors = [row[_error_name(row)] for row in rows if _error_name(row) in row]
-                columns = [[row["perplexity"] for row in rows], errors]
-            else:
-                columns = [rows, []]
+            columns = [rows, []]
         course, mse = (np.array(column, np.float64).reshape(len(column)) for column in columns)
     except (KeyError, TypeError, ValueError) as error:
-        needed = "rows with 'perplexity' and 'mse', or sequences of those names, or perplexities"
-        fail("diagnose", "history", f"must be {needed}", f"{type(error).__name__}: {error}")
+        needed = "must be rows with 'perplexity' and 'mse', or sequences of those names, or perplexities"
+        fail("diagnose", "history", needed, f"{type(error).__name__}: {error}")
     if mse.size not in (0, course.size):
-        needed = f"must have {course.size} values of 'mse', as of 'perplexity'"
-        fail("diagnose", "history", needed, mse.size)
+        fail("diagnose", "history", f"must have {course.size} values of 'mse', as of 'perplexity'", mse.size)
     for epoch, value in enumerate(course):
         in_range("diagnose", value, K, f"history's perplexity in epoch {epoch + 1}")
     for epoch, value in enumerate(mse):
@@ -187,5 +189,5 @@ def _history(history: Any, K: int) -> tuple[Array, Array]:
 
 
 def _error_name(row: Mapping[str, Any]) -> str:
-    """The reconstruction error is "mse" in histories of version 0.1, and "reconstruction_loss" since."""
+    """The column of the reconstruction error: "mse" in version 0.1, "reconstruction_loss" since."""
     return "mse" if "mse" in row else "reconstruction_loss"

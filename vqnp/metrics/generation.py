@@ -1,9 +1,7 @@
-"""E = 2⟨‖x − y‖⟩ − ⟨‖x − x'‖⟩ − ⟨‖y − y'‖⟩: how far images that a model makes up are from real ones.
+"""E = 2⟨‖x − y‖⟩ − ⟨‖x − x'‖⟩ − ⟨‖y − y'‖⟩: how far a model's samples are from real images.
 
 x: (n, H, W) samples, y: (n', H, W) images
 """
-
-from __future__ import annotations
 
 from typing import Any, NamedTuple
 
@@ -18,44 +16,44 @@ ROWS = 512
 
 
 class EnergyDistance(NamedTuple):
-    """distance: E, in the units of ‖x − y‖; coefficient: E/(2⟨‖x − y‖⟩), 0 if alike, at most 1."""
+    """distance: E, in the units of ‖x − y‖; coefficient: E/(2⟨‖x − y‖⟩), from 0 (one distribution) to 1."""
 
     distance: float
     coefficient: float
 
 
 def energy_distance(samples: Any, images: Any) -> EnergyDistance:
-    """E = 2⟨‖x − y‖⟩ − ⟨‖x − x'‖⟩ − ⟨‖y − y'‖⟩: 0 where both are of one distribution, and only there.
+    """E = 2⟨‖x − y‖⟩ − ⟨‖x − x'‖⟩ − ⟨‖y − y'‖⟩: 0 if and only if the distributions are equal.
 
     x: (n, ...), y: (n', ...) -> EnergyDistance
 
     Parameters
     ----------
-    samples, images : ndarray, at least 2 of each, of one shape
+    samples, images : ndarray, shapes (n, ...) and (n', ...), both at least 2
         uint8, or float in [0, 1].
 
     Returns
     -------
     EnergyDistance
         Over pairs of *different* images, so that it is unbiased: for two halves of one set it is 0 on
-        average, and may come out below 0, as may the coefficient. What two such halves show is the floor
-        of any comparison.
+        average, and both numbers may be below 0. Two such halves show how precise a comparison is.
 
     Raises
     ------
     InputError
+        If there are too few images, their shapes differ, or pixels are out of range.
 
     Notes
     -----
-    For distributions that nearly agree E goes with the square of a shift: √E is the metric, so four times
-    E is about twice as far. It is zero for no two different distributions, unlike a comparison of means,
-    and asks for no setting, unlike a kernel. But ‖x − y‖ is of pixels: a shift of one pixel may count for
+    For distributions that nearly agree, E grows with the square of a shift: √E is the metric, so four
+    times E is about twice as far. Unlike a comparison of means, it is zero only for equal distributions,
+    and unlike a kernel it has no setting. But ‖x − y‖ compares pixels: a shift by one pixel may count for
     more than a blur.
 
     References
     ----------
     Székely & Rizzo 2013, Energy statistics: a class of statistics based on distances, J. Stat. Plan.
-    Inference 143(8), which has the coefficient too.
+    Inference 143(8), which also defines the coefficient.
     """
     x, y = _flat("energy_distance", samples, images, np.float64, 2)
     x, y = x - y.mean(axis=0), y - y.mean(axis=0)  # smaller norms cancel less
@@ -66,23 +64,28 @@ def energy_distance(samples: Any, images: Any) -> EnergyDistance:
 
 
 def nearest_distance(samples: Any, images: Any) -> Array:
-    """d = min_i √⟨(x − y_i)²⟩ over pixels: how far each sample is from the nearest of the images.
+    """d = min_i √⟨(x − y_i)²⟩ over pixels: the distance of each sample from the nearest image.
 
     x: (n, ...), y: (n', ...) -> d: (n,), in units of the pixel range
 
     Parameters
     ----------
-    samples, images : ndarray, at least one of each, of one shape
+    samples, images : ndarray, shapes (n, ...) and (n', ...), both at least 1
         uint8, or float in [0, 1]; images are usually those of the training.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
 
     Raises
     ------
     InputError
+        If there are no images, their shapes differ, or pixels are out of range.
 
     Notes
     -----
-    A copy of a training image has 0, and a blur of many has less than a new sharp image: so it finds what
-    is strange, and not what is dull or learnt by heart. `energy_distance` sees that as well.
+    A copy of a training image has distance 0, and a blur of many images less than a new sharp image: it
+    detects implausible samples, but not blurry or memorised ones. `energy_distance` detects those too.
     """
     x, y = _flat("nearest_distance", samples, images, np.float32, 1)
     r = x.astype(np.float64) - y[nearest_code(x, y)]
@@ -90,7 +93,7 @@ def nearest_distance(samples: Any, images: Any) -> Array:
 
 
 def _sum_of_distances(x: Array, y: Array) -> float:
-    """Σ_ij ‖x_i − y_j‖; where x is y, without i = j."""
+    """Σ_ij ‖x_i − y_j‖; without i = j if x is y."""
     squares, total = (y * y).sum(axis=1), 0.0
     for start in range(0, len(x), ROWS):
         rows = x[start : start + ROWS]
@@ -102,9 +105,9 @@ def _sum_of_distances(x: Array, y: Array) -> float:
 
 
 def _flat(where: str, samples: Any, images: Any, dtype: Any, least: int) -> tuple[Array, Array]:
-    """Both as (n, P) of the dtype."""
+    """Both as (n, P) of the dtype, else InputError."""
     x, y = to_float(samples, dtype, where=where, name="samples"), to_float(images, dtype, where=where)
     if x.ndim < 2 or x.shape[1:] != y.shape[1:] or min(len(x), len(y)) < least or x[0].size == 0:
-        needed = f"must have shape (n, ...), n at least {least}, the rest alike"
+        needed = f"must have shape (n, ...), n at least {least}, the rest equal"
         fail(where, "samples and images", needed, f"shapes {x.shape} and {y.shape}")
     return x.reshape(len(x), -1), y.reshape(len(y), -1)

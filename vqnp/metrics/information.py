@@ -1,9 +1,7 @@
-"""I(x; k) = H(k),  I(c; k) = Σ p(c, k) log₂ p(c, k)/(p(c) p(k)): what codes say of image and class, in bits.
+"""I(x; k) = H(k),  I(c; k) = Σ p(c, k) log₂ p(c, k)/(p(c) p(k)): information in codes, in bits.
 
 k: (n, M) the codes of n images, each in [0, K); c: (n,) their classes
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
@@ -17,8 +15,8 @@ from vqnp.metrics.codebook import perplexity
 class CodeInformation(NamedTuple):
     """I(x; k) in bits, three ways.
 
-    per_position: (M,) H(k_m), what position m says alone; upper: Σ_m H(k_m) ≥ I(x; k);
-    joint: H(k) of whole rows, as these n images show it; limit: log₂ n, which joint cannot pass
+    per_position: (M,) H(k_m), of each position alone; upper: Σ_m H(k_m) ≥ I(x; k);
+    joint: H(k) of whole rows, estimated from these n images; limit: log₂ n, the largest possible joint
     """
 
     per_position: Array
@@ -28,13 +26,13 @@ class CodeInformation(NamedTuple):
 
 
 class ClassInformation(NamedTuple):
-    """What codes say of the class, and who uses which.
+    """The information of codes on the class, and which classes use which codes.
 
-    per_position: (M,) I(c; k_m) in bits; bias: (M,) how much of each chance alone would show;
-    class_entropy: H(c), which none can pass; usage: (C, K) p(j | c) over all positions;
-    classes_per_code: (K,) exp H(c | j), the number of classes that share code j (0: never used), were
-    all classes as frequent; overlap: (C, C) Σ_j min(p(j | c), p(j | c')), 1 where two classes use the
-    codes alike, 0 where they share none
+    per_position: (M,) I(c; k_m) in bits; bias: (M,) the estimate that chance alone would give;
+    class_entropy: H(c), an upper bound; usage: (C, K) p(j | c) over all positions;
+    classes_per_code: (K,) exp H(c | j), the effective number of classes that share code j (0: never used)
+    if all classes were equally frequent; overlap: (C, C) Σ_j min(p(j | c), p(j | c')), from 0, no common
+    codes, to 1, the same use of codes
     """
 
     per_position: Array
@@ -60,13 +58,14 @@ def code_information(codes: Any, num_embeddings: int) -> CodeInformation:
     Returns
     -------
     CodeInformation
-        H(k_m) is estimated from counts, which for n well above K is near the truth (the bias is about
+        H(k_m) is estimated from counts and accurate if n is well above K (the bias is about
         −(U − 1)/(2n ln 2) for U codes in use). H(k) of whole rows is not: n images show at most log₂ n
-        bits, and where no two have the same codes, `joint` is that limit and only a lower bound.
+        bits, and if no two images have the same codes, `joint` is that limit and only a lower bound.
 
     Raises
     ------
     InputError
+        If codes are not integers in [0, K) of this shape.
 
     References
     ----------
@@ -95,15 +94,16 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
     Returns
     -------
     ClassInformation
-        Estimated from counts, I is too large by about (C' − 1)(U − 1)/(2n ln 2), with C' classes and U
-        codes seen, where code and class are independent: `bias` has it, and an I no larger than that
-        shows nothing. It is no correction: with few counts in a cell, n < 5 C' U, chance shows more
-        (17 % more at n = 1.6 C' U), and where some classes never have some codes the excess is smaller,
-        below 0 where the code says the class. Shuffled labels show what chance does.
+        If code and class are independent, the estimate from counts exceeds I by about
+        (C' − 1)(U − 1)/(2n ln 2), with C' classes and U codes in the data. This is `bias`: an estimate
+        that is not larger shows nothing. It is not a correction: with few counts in a cell, n < 5 C' U,
+        chance gives more (17 % more at n = 1.6 C' U), and if some classes never have some codes it gives
+        less, below 0 if the code determines the class. Shuffled labels show what chance gives.
 
     Raises
     ------
     InputError
+        If codes are not integers in [0, K) of this shape, or labels not integers of theirs.
 
     References
     ----------
@@ -116,18 +116,18 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
         fail(where, "labels", f"must be integers of shape ({len(k)},)", f"{c.dtype} of shape {c.shape}")
     if c.min() < 0:
         fail(where, "labels", "must not be negative", c.min())
-    c = c.astype(np.int64)  # labels are often uint8, and c·K is too large for that
+    c = c.astype(np.int64)  # labels are often uint8, in which c·K would overflow
     K, C = num_embeddings, int(c.max()) + 1
     tables = np.stack([np.bincount(c * K + column, minlength=C * K).reshape(C, K) for column in k.T])
     H_c = _entropy(np.bincount(c))
     per_position = np.array([H_c + _entropy(t.sum(axis=0)) - _entropy(t) for t in tables])
-    used, seen = (tables.sum(axis=1) > 0).sum(axis=1), np.count_nonzero(np.bincount(c))
-    bias = (seen - 1) * (used - 1) / (2 * len(k) * math.log(2))
+    used, classes = (tables.sum(axis=1) > 0).sum(axis=1), np.count_nonzero(np.bincount(c))
+    bias = (classes - 1) * (used - 1) / (2 * len(k) * math.log(2))
     together = tables.sum(axis=0).astype(np.float64)
     usage = together / np.maximum(together.sum(axis=1, keepdims=True), 1)
-    classes = np.array([perplexity(column) if column.any() else 0.0 for column in usage.T])
+    per_code = np.array([perplexity(column) if column.any() else 0.0 for column in usage.T])
     overlap = np.minimum(usage[:, None], usage[None]).sum(axis=2)
-    return ClassInformation(np.maximum(per_position, 0), bias, H_c, usage, classes, overlap)
+    return ClassInformation(np.maximum(per_position, 0), bias, H_c, usage, per_code, overlap)
 
 
 def code_changes(codes: Any) -> Array:
@@ -138,8 +138,7 @@ def code_changes(codes: Any) -> Array:
     k = as_array("code_changes", "codes", codes)
     if k.dtype.kind not in "iu" or k.ndim != 2 or len(k) < 1:
         fail("code_changes", "codes", "must be integers of shape (T, M)", f"{k.dtype} of shape {k.shape}")
-    changes: Array = (k[1:] != k[:-1]).sum(axis=1)
-    return changes
+    return np.sum(k[1:] != k[:-1], axis=1)
 
 
 def _entropy(counts: Array) -> float:

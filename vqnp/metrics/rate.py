@@ -1,9 +1,7 @@
-"""R = M log₂ K bits an image, D = ⟨(x̂ − x)²⟩: rate and distortion, and what an entropy coder saves.
+"""R = M log₂ K bits per image, D = ⟨(x̂ − x)²⟩: rate and distortion, and the gain of an entropy coder.
 
 k: (n, M) the codes of n images
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any, NamedTuple
@@ -14,10 +12,10 @@ from vqnp.metrics.information import code_information
 
 
 class RateDistortion(NamedTuple):
-    """Bits an image, and error.
+    """Bits per image, and error.
 
-    bits: M log₂ K, without an entropy coder; entropy_bits: Σ_m H(k_m), what an ideal coder needs that
-    knows how often each position has each code; mse: ⟨(x̂ − x)²⟩; psnr: in decibels
+    bits: M log₂ K, without an entropy coder; entropy_bits: Σ_m H(k_m), with an ideal coder that knows the
+    frequencies of the codes at each position; mse: ⟨(x̂ − x)²⟩; psnr: in decibels
     """
 
     bits: float
@@ -27,7 +25,7 @@ class RateDistortion(NamedTuple):
 
 
 def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistortion:
-    """R = M log₂ K and Σ_m H(k_m) ≤ R in bits an image, beside D = MSE and PSNR.
+    """R = M log₂ K and Σ_m H(k_m) ≤ R in bits per image, beside D = MSE and PSNR.
 
     k: (n, M) -> RateDistortion
 
@@ -38,17 +36,22 @@ def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistorti
     num_embeddings : int
         K.
     mse : float, at least 0
-        Of the reconstructions from these codes, pixels being in [0, 1].
+        Of the reconstructions from these codes; pixels are in [0, 1].
+
+    Returns
+    -------
+    RateDistortion
 
     Raises
     ------
     InputError
+        If codes are not integers in [0, K) of this shape, or mse is negative.
 
     Notes
     -----
-    Σ_m H(k_m) treats positions one by one: a coder that also knows how they depend on each other, as a
-    learned prior does, needs fewer bits still. It is fitted to the very codes that it measures, so a
-    little too small; `vqnp.priors.code_length` takes the frequencies from other images.
+    Σ_m H(k_m) treats positions as independent; a coder that knows their dependence, such as a learned
+    prior, needs fewer bits. The frequencies are those of the measured codes themselves, so it is slightly
+    too small; `vqnp.priors.code_length` takes the frequencies from other images.
 
     References
     ----------
@@ -62,7 +65,7 @@ def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistorti
 def psnr(mse: float, peak: float = 1.0) -> float:
     """PSNR = 10 log₁₀(peak²/MSE) decibels, infinite at MSE = 0.
 
-    mse: a number, of images whose largest value is peak -> decibels
+    mse: a number, of images whose largest possible value is peak -> decibels
     """
     error = check_float("psnr", "mse", mse, "[0, inf)")
     top = check_float("psnr", "peak", peak, "(0, inf)")

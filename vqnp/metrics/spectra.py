@@ -1,9 +1,7 @@
-"""S(r) = ⟨|X̂(u)|²⟩/⟨|X(u)|²⟩ over |u| ≈ r,  G = ⟨‖∇x‖²⟩: how much fine detail an image keeps.
+"""S(r) = ⟨|X̂(u)|²⟩/⟨|X(u)|²⟩ over |u| ≈ r,  G = ⟨‖∇x‖²⟩: how much fine detail images retain.
 
 x: (n, H, W) images, X = F x their discrete Fourier transforms
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -21,19 +19,24 @@ def radial_spectrum(images: Any) -> tuple[Array, Array]:
     Parameters
     ----------
     images : ndarray, shape (n, H, W)
-        uint8, or float in [0, 1]; both sides at least 2. The mean of each image is at r = 0.
+        uint8, or float in [0, 1]; H and W at least 2. The mean of each image is at r = 0.
 
     Returns
     -------
-    r : ndarray, (R,)
-        Spatial frequency, in cycles per min(H, W) pixels: 0, 1, …, ⌊min(H, W)/2⌋. Beyond that there
-        are only corners of the plane of frequencies; they are left out.
-    P : ndarray of float64, (R,)
+    r : ndarray of int, shape (R,)
+        Spatial frequency, in cycles per min(H, W) pixels: 0, 1, …, ⌊min(H, W)/2⌋. The corners of the
+        frequency plane beyond are left out.
+    P : ndarray of float64, shape (R,)
+
+    Raises
+    ------
+    InputError
+        If images have another shape or pixels are out of range.
 
     Notes
     -----
-    By Parseval's theorem Σ |X|²/(HW) over all u, v is Σ x²: power is energy. A border that is not alike
-    on opposite sides counts as an edge; digits have a black one.
+    By Parseval's theorem Σ |X|²/(HW) over all u, v is Σ x²: power is energy. A difference between opposite
+    borders counts as an edge; digits have a black border.
 
     References
     ----------
@@ -53,12 +56,12 @@ def radial_spectrum(images: Any) -> tuple[Array, Array]:
 
 
 def relative_spectrum(reconstructions: Any, images: Any) -> tuple[Array, Array]:
-    """S(r) = P_x̂(r)/P_x(r): 1 where all detail of that size is there, below 1 where it is blurred away.
+    """S(r) = P_x̂(r)/P_x(r): 1 if all detail of this size is retained, below 1 if it is blurred.
 
-    x_hat, x: (n, H, W) -> r: (R,), S: (R,)
+    x_hat, x: (n, H, W) as in `radial_spectrum` -> r: (R,), S: (R,)
 
-    Above 1 is detail that the originals do not have. S looks at power, not at where it is: noise of
-    the right power has S = 1, so read it beside the error. 0/0 is NaN.
+    Above 1 is detail that the originals do not have. S compares power, not its place: noise of the right
+    power has S = 1, so consider the error too. 0/0 is NaN.
     """
     x_hat, x = _pair("relative_spectrum", reconstructions, images)
     r, ours = radial_spectrum(x_hat)
@@ -68,23 +71,23 @@ def relative_spectrum(reconstructions: Any, images: Any) -> tuple[Array, Array]:
 
 
 def gradient_energy(images: Any) -> float:
-    """G = ⟨(x_{i+1,j} − x_ij)²⟩ + ⟨(x_{i,j+1} − x_ij)²⟩: the mean squared step between neighbours.
+    """G = ⟨(x_{i+1,j} − x_ij)²⟩ + ⟨(x_{i,j+1} − x_ij)²⟩: the mean squared difference of neighbours.
 
-    x: (n, H, W) -> a number, in units of the pixel range squared
+    x: (n, H, W) as in `radial_spectrum` -> a number, in units of the pixel range squared
     """
     x = _pixels("gradient_energy", images)
     return float((np.diff(x, axis=1) ** 2).mean() + (np.diff(x, axis=2) ** 2).mean())
 
 
 def sharpness(reconstructions: Any, images: Any) -> float:
-    """G(x̂)/G(x): 1 as sharp as the originals, below 1 blurred, above 1 with edges that they have not.
+    """G(x̂)/G(x): 1 if as sharp as the originals, below 1 if blurred, above 1 with additional edges.
 
-    x_hat, x: (n, H, W) -> a number
+    x_hat, x: (n, H, W) as in `radial_spectrum` -> a number
 
     Raises
     ------
     InputError
-        Different shapes; originals that are flat, so that nothing can be said.
+        If shapes differ, or the originals are flat, so that the ratio is not defined.
     """
     x_hat, x = _pair("sharpness", reconstructions, images)
     whole = gradient_energy(x)
@@ -94,6 +97,7 @@ def sharpness(reconstructions: Any, images: Any) -> float:
 
 
 def _pair(where: str, reconstructions: Any, images: Any) -> tuple[Array, Array]:
+    """Both as float64 of one shape, else InputError."""
     x_hat, x = _pixels(where, reconstructions), _pixels(where, images)
     if x_hat.shape != x.shape:
         fail(where, "reconstructions", f"must have shape {x.shape}, as the images", f"shape {x_hat.shape}")
@@ -101,7 +105,7 @@ def _pair(where: str, reconstructions: Any, images: Any) -> tuple[Array, Array]:
 
 
 def _pixels(where: str, images: Any) -> Array:
-    """As float64: sums of squares over many pixels."""
+    """Images as float64, for sums over many pixels, else InputError."""
     x = to_float(images, np.float64, where=where)
     if x.ndim != 3 or len(x) < 1 or min(x.shape[1:]) < 2:
         fail(where, "images", "must have shape (n, H, W), n at least 1, the others 2", f"shape {x.shape}")

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import FLOATS, Array, InputError, check_array, check_lengths, fail
+from vqnp._check import FLOATS, Array, InputError, check_array, check_choice, check_lengths, fail
 from vqnp.data.spec import DataSpec
-from vqnp.nn import Flatten, Module, Reshape, Sequential, describe, mlp
+from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
 from vqnp.nn.module import Cache
 
 CHUNK_EXAMPLES = 128
@@ -28,7 +28,7 @@ PART_EXAMPLES = 16 * CHUNK_EXAMPLES
 
 
 class Encoding(NamedTuple):
-    """What encode gives: an array called "codes" or "latents", (n, *shape) of dtype; size is in words."""
+    """What encode gives: "codes" or "latents", (n, *shape) of dtype; size says how much that is."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,10 +37,10 @@ class Encoding(NamedTuple):
 
 
 class Model(Module):
-    """An encoder, a decoder and the kind of data between which they stand; and what a trainer asks.
+    """An encoder, a decoder, the form of the data, and what a trainer asks of them.
 
-    A subclass has `kind` (its name on the command line) and: loss, backward, latents, encoding, encode,
-    decode, evaluate, config.
+    A subclass has `kind` (its name on the command line) and: loss, backward, latents, encoding, decode,
+    evaluate, config.
     """
 
     kind: str
@@ -191,10 +191,14 @@ class Model(Module):
         digest = hashlib.sha256()
         for array in self.meaning_arrays():
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(json.dumps([describe(self.decoder), self.data.as_dict()], sort_keys=True).encode())
+        digest.update(json.dumps(self.meaning_values(), sort_keys=True).encode())
         for name, param in self.decoder.named_parameters():
             digest.update(name.encode() + param.value.tobytes())
         return digest.hexdigest()
+
+    def meaning_values(self) -> list[Any]:
+        """Plain values on which it depends what a code or a latent stands for."""
+        return [describe(self.decoder), self.data.as_dict()]
 
     def meaning_arrays(self) -> list[Array]:
         """Arrays beside the decoder's on which it depends what a code stands for."""
@@ -233,6 +237,7 @@ def mlp_networks(
     The decoder has the hidden layers in reverse order.
     """
     hidden = check_lengths(where, "hidden", hidden)
+    check_choice(where, "activation", activation, tuple(ACTIVATIONS))
     dtype = check_dtype(where, dtype)
     P = int(np.prod(image_shape))
     encoder = mlp((P, *hidden, int(np.prod(encoded))), activation, rng, dtype)

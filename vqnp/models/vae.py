@@ -59,7 +59,7 @@ class VAE(Autoencoder):
     Raises
     ------
     InputError
-        Parts that do not fit, an argument out of range.
+        Parts that do not fit, an argument out of range, a Bernoulli likelihood of data not in [0, 1].
 
     References
     ----------
@@ -84,6 +84,9 @@ class VAE(Autoencoder):
         self.kl_weight = check_float("VAE", "kl_weight", kl_weight, "[0, inf)")
         self.kl_warmup = check_int("VAE", "kl_warmup", kl_warmup, 0)
         super().__init__(encoder, decoder, data)
+        ends = self.data.low, self.data.high
+        if likelihood == "bernoulli" and ends != (0, 1):
+            fail("VAE", "data", "must be in [0, 1] for a Bernoulli likelihood", f"[{ends[0]:g}, {ends[1]:g}]")
 
     @classmethod
     def mlp(  # type: ignore[override]
@@ -202,6 +205,9 @@ class VAE(Autoencoder):
         """The mean of p(x|z): σ(a), or a clipped to the data's range."""
         return sigmoid(x_hat) if self.likelihood == "bernoulli" else super().to_data(x_hat)
 
+    def meaning_values(self) -> list[Any]:
+        return [*super().meaning_values(), self.likelihood]
+
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
         """decode(z), z ~ N(0, I): n new examples -> (n, *data.shape)."""
         n = check_int("VAE.sample", "n", n, 0)
@@ -211,11 +217,11 @@ class VAE(Autoencoder):
 
 def _noise(rng: Any, mu: Array) -> Array:
     if isinstance(rng, np.random.Generator):
-        return rng.standard_normal(mu.shape, mu.dtype)
+        rng = rng.standard_normal(mu.shape, mu.dtype)
     eps: Array = np.zeros_like(mu) if rng is None else rng
     return eps
 
 
 def _rows(x: Array) -> Array:
     """(B, ...) -> (B, P): an example in one row, over which its loss is a sum."""
-    return x.reshape(len(x), -1)
+    return x.reshape(len(x), int(np.prod(x.shape[1:])))

@@ -10,7 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_codes, check_int, check_lengths, check_rng, fail
+from vqnp._check import (
+    Array,
+    check_choice,
+    check_codes,
+    check_float,
+    check_int,
+    check_lengths,
+    check_rng,
+    fail,
+    many,
+)
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.metrics.codebook import bits_per_image, perplexity
@@ -128,6 +138,7 @@ class VQVAE(Model):
         D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
         K = check_int(where, "num_embeddings", num_embeddings)
         check_choice(where, "codebook", codebook, ("ema", "gradient"))
+        check_float(where, "epsilon", epsilon, "[0, inf)")  # refused with a gradient codebook too
         rng = check_rng(where, rng)
         dtype = check_dtype(where, dtype).name
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
@@ -234,8 +245,7 @@ class VQVAE(Model):
         """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
         k = check_codes("VQVAE.decode", codes, self.num_embeddings)
         if k.ndim == 0 or k.shape[1:] != self.latent_shape:
-            sizes = ", ".join(map(str, self.latent_shape))
-            fail("VQVAE.decode", "codes", f"must have shape (n, {sizes})", f"shape {k.shape}")
+            fail("VQVAE.decode", "codes", f"must have shape {many(self.latent_shape)}", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
     def decode_latents(self, z: Array) -> Array:

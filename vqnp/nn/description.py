@@ -53,7 +53,7 @@ def build(description: Mapping[str, Any]) -> Module:
     config = {key: _built(value) for key, value in description.items() if key != "module"}
     try:
         return MODULES[name].from_config(**config)
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise InputError("build", f"the description of {name}", "must have its arguments", error) from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_int, check_rng, fail
+from vqnp._check import Array, check_array, check_choice, check_int, check_rng, fail
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops import activation
@@ -101,11 +101,13 @@ class Flatten(Module):
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y_n = x_n, read row by row."""
+        _check_batch("Flatten.forward", x)
         return x.reshape(len(x), int(np.prod(x.shape[1:]))), x.shape
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy in x's shape."""
-        return dy.reshape(cache)
+        check_array("Flatten.backward", "dy", dy, shape=(cache[0], int(np.prod(cache[1:]))))
+        return dy.reshape(cache) if need_dx else None
 
 
 @register
@@ -124,14 +126,21 @@ class Reshape(Module):
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y_n = x_n in the layer's shape."""
-        if x.ndim == 0 or np.prod(x.shape[1:]) != np.prod(self.shape):
+        _check_batch("Reshape.forward", x)
+        if np.prod(x.shape[1:]) != np.prod(self.shape):
             needed = f"must have {int(np.prod(self.shape))} numbers an example"
-            fail("Reshape", "x", needed, f"shape {x.shape}")
+            fail("Reshape.forward", "x", needed, f"shape {x.shape}")
         return x.reshape(len(x), *self.shape), x.shape
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy in x's shape."""
-        return dy.reshape(cache)
+        check_array("Reshape.backward", "dy", dy, shape=(cache[0], *self.shape))
+        return dy.reshape(cache) if need_dx else None
+
+
+def _check_batch(where: str, x: Any) -> None:
+    if check_array(where, "x", x).ndim == 0:
+        fail(where, "x", "must have an axis of examples", f"shape {x.shape}")
 
 
 @register
@@ -165,6 +174,8 @@ class Sequential(Module):
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx: the chain rule, the last layer first; without need_dx only as far as there are Params."""
+        if len(cache) != len(self.layers):
+            fail("Sequential.backward", "cache", f"must be of {len(self.layers)} layers", len(cache))
         with_params = [i for i, layer in enumerate(self.layers) if any(True for _ in layer.parameters())]
         first = 0 if need_dx else min(with_params, default=len(self.layers))
         for i in reversed(range(first, len(self.layers))):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_finite, check_float
+from vqnp._check import Array, check_array, check_choice, check_finite, check_float
 from vqnp._shapes import checked
 from vqnp.kernels.statistics import code_statistics
 
@@ -129,7 +129,7 @@ def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: st
     return codes
 
 
-@checked(E="(K, D)", z="(..., D)")
+@checked(where="ema_update", E="(K, D)", z="(..., D)")
 def _batch_statistics(z: Array, E: Array, k: Array) -> tuple[Array, Array]:
     """n_j, how many vectors have code j, and s_j, their sum: (K,), (K, D) of z's dtype."""
     statistics = code_statistics(z, k, len(E))
@@ -167,11 +167,17 @@ def ema_restart(
     e, N and m are reset together: with the old m and N, the next update would undo the restart.
     An empty batch restarts nothing.
 
+    Raises
+    ------
+    InputError
+        Wrong shape or dtype, NaN or infinity in z, a threshold out of range.
+
     References
     ----------
     Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, on random restarts for embeddings: to a vector of
     the batch. The threshold relative to uniform use is ours: it does not depend on the batch size.
     """
+    check_array("ema_restart", "z", z, last=state.E.shape[-1], dtype=state.E.dtype, finite=True)
     check_float("ema_restart", "threshold", threshold, "[0, 1)")
     j = rarely_used(state.N, threshold) if z.size else np.empty(0, np.int64)
     if j.size == 0:

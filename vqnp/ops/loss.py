@@ -93,7 +93,7 @@ def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -
     if a.ndim == 0 or a.shape[-1] == 0:
         fail(where, "a", "must have at least one class on its last axis", f"shape {a.shape}")
     check_choice(where, "reduction", reduction, ("mean", "sum"))
-    k = check_codes(where, k, a.shape[-1])
+    k = check_codes(where, k, a.shape[-1], "k")
     if k.shape != a.shape[:-1]:
         fail(where, "k", f"must have shape {a.shape[:-1]}", f"shape {k.shape}")
     c = reduction_scale(where, reduction, (*k.shape, 1))

@@ -56,7 +56,7 @@ def quantize_forward(
     Raises
     ------
     InputError
-        Wrong shape or dtype, NaN or infinity in z or E, a k out of range.
+        Wrong shape or dtype, a k out of range; NaN or infinity in z or E, unless k is given.
 
     References
     ----------

@@ -1,7 +1,5 @@
 """Figures of runs, codebooks and latents, in one style."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +15,7 @@ from vqnp.plots.style import save_figure
 
 
 def training_figure(report: Any, model: Any, history: History, images: Array) -> Figure:
-    """How a training went: curves, reconstructions, details; images: the test set that report is of."""
+    """The course of a training: curves, reconstructions, details; images: those of the report."""
     return TRAINING[model.kind](model, history, images, report)
 
 
@@ -36,13 +34,6 @@ TRAINING: dict[str, Callable[..., Figure]] = {
 """The figure of a training run, by the kind of model."""
 
 __all__ = [
-    "autoencoder_training_figure",
-    "codebook_figure",
-    "codebook_training_figure",
-    "inspection_figure",
-    "latents_figure",
-    "save_figure",
-    "save_sheet",
-    "training_figure",
-    "vae_training_figure",
-]
+    "autoencoder_training_figure", "codebook_figure", "codebook_training_figure", "inspection_figure",
+    "latents_figure", "save_figure", "save_sheet", "training_figure", "vae_training_figure",
+]  # fmt: skip

@@ -1,6 +1,4 @@
-"""The figures of a VQ-VAE: how its training went, and what each code contributes to the image."""
-
-from __future__ import annotations
+"""The figures of a VQ-VAE: its training, and the contribution of each code to the image."""
 
 from typing import Any
 
@@ -13,12 +11,12 @@ from vqnp._check import Array
 from vqnp.evaluation import Evaluation
 from vqnp.inspection.anatomy import CodeAnatomy, code_anatomy
 from vqnp.models import VQVAE
-from vqnp.plots.curves import History, add_legend, draw_curves
+from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
 from vqnp.plots.sheets import draw_pairs, flat_images, training_grid
-from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, dress, new_figure, no_ticks
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, no_ticks
 
 LEAST_CHANGE = 1e-3
-"""Of a pixel value, a quarter of a grey level: smaller ones are not drawn as if they were large."""
+"""In pixel values, a quarter of a grey level: smaller changes are not scaled to full colour."""
 
 
 def codebook_training_figure(
@@ -26,7 +24,7 @@ def codebook_training_figure(
 ) -> Figure:
     """Loss and perplexity by epoch, originals above reconstructions, usage, the most used codes.
 
-    images: (n, *data.shape), the test set's, of which the first ten are shown; result: the model's on them
+    images: (n, *data.shape) of the test set, of which the first ten are shown; result: the report on them
     """
     figure, grid = training_grid()
     curves = {
@@ -38,27 +36,33 @@ def codebook_training_figure(
     axes = figure.add_subplot(grid[0, 0])
     draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
     add_legend(axes)
-    _perplexity(figure.add_subplot(grid[0, 1]), history, len(result.counts))
+    axes, K = figure.add_subplot(grid[0, 1]), len(result.counts)
+    curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
+    draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)
+    _level(axes, K, f"all {K} codes equally")
+    axes.set_ylim(0, 1.12 * K)
+    add_legend(axes)
     draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
-    _usage(figure.add_subplot(grid[2, 0]), result.counts)
+    axes, shares = figure.add_subplot(grid[2, 0]), 100 * result.counts / result.counts.sum()
+    title = "Codebook usage on the test set"
+    draw_sorted(axes, shares, title, "code, most used first", "share of all codes (%)")
+    _level(axes, 100 / K, "uniform")
     _most_used(figure, grid[2, 1], code_anatomy(model, images))
     return figure
 
 
 def codebook_figure(anatomy: CodeAnatomy) -> Figure:
-    """Every code in context, most used first: what the decoder draws because of it.
+    """The effect of every code, most used first: effect_j, red for ink that it adds, blue for ink it removes.
 
-    anatomy: of K codes; each tile is effect_j, red for ink that the code adds, blue for ink it removes
+    anatomy: of K codes
     """
     order = np.argsort(-anatomy.counts, kind="stable")
-    K = len(order)
-    columns = min(K, 16)
+    K, columns = len(order), min(len(order), 16)
     rows = -(-K // columns)
-    height = 1.3 + 0.72 * rows  # inches: a heading, the rows, a colour bar
+    height = 1.3 + 0.72 * rows  # inches: the title, the rows, a colour bar
     figure = new_figure(9.6, height)
-    grid = GridSpec(
-        rows, columns, figure, left=0.02, right=0.98, bottom=0.75 / height, top=1 - 0.55 / height, hspace=0.45
-    )
+    edges = {"left": 0.02, "right": 0.98, "bottom": 0.75 / height, "top": 1 - 0.55 / height}
+    grid = GridSpec(rows, columns, figure, hspace=0.45, **edges)
     effect = flat_images(anatomy.effect)
     span = max(float(np.quantile(np.abs(effect), 0.999)), LEAST_CHANGE)
     shown: Any = None
@@ -68,52 +72,24 @@ def codebook_figure(anatomy: CodeAnatomy) -> Figure:
         share = anatomy.counts[j] / anatomy.counts.sum()
         axes.set_title(f"{j}: {100 * share:.1f} %" if share else f"{j}: dead", fontsize=6.5, pad=2)
         no_ticks(axes)
-    figure.suptitle(
-        f"All {K} codes, most used first: number, share of use, and effect on the image",
-        fontsize=11,
-        y=1 - 0.08 / height,
-    )
-    bar = figure.colorbar(
-        shown, cax=figure.add_axes((0.3, 0.5 / height, 0.4, 0.09 / height)), orientation="horizontal"
-    )
+    title = f"All {K} codes, most used first: number, share of use, and effect on the image"
+    figure.suptitle(title, fontsize=11, y=1 - 0.08 / height)
+    place = figure.add_axes((0.3, 0.5 / height, 0.4, 0.09 / height))
+    bar = figure.colorbar(shown, cax=place, orientation="horizontal")
     bar.set_label("change of pixel value by the code, compared with the mean at its position", fontsize=8)
     bar.ax.tick_params(labelsize=7)
     return figure
 
 
-def _perplexity(axes: Axes, history: History, K: int) -> None:
-    curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
-    draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)
-    _level(axes, K, f"all {K} codes equally")
-    axes.set_ylim(0, 1.12 * K)
-    add_legend(axes)
-
-
 def _level(axes: Axes, y: float, label: str) -> None:
-    """A dashed line at a height, labelled at its right end."""
+    """A dashed line at y, labelled at its right end."""
     axes.axhline(y, color=GREY, linewidth=1, linestyle="--")
-    axes.annotate(
-        label,
-        (1, y),
-        (-4, 3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        fontsize=8,
-        color=GREY,
-    )
-
-
-def _usage(axes: Axes, counts: Array) -> None:
-    shares = 100 * np.sort(counts)[::-1] / counts.sum()
-    axes.bar(np.arange(1, len(shares) + 1), shares, width=1.0, color=BLUE)
-    _level(axes, 100 / len(shares), "uniform")
-    axes.set_xlim(0.5, len(shares) + 0.5)
-    dress(axes, "Codebook usage on the test set", "code, most used first", "share of all codes (%)")
+    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
+    axes.annotate(label, (1, y), (-4, 3), fontsize=8, color=GREY, **place)  # type: ignore[arg-type]
 
 
 def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None:
-    """Twelve codes, each as the mean image that uses it, with what it adds in red and removes in blue."""
+    """Twelve codes: the mean image of each, with the ink that it adds in red and removes in blue."""
     order = np.argsort(-anatomy.counts, kind="stable")[:12]
     context, effect = flat_images(anatomy.context), flat_images(anatomy.effect)
     span = max(float(np.abs(effect[order]).max()), LEAST_CHANGE)
@@ -123,20 +99,14 @@ def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy) -> None
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
         axes.set_title(f"code {j}", fontsize=7, pad=2)
         no_ticks(axes)
-    box = place.get_position(figure)
-    heading = "Most used codes in context: ink added red, removed blue"
-    axes.annotate(
-        heading,
-        (box.x0, box.y1),
-        (0, 12),  # points: the titles of the codes are 9 high
-        xycoords="figure fraction",
-        textcoords="offset points",
-        fontsize=9.5,
-    )
+    title, box = "Most used codes in context: ink added red, removed blue", place.get_position(figure)
+    where = {"xycoords": "figure fraction", "textcoords": "offset points"}
+    offset = (0, 12)  # points: the titles of the codes are 9 high
+    axes.annotate(title, (box.x0, box.y1), offset, fontsize=9.5, **where)  # type: ignore[arg-type]
 
 
 def _overlay(context: Array, effect: Array) -> Array:
-    """Grey image with the effect in colour over it: (H, W) in [0, 1], (H, W) in [−1, 1] -> (H, W, 3)."""
+    """A grey image with the effect in colour: (H, W) in [0, 1], (H, W) in [−1, 1] -> (H, W, 3)."""
     grey = np.repeat(1 - 0.55 * np.clip(context, 0, 1)[..., None], 3, axis=2)
     weight = np.clip(np.abs(effect) * 1.5, 0, 1)[..., None]
     red, blue = np.array([0.70, 0.09, 0.17]), np.array([0.13, 0.40, 0.67])  # the ends of RdBu

@@ -1,6 +1,4 @@
-"""Columns of a training's history as curves over its epochs."""
-
-from __future__ import annotations
+"""Columns of a training's history as curves over its epochs, and sorted bars."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
-from vqnp.plots.style import dress, plain_log
+from vqnp._check import Array
+from vqnp.plots.style import BLUE, dress, plain_log
 
 History = Sequence[Mapping[str, float]]
 
@@ -21,7 +20,7 @@ def draw_curves(
     curves: Mapping[str, tuple[str, str]],
     log: bool = False,
 ) -> None:
-    """A curve for each column that the history has and that is not 0 throughout.
+    """A curve for each column that the history has; on a logarithmic axis not for columns of zeros.
 
     curves: {column: (colour, label)}; log: a logarithmic axis, if anything is above 0
     """
@@ -63,3 +62,10 @@ def _covers(box: Bbox, axes: Axes, labels: Sequence[Bbox]) -> bool:
     if any(path.intersects_bbox(box, filled=False) or box.count_contains(path.vertices) for path in paths):
         return True
     return any(box.overlaps(label) for label in labels)
+
+
+def draw_sorted(axes: Axes, values: Array, title: str, x: str, y: str) -> None:
+    """Bars for values: (n,), the largest first."""
+    axes.bar(np.arange(1, len(values) + 1), np.sort(values)[::-1], width=1.0, color=BLUE)
+    axes.set_xlim(0.5, len(values) + 0.5)
+    dress(axes, title, x, y)

@@ -1,28 +1,27 @@
-"""The figures of an autoencoder or a VAE: how its training went, and what each latent unit does."""
-
-from __future__ import annotations
+"""The figures of an autoencoder or a VAE: its training, and the effect of each latent unit."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vqnp._check import Array
 from vqnp.evaluation import LatentEvaluation
 from vqnp.models import VAE, Autoencoder
-from vqnp.plots.curves import History, add_legend, draw_curves
+from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
 from vqnp.plots.sheets import draw_pairs, draw_sheet, flat_images, training_grid
-from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, dress, new_figure
+from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure
 
 ROWS, STEPS, REACH = 12, 11, 3.0
-"""Units that latents_figure shows, places of each, and how far it goes, in standard deviations."""
+"""Units in latents_figure, values of each, and the largest value, in standard deviations."""
+
+UNITS = "unit, strongest first"
 
 
 def autoencoder_training_figure(
     model: Autoencoder, history: History, images: Array, result: LatentEvaluation
 ) -> Figure:
-    """Losses by epoch, originals above reconstructions, the units, and images between images.
+    """Losses by epoch, originals above reconstructions, the units, and interpolated images.
 
-    images: (n, *data.shape), the test set's, of which the first ten are shown
+    images: (n, *data.shape) of the test set, of which the first ten are shown
     """
     figure, grid = training_grid()
     curves = {"reconstruction_loss": (BLUE, "training"), "test_mse": (ORANGE, "test (clipped to [0, 1])")}
@@ -32,7 +31,7 @@ def autoencoder_training_figure(
     ten = images[:10]
     draw_pairs(figure.add_subplot(grid[1, :]), ten, model.reconstruct(ten))
     title = "Variance of each unit on the test set"
-    _units(figure.add_subplot(grid[2, 0]), result.variance, title, "variance")
+    draw_sorted(figure.add_subplot(grid[2, 0]), result.variance, title, UNITS, "variance")
     z = model.encode(ten)
     between = flat_images(model.decode((z + np.roll(z, -1, axis=0)) / 2))
     title = "Half way between the latents of neighbours above"
@@ -43,7 +42,7 @@ def autoencoder_training_figure(
 def vae_training_figure(model: VAE, history: History, images: Array, result: LatentEvaluation) -> Figure:
     """Losses by epoch, units in use, originals above reconstructions, the units, and samples.
 
-    images: (n, *data.shape), the test set's, of which the first ten are shown
+    images: (n, *data.shape) of the test set, of which the first ten are shown
     """
     assert result.kl_per_unit is not None  # a VAE's report has it
     figure, grid = training_grid()
@@ -62,23 +61,25 @@ def vae_training_figure(model: VAE, history: History, images: Array, result: Lat
     add_legend(axes)
     draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
     title = "KL of each unit on the test set"
-    _units(figure.add_subplot(grid[2, 0]), result.kl_per_unit, title, "nats per image")
+    draw_sorted(figure.add_subplot(grid[2, 0]), result.kl_per_unit, title, UNITS, "nats per image")
     samples = flat_images(model.sample(18, 0))
     draw_sheet(figure.add_subplot(grid[2, 1]), samples, 6, "Decoded draws from the prior")
     return figure
 
 
 def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) -> Figure:
-    """The strongest units, one a row: the first image, decoded with that unit moved through its range.
+    """The strongest units, one per row: the first image, decoded with that unit varied over its range.
 
-    Strongest by KL in a VAE, where the range is the prior's; by variance in an autoencoder, where it is
-    the images' own.
+    images: (n, *data.shape)
+
+    Strongest by KL in a VAE, whose range is the prior's; by variance in an autoencoder, whose range is that
+    of the images.
     """
-    strength = result.variance if result.kl_per_unit is None else result.kl_per_unit
+    vae = result.kl_per_unit is not None
+    strength = result.kl_per_unit if result.kl_per_unit is not None else result.variance
     order = np.argsort(-strength, kind="stable")[:ROWS]
     codes = model.encode(images)
-    z = codes.reshape(len(codes), -1)  # a unit a column
-    vae = result.kl_per_unit is not None
+    z = codes.reshape(len(codes), -1)  # (n, units)
     centre, spread = (0.0 * z[0], 0.0 * z[0] + 1) if vae else (z.mean(axis=0), z.std(axis=0))
     places = np.linspace(-REACH, REACH, STEPS)
     height = 1.15 + 0.72 * len(order)
@@ -88,20 +89,14 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     for i, d in enumerate(order):
         moved[i * STEPS : (i + 1) * STEPS, d] = centre[d] + places * spread[d]
     tile = flat_images(model.decode(moved.reshape(-1, *codes.shape[1:])))
-    draw_sheet(axes, tile, STEPS, "The strongest units, each moved with the others as in the first image")
+    draw_sheet(axes, tile, STEPS, "The strongest units, each varied with the others as in the first image")
     H, W = tile.shape[1] + 1, tile.shape[2] + 1
     axes.set_yticks([i * H + H / 2 for i in range(len(order))])
-    unit = "variance" if result.kl_per_unit is None else "KL"
-    axes.set_yticklabels([f"unit {d}: {unit} {strength[d]:.2f}" for d in order], fontsize=8)
+    name = "KL" if vae else "variance"
+    axes.set_yticklabels([f"unit {d}: {name} {strength[d]:.2f}" for d in order], fontsize=8)
     axes.set_xticks([i * W + W / 2 for i in range(STEPS)])
     axes.set_xticklabels([f"{p:+.1f}" if p else "0" for p in places], fontsize=8)
     axes.tick_params(length=0)
     whose = "the prior's" if vae else "the images' own"
     axes.set_xlabel(f"value of the unit, in {whose} standard deviations from the mean", fontsize=9)
     return figure
-
-
-def _units(axes: Axes, strength: Array, title: str, unit: str) -> None:
-    axes.bar(np.arange(1, len(strength) + 1), np.sort(strength)[::-1], width=1.0, color=BLUE)
-    axes.set_xlim(0.5, len(strength) + 0.5)
-    dress(axes, title, "unit, strongest first", unit)

@@ -1,6 +1,4 @@
-"""Images side by side: sheets in a file, and in a figure."""
-
-from __future__ import annotations
+"""Images side by side, in a file and in a figure."""
 
 from typing import BinaryIO
 
@@ -16,7 +14,7 @@ from vqnp.plots.style import new_figure, no_ticks
 
 
 def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) -> Array:
-    """A sheet of images in rows: (n, H, W) -> (rows·(H + gap) + gap, columns·(W + gap) + gap)."""
+    """Images in rows in one array: (n, H, W) -> (rows·(H + gap) + gap, columns·(W + gap) + gap)."""
     n, H, W = images.shape
     rows = -(-n // columns)
     sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap), background)
@@ -27,7 +25,7 @@ def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) ->
 
 
 def flat_images(images: Array) -> Array:
-    """Images as grey pictures: (n, H, W) stays, (n, H, W, C) is averaged, (n, P) is a square if P is one."""
+    """(n, H, W) grey images of (n, H, W), of (n, H, W, C), by the mean, or of (n, P), square if P is."""
     if images.ndim == 3:
         return images
     if images.ndim == 4:
@@ -39,20 +37,20 @@ def flat_images(images: Array) -> Array:
 
 
 def save_sheet(file: BinaryIO, images: Array, columns: int = 10) -> None:
-    """A PNG of images side by side at two screen pixels a pixel: (n, H, W) in [0, 1]."""
+    """Write images side by side as a PNG, each pixel as 2 × 2: (n, H, W) in [0, 1]."""
     sheet = tiles(flat_images(images), columns).repeat(2, axis=0).repeat(2, axis=1)
     imsave(file, sheet, cmap="gray", vmin=0, vmax=1, format="png")
 
 
 def draw_sheet(axes: Axes, images: Array, columns: int, title: str) -> None:
-    """Images in rows under a title: (n, H, W) in [0, 1]."""
+    """Draw images in rows below a title: (n, H, W) in [0, 1]."""
     axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title, fontsize=10)
     no_ticks(axes)
 
 
 def draw_pairs(axes: Axes, originals: Array, reconstructions: Array) -> None:
-    """The first ten originals above their reconstructions: (n, ...) each."""
+    """Draw the first ten originals above their reconstructions: (n, ...) each."""
     pairs = flat_images(np.concatenate([to_float(originals[:10]), reconstructions[:10]]))
     title = "Test images (above) and their reconstructions (below)"
     draw_sheet(axes, pairs, min(10, len(originals)), title)

@@ -1,9 +1,7 @@
-"""One look for every picture: colours, sizes, and a mean with its spread, min_s y_s ≤ ⟨y⟩ ≤ max_s y_s.
+"""One style for every figure: colours, sizes, and a mean with its range, min_s y_s ≤ ⟨y⟩ ≤ max_s y_s.
 
-Colours are Okabe and Ito's, which people with any colour vision tell apart.
+The colours are those of Okabe and Ito, which are distinct for all kinds of colour vision.
 """
-
-from __future__ import annotations
 
 import math
 from pathlib import Path
@@ -20,29 +18,29 @@ from vqnp._files import atomic
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 AMBER, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
 COLOURS = (BLUE, ORANGE, GREEN, AMBER, PURPLE, SKY, GREY)
-"""In this order, so that few lines have the colours that differ most."""
+"""In an order in which the first colours differ most."""
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
-"""For each of COLOURS, so that lines are told apart in grey too."""
+"""For each of COLOURS, so that lines can be distinguished in grey too."""
 
 DPI = 100
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure in inches with its own canvas: no window system and no global state."""
+    """A figure of this size in inches with its own canvas, without a window or global state."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """The figure as a PNG, which appears whole or not at all."""
+    """Write the figure as a PNG, atomically."""
     with atomic(path) as file:
         figure.savefig(file, format="png", dpi=DPI)
 
 
 def dress(axes: Axes, title: str, x: str, y: str, integer_x: bool = True) -> None:
-    """Title, labelled axes, no box; integer_x: ticks at whole numbers only, as epochs have."""
+    """Title, labelled axes, no box; integer_x: ticks at integers only, as for epochs."""
     axes.set_title(title, fontsize=10)
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
@@ -54,7 +52,7 @@ def dress(axes: Axes, title: str, x: str, y: str, integer_x: bool = True) -> Non
 
 
 def no_ticks(axes: Axes) -> None:
-    """For pictures: neither ticks nor a box."""
+    """Neither ticks nor a box, for images."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
@@ -62,14 +60,14 @@ def no_ticks(axes: Axes) -> None:
 
 
 class PlainNumbers(Formatter):
-    """Ticks of a logarithmic axis as 0.02, not as 2e−02, and no more than there is room for.
+    """Tick labels of a logarithmic axis as 0.02, not as 2e−02, and only as many as fit.
 
-    All digits over less than 0.4 decades, else 1, 2 and 5, and over more than three decades 1 alone. From 2
-    to 5 it is 0.398 decades, so that there always is one.
+    Below 0.4 decades all digits, up to three decades 1, 2 and 5, above only 1; from 2 to 5 is 0.398 decades,
+    so there is always at least one label.
     """
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """The tick's label, or "" for none."""
+        """The label of the tick at x, or "" for none."""
         low, high = sorted(self.axis.get_view_interval())  # type: ignore[union-attr]
         decades = math.log10(high / low)
         digit = round(x / 10 ** math.floor(math.log10(x) + 1e-9))
@@ -86,7 +84,7 @@ def plain_log(axes: Axes, which: str = "y") -> None:
 
 
 def log_settings(axes: Axes, values: Any, which: str = "x") -> None:
-    """A logarithmic axis whose ticks are the settings that were tried, and no others."""
+    """A logarithmic axis with ticks at these values only."""
     getattr(axes, f"set_{which}scale")("log")
     axis = getattr(axes, f"{which}axis")
     axis.set_ticks(list(values), [f"{value:g}" for value in values])
@@ -95,7 +93,7 @@ def log_settings(axes: Axes, values: Any, which: str = "x") -> None:
 
 
 def spread(axes: Axes, x: Any, y: Array, label: str, index: int = 0, mark: bool = True) -> None:
-    """The mean over seeds as a line, and from the least to the largest as a band.
+    """The mean over seeds as a line, and the range from the smallest to the largest value as a band.
 
     x: (n,), y: (seeds, n); index: which of COLOURS and MARKS
     """

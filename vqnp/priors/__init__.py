@@ -1,8 +1,5 @@
-"""Distributions over codes: how many bits a code costs, and new codes to decode."""
+"""Distributions over codes: the number of bits that codes need, and new codes to decode."""
 
-from vqnp.priors.markov import CodeChain, code_length
+from vqnp.priors.markov import Markov, code_length
 
-__all__ = [
-    "CodeChain",
-    "code_length",
-]
+__all__ = ["Markov", "code_length"]

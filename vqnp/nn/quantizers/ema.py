@@ -87,10 +87,10 @@ class EMAVectorQuantizer(VectorQuantizer):
 
     def backward(  # type: ignore[override]
         self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
-    ) -> Array:
+    ) -> Any:
         """dz = dz_q + dL · ∂L/∂z, straight through; no gradient reaches the codebook."""
         dz, _ = quantize_backward(dz_q, dL, cache)
-        return dz
+        return dz if need_dx else None
 
     def next_state(self, z: Array, k: Array) -> EMAState:
         """E, N, m after this batch: z: (..., D), k: (...,) -> EMAState; changes nothing."""

@@ -122,11 +122,11 @@ class VectorQuantizer(Module):
 
     def backward(  # type: ignore[override]
         self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
-    ) -> Array:
+    ) -> Any:
         """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E;  L = codebook + commitment."""
         dz, dE = quantize_backward(dz_q, dL, cache)
         self.E.add_grad(dE)
-        return dz
+        return dz if need_dx else None
 
     def encode(self, z: Array) -> Array:
         """k = argmin_j ‖z − e_j‖²; z: (..., D) -> k: (...,) int64."""
@@ -160,7 +160,9 @@ class VectorQuantizer(Module):
 
         A trainer calls this after each step of the optimizer; it changes the quantizer.
         """
-        rng = check_rng(f"{type(self).__name__}.update", rng)
+        where = f"{type(self).__name__}.update"
+        rng = check_rng(where, rng)
+        check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
         n = code_statistics(z, k, self.num_embeddings).counts
         self.N = self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype)
         j = rarely_used(self.N, self.restart_dead_codes) if z.size else np.empty(0, np.int64)

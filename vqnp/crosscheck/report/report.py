@@ -1,0 +1,122 @@
+"""What the checker found: a table of quantities, the fingerprint, the constants, the faults, the advice."""
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from vqnp.crosscheck.findings import Finding
+from vqnp.crosscheck.report.quantities import Row
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
+
+
+@dataclass
+class Report:
+    """The answer of `check`: print it, ask it whether it is `.ok`, or take its parts.
+
+    rows: each quantity beside the reference's; findings: for each dimension the variant found; constants:
+    β, decay and ε as estimated from behaviour, None where that cannot be told; faults: sentences on what was
+    wrong with how the layer answered.
+    """
+
+    name: str
+    shape: tuple[int, int]
+    dtype: str
+    rows: list[Row]
+    findings: list[Finding]
+    constants: dict[str, float | None]
+    reference: dict[str, Any]
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """No quantity fails, one at least was checked, and nothing was wrong with how it answered."""
+        results = {row.result for row in self.rows}
+        return "fail" not in results and "pass" in results and not self.faults
+
+    @property
+    def fingerprint(self) -> dict[str, str | None]:
+        """The variant of each dimension; None where it cannot be told."""
+        return {f.dimension: f.variant for f in self.findings}
+
+    def advice(self) -> list[str]:
+        """A sentence with a reference for each finding that is a known bug or hazard."""
+        known = [(f, VARIANTS[f.dimension][f.variant]) for f in self.findings if f.variant is not None]
+        return [
+            f"{TITLES[f.dimension]}: {v.label}. {v.advice} See {v.reference}." for f, v in known if v.advice
+        ]
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        K, D = self.shape
+        yield f"vqnp crosscheck: {self.name}, K = {K}, D = {D}, {self.dtype}"
+        yield f"compared with {describe_reference(self.reference)}"
+        yield ""
+        yield f"{'quantity':<20}{'difference':>12}{'relative':>10}{'ULPs':>10}{'tolerance':>11}  result"
+        for r in self.rows:
+            numbers = f"{_e(r.absolute):>12}{_e(r.relative):>10}{_e(r.ulps):>10}{_e(r.tolerance):>11}"
+            note = f" ({r.note})" if r.note and r.result != "not checked" else ""
+            yield f"{r.quantity:<20}{numbers}  {r.result}{note}"
+        yield ""
+        yield "fingerprint"
+        for f in self.findings:
+            yield f"  {TITLES[f.dimension] + ':':<20}{describe(f)}"
+        told = [f"{name} = {value:.6g}" for name, value in self.constants.items() if value is not None]
+        untold = [name for name, value in self.constants.items() if value is None]
+        cannot = f"; cannot tell {', '.join(untold)}" if untold else ""
+        yield f"  {'constants:':<20}{', '.join(told) or 'none told'}{cannot}"
+        for title, lines in (("faults", self.faults), ("advice", self.advice())):
+            if lines:
+                yield from ("", title, *(f"  - {line}" for line in lines))
+        results = [row.result for row in self.rows]
+        counts = ", ".join(f"{results.count(result)} {result}" for result in ("pass", "fail", "not checked"))
+        faults = f", {len(self.faults)} fault{'s' * (len(self.faults) > 1)}" if self.faults else ""
+        yield f"\n{'ok' if self.ok else 'NOT OK'}: {counts}{faults}"
+
+    def to_json(self) -> str:
+        """The whole report as one JSON object; a number that is not finite is null."""
+        report = {
+            "name": self.name,
+            "num_embeddings": self.shape[0],
+            "embedding_dim": self.shape[1],
+            "dtype": self.dtype,
+            "ok": self.ok,
+            "reference": self.reference,
+            "quantities": [{name: _finite(value) for name, value in r._asdict().items()} for r in self.rows],
+            "fingerprint": [
+                {**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings
+            ],
+            "constants": self.constants,
+            "faults": self.faults,
+            "advice": self.advice(),
+        }
+        return json.dumps(report, ensure_ascii=False, indent=2)
+
+
+def describe(f: Finding) -> str:
+    """A finding in words: the variant and what it was found from."""
+    known = VARIANTS[f.dimension]
+    if f.variant is not None:
+        return f"{known[f.variant].label} ({f.evidence})"
+    among = f": {' or '.join(known[v].label for v in f.also)}" if len(f.also) > 1 else ""
+    return f"cannot tell from what the adapter gives{among} ({f.evidence})"
+
+
+def describe_reference(reference: dict[str, Any]) -> str:
+    """The settings of what the layer was compared with."""
+    kind = "an EMA codebook" if reference["ema"] else "a codebook by gradient"
+    numbers = ("beta", "decay", "epsilon") if reference["ema"] else ("beta",)
+    told = ", ".join(f"{name} = {reference[name]:.6g}" for name in numbers)
+    allowed = [f"{TITLES[d]} {VARIANTS[d][v].label}" for d, v in reference["variants"].items()]
+    return f"vqnp: {kind}, {told}" + (f"; allowed: {'; '.join(allowed)}" if allowed else "")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _e(x: float | None) -> str:
+    return "-" if x is None else "0" if x == 0 else f"{x:.1e}" if x < 1e5 or x >= 1e15 else f"{x:.0e}"
