@@ -66,7 +66,8 @@ def test_an_error_names_the_image_by_its_number_and_the_file(model, tmp_path, st
     images = np.zeros((BATCH + 9, 28, 28), np.float32)
     images[BATCH + 2, 3, 4] = np.inf
     np.save(tmp_path / "x.npy", images)
-    data, where = (open_images(tmp_path / "x.npy"), str(tmp_path / "x.npy")) if streamed else (images, "evaluate")
+    data = open_images(tmp_path / "x.npy") if streamed else images
+    where = str(tmp_path / "x.npy") if streamed else "evaluate"
     with refused("images", "finite", f"inf at index ({BATCH + 2}, 3, 4)", where=where, error=NonFiniteError):
         evaluate(model, data)
 
@@ -89,7 +90,8 @@ def test_the_reports_figures(model):
     assert result.row() == {"test_mse": result.mse, "test_perplexity": result.perplexity}
     figures = result.as_dict()
     assert figures["dead_codes"] == np.flatnonzero(result.counts == 0).tolist()
-    for name in ("mse", "perplexity", "utilization", "codes_used", "num_embeddings", "bits_per_image", "images"):
+    names = ("mse", "perplexity", "utilization", "codes_used", "num_embeddings", "bits_per_image", "images")
+    for name in names:
         assert figures[name] == getattr(result, name)
     assert figures["diagnosis"] == str(result.diagnosis) and figures["diagnosis"] in str(result)
     assert f"{result.mse:.5f}" in str(result) and f"{result.codes_used} of 8" in str(result)

@@ -47,7 +47,6 @@ NEEDS = {
     "benchmarks/train_step.py": BENCH,
     "crosscheck_vq_pytorch.py": ("torch", "vector_quantize_pytorch"),
     "studies/rate_distortion.py": ("faiss",),
-    "train_by_hand.py": ["--epochs", "1"],
     "trajectory_parity.py": ("torch",),
     "vae_parity.py": ("torch",),
     "weights_travel.py": ("torch",),

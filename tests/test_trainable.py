@@ -63,7 +63,8 @@ class Regression(Module):
         return {"positive": (cache[2] > 0).sum(axis=0), "examples": np.array(len(cache[2]))}
 
     def row(self, statistics, step):
-        return {"positive": int(statistics["positive"].sum()), "seen": int(statistics["examples"]), "last": step}
+        positive, seen = int(statistics["positive"].sum()), int(statistics["examples"])
+        return {"positive": positive, "seen": seen, "last": step}
 
     def evaluate(self, data, history=None, progress=False):
         y_hat, _ = self.linear.forward(data[0])

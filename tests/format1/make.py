@@ -3,9 +3,9 @@
     git worktree add OLD 6016855
     PYTHONPATH=OLD python tests/format1/make.py [FOLDER]     # default: beside this file
 
-6016855 is the last commit of version 0.1. The tests read the files only. Four small runs of `vqnp train`, each
-stopped by Ctrl-C after a given step, so that the checkpoint holds the state of the optimizer and of the
-trainer. In each folder:
+6016855 is the last commit of version 0.1. The tests read the files only. Four small runs of `vqnp train`,
+each stopped by Ctrl-C after a given step, so that the checkpoint holds the state of the optimizer and of
+the trainer. In each folder:
 
     config.json, checkpoint.npz, metrics.csv    the run when it was stopped; config.json names images.npy
                                                 without its folder
@@ -47,7 +47,7 @@ RUNS = {
 
 
 def machine() -> str:
-    """A digest of what decides how float32 arithmetic rounds: the processor, NumPy, Numba, matrix products."""
+    """A digest of what decides how float32 arithmetic rounds: processor, NumPy, Numba, matrix products."""
     import llvmlite.binding
     import numba
 
