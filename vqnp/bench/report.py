@@ -57,7 +57,7 @@ def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
 
 
 def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
-    """Bars: the share of the FMA peak that each computation reaches, in one colour for each number of threads."""
+    """Bars: the share of the FMA peak that each computation reaches, a colour for each number of threads."""
     shown = [row for row in rows if row.of == "the FMA peak" and row.what != "FMA peak"]
     threads = sorted({row.threads for row in shown})
     names = list(dict.fromkeys((row.what, row.size) for row in shown))
@@ -67,12 +67,13 @@ def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
     for i, (t, colour) in enumerate(zip(threads, (BLUE, ORANGE, GREY), strict=False)):
         measured = {(row.what, row.size): row for row in shown if row.threads == t}
         peak = next(row.rate for row in rows if row.what == "FMA peak" and row.threads == t)
-        places = [n + (i - (len(threads) - 1) / 2) * height for n, name in enumerate(names) if name in measured]
+        offset = (i - (len(threads) - 1) / 2) * height
+        places = [n + offset for n, name in enumerate(names) if name in measured]
         values = [100 * (measured[name].share or 0) for name in names if name in measured]
         label = f"{t} thread{'s' * (t > 1)} (peak {peak:,.0f} GFLOP/s)"
         axes.barh(places, values, 0.9 * height, color=colour, label=label)
-        for place, value in zip(places, values, strict=True):
-            axes.text(value - 1, place, f"{value:.0f}", va="center", ha="right", color="white", fontsize=7)
+        for y, x in zip(places, values, strict=True):
+            axes.text(x - 1, y, f"{x:.0f}", va="center", ha="right", color="white", fontsize=7)
     axes.set_yticks(range(len(names)), [f"{what}\n{size}" for what, size in names], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
