@@ -11,18 +11,8 @@ from helpers import refused
 
 import vqnp
 from vqnp._check import (
-    InputError,
-    NonFiniteError,
-    as_array,
-    check_array,
-    check_choice,
-    check_code_rows,
-    check_codes,
-    check_finite,
-    check_float,
-    check_int,
-    check_rng,
-    fail,
+    InputError, NonFiniteError, as_array, check_array, check_choice, check_code_rows, check_codes,
+    check_finite, check_float, check_int, check_rng, fail,
 )
 
 # --- the sentence and its fields ---

@@ -1,4 +1,4 @@
-"""What `vqnp bench` shows: a table, advice where matrix products are slow, and a figure."""
+"""The output of `vqnp bench`: a table, advice if matrix products are slow, and a figure."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
 
 
 def _time(seconds: float) -> str:
+    """Seconds with a unit: s, ms or µs."""
     for scale, unit in ((1.0, "s"), (1e-3, "ms")):
         if seconds >= scale:
             return f"{seconds / scale:.3g} {unit}"
@@ -47,7 +48,8 @@ def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
     core = about["OPENBLAS_CORETYPE"]
     why = "its library may not know the processor" if core == "unset" else f"OPENBLAS_CORETYPE is {core}"
     cure = "set OPENBLAS_CORETYPE to a processor that it does know" if core == "unset" else "unset it"
-    return advice + [
+    return [
+        *advice,
         "",
         f"NumPy's matrix products reach {min(shares):.0%} of what this processor can do: {why}.",
         f"Training is mostly matrix products; if they are OpenBLAS's, {cure} and measure again.",
@@ -55,7 +57,7 @@ def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
 
 
 def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
-    """Bars: the share of the FMA peak that each computation reaches, one colour a number of threads."""
+    """Bars: the share of the FMA peak that each computation reaches, a colour for each number of threads."""
     shown = [row for row in rows if row.of == "the FMA peak" and row.what != "FMA peak"]
     threads = sorted({row.threads for row in shown})
     names = list(dict.fromkeys((row.what, row.size) for row in shown))
@@ -63,14 +65,15 @@ def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
     axes = figure.add_axes((0.36, 0.16, 0.6, 0.77))
     height = 0.8 / len(threads)
     for i, (t, colour) in enumerate(zip(threads, (BLUE, ORANGE, GREY), strict=False)):
-        mine = {(row.what, row.size): row for row in shown if row.threads == t}
+        measured = {(row.what, row.size): row for row in shown if row.threads == t}
         peak = next(row.rate for row in rows if row.what == "FMA peak" and row.threads == t)
-        places = [n + (i - (len(threads) - 1) / 2) * height for n, name in enumerate(names) if name in mine]
-        values = [100 * (mine[name].share or 0) for name in names if name in mine]
+        offset = (i - (len(threads) - 1) / 2) * height
+        places = [n + offset for n, name in enumerate(names) if name in measured]
+        values = [100 * (measured[name].share or 0) for name in names if name in measured]
         label = f"{t} thread{'s' * (t > 1)} (peak {peak:,.0f} GFLOP/s)"
         axes.barh(places, values, 0.9 * height, color=colour, label=label)
-        for place, value in zip(places, values, strict=True):
-            axes.text(value - 1, place, f"{value:.0f}", va="center", ha="right", color="white", fontsize=7)
+        for y, x in zip(places, values, strict=True):
+            axes.text(x - 1, y, f"{x:.0f}", va="center", ha="right", color="white", fontsize=7)
     axes.set_yticks(range(len(names)), [f"{what}\n{size}" for what, size in names], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)

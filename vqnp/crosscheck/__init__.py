@@ -21,13 +21,7 @@ from vqnp.crosscheck.variants.table import VARIANTS as VARIANTS
 _FRAMEWORKS = {"TorchModule": "torch_module", "VQPytorch": "vq_pytorch", "JaxFunction": "jax_function"}
 
 __all__ = [
-    "VARIANTS",
-    "Adapter",
-    "QuantizerAdapter",
-    "Reference",
-    "Report",
-    "assert_conforms",
-    "check",
+    "VARIANTS", "Adapter", "QuantizerAdapter", "Reference", "Report", "assert_conforms", "check",
     "conformance_tests",
 ]
 

@@ -18,14 +18,7 @@ import numpy as np
 
 from vqnp._check import Array, check_int, fail
 from vqnp._files import (
-    CHUNK_BYTES,
-    HEAD_BYTES,
-    Header,
-    check_file,
-    npy_header,
-    one_line,
-    read_content,
-    reading,
+    CHUNK_BYTES, HEAD_BYTES, Header, check_file, npy_header, one_line, read_content, reading,
 )
 from vqnp.data.idx import idx_header
 

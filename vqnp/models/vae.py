@@ -19,12 +19,8 @@ from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
 from vqnp.ops.activation import sigmoid
 from vqnp.ops.gaussian import (
-    gaussian_kl_backward,
-    gaussian_kl_forward,
-    gaussian_nll_backward,
-    gaussian_nll_forward,
-    reparameterise_backward,
-    reparameterise_forward,
+    gaussian_kl_backward, gaussian_kl_forward, gaussian_nll_backward, gaussian_nll_forward,
+    reparameterise_backward, reparameterise_forward,
 )
 from vqnp.ops.loss import bce_logits_backward, bce_logits_forward
 

@@ -11,15 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import (
-    Array,
-    check_choice,
-    check_codes,
-    check_float,
-    check_int,
-    check_lengths,
-    check_rng,
-    fail,
-    many,
+    Array, check_choice, check_codes, check_float, check_int, check_lengths, check_rng, fail, many,
 )
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.codes import Evaluation, evaluate_codes

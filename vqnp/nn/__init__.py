@@ -6,18 +6,6 @@ from vqnp.nn.module import Module, Param
 from vqnp.nn.quantizers import EMAVectorQuantizer, VectorQuantizer
 
 __all__ = [
-    "ACTIVATIONS",
-    "Activation",
-    "EMAVectorQuantizer",
-    "Flatten",
-    "Linear",
-    "Module",
-    "Param",
-    "Reshape",
-    "Sequential",
-    "VectorQuantizer",
-    "build",
-    "describe",
-    "mlp",
-    "register",
+    "ACTIVATIONS", "Activation", "EMAVectorQuantizer", "Flatten", "Linear", "Module", "Param",
+    "Reshape", "Sequential", "VectorQuantizer", "build", "describe", "mlp", "register",
 ]

@@ -97,6 +97,6 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     axes.set_xticks([i * W + W / 2 for i in range(STEPS)])
     axes.set_xticklabels([f"{p:+.1f}" if p else "0" for p in places], fontsize=8)
     axes.tick_params(length=0)
-    whose = "the prior's" if vae else "the images' own"
-    axes.set_xlabel(f"value of the unit, in {whose} standard deviations from the mean", fontsize=9)
+    reference = "the prior's" if vae else "the images'"
+    axes.set_xlabel(f"value of the unit, in {reference} standard deviations from the mean", fontsize=9)
     return figure

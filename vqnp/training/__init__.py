@@ -4,10 +4,5 @@ from vqnp.training.loop import Interrupted, fit, resume
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 __all__ = [
-    "Interrupted",
-    "Schedule",
-    "Trainer",
-    "TrainingDiverged",
-    "fit",
-    "resume",
+    "Interrupted", "Schedule", "Trainer", "TrainingDiverged", "fit", "resume",
 ]

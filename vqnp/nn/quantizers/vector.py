@@ -11,15 +11,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import (
-    FLOATS,
-    Array,
-    check_array,
-    check_choice,
-    check_codes,
-    check_float,
-    check_int,
-    check_rng,
-    fail,
+    FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail,
 )
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
