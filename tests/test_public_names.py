@@ -16,6 +16,8 @@ HEAVY = ("numba", "llvmlite", "matplotlib", "tqdm", "scipy", "torch", "jax", "po
 MODULES = [
     info.name for info in pkgutil.walk_packages(vqnp.__path__, "vqnp.") if not info.name.endswith("__main__")
 ]
+FRAMEWORKS = ("jax_function", "torch_module", "vq_pytorch")
+"""Modules that import what may not be installed, and takes seconds."""
 PACKAGES = [
     info.name for info in pkgutil.walk_packages(vqnp.__path__, "vqnp.") if info.ispkg and "._" not in info.name
 ]
@@ -142,7 +144,7 @@ def test_gradcheck_is_a_package_and_can_still_be_called():
 # --- names and modules ---
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [n for n in MODULES if not n.endswith(FRAMEWORKS)])
 def test_no_function_hides_the_module_that_it_is_in(name):
     """vqnp.training.loop is the module, whatever vqnp.training gives by other names."""
     module = importlib.import_module(name)
