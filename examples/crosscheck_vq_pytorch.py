@@ -9,7 +9,7 @@ output.
 from __future__ import annotations
 
 from vqnp.crosscheck import check
-from vqnp.crosscheck.vq_pytorch import CONSISTENT, VQPytorch
+from vqnp.crosscheck.adapters.vq_pytorch import CONSISTENT, VQPytorch
 
 
 def main() -> None:

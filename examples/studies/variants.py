@@ -14,7 +14,7 @@ python examples/studies/variants.py --full    the figures of docs/studies/varian
 from functools import cache, partial
 
 import numpy as np
-from _planted import Expanded, planted, settings
+from _planted import planted, settings
 from _study import Column, Row, Study, select
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -44,25 +44,25 @@ def measure(scale, seed: int, base: str, dimension: str, variant: str) -> dict:
     """Train once; the length of the longest code at any step and at the end, and test results."""
     train, test = vqnp.load_splits("digits")
     kind, options = planted(base, dimension, variant)
-    restart = options.pop("restart", 0.0)
     rng = np.random.default_rng(seed)
-    model = vqnp.VQVAE(hidden=(scale.hidden,), num_embeddings=scale.K, codebook=kind.codebook, rng=rng)
-    model.quantizer = kind(scale.K, model.embedding_dim, rng=rng, **options)
+    usual = vqnp.VQVAE.mlp(hidden=(scale.hidden,), num_embeddings=scale.K, rng=rng)
+    quantizer = kind(scale.K, usual.embedding_dim, rng=rng, **options)
+    model = vqnp.VQVAE(usual.encoder, quantizer, usual.decoder)
     batches = seed + 1000 * (dimension == "chance")
-    schedule = Schedule(scale.epochs, scale.batch_size, restart_dead_codes=restart, seed=batches)
+    schedule = Schedule(scale.epochs, scale.batch_size, seed=batches)
     trainer = Trainer(model, train.images[: scale.images], schedule)
-    trainer.begin()
+    trainer.initialize()
     longest, end, training = 0.0, "finished", np.nan
     try:
         while trainer.step < trainer.steps:
             trainer.train_step()
-            longest = max(longest, length(model.quantizer.embeddings))
+            longest = max(longest, length(quantizer.embeddings))
             if trainer.step % trainer.steps_per_epoch == 0:
-                training = trainer.end_epoch(None)["mse"]
+                training = trainer.end_epoch(None)["reconstruction_loss"]
     except TrainingDiverged:
         end = "diverged"
-    wrong = (model.quantizer.wrong, model.quantizer.seen) if kind is Expanded else None
-    result = vqnp.evaluate(model, test.images)
+    wrong = (quantizer.wrong, quantizer.seen) if hasattr(quantizer, "wrong") else None
+    result = model.evaluate(test.images)
     z = model.latents(test.images)
     pixels, mean = test.images / 255, train.images[: scale.images].mean(axis=0) / 255
     figures = {
@@ -71,7 +71,7 @@ def measure(scale, seed: int, base: str, dimension: str, variant: str) -> dict:
         "perplexity": result.perplexity,
         "dead": scale.K - result.codes_used,
         "longest": longest,
-        "last": length(model.quantizer.embeddings),
+        "last": length(quantizer.embeddings),
         "latents": float(np.sqrt((z.astype(np.float64) ** 2).sum(axis=-1)).mean()),
         "mean_image": float(((pixels - mean) ** 2).mean()),
         "end": end,

@@ -12,7 +12,7 @@ import planted_numpy
 import planted_torch
 
 from vqnp.crosscheck import check
-from vqnp.crosscheck.variants import TITLES, VARIANTS
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 ROOT = Path(__file__).parents[2]
 HEAD = """# Cross-check: the confusion table

@@ -1,6 +1,10 @@
-"""A small EMA quantizer in plain NumPy, with any variant of the table planted in it; nothing of vqnp's."""
+"""A layer of moving averages with any variants of the table planted in it."""
 
 import numpy as np
+
+from vqnp.crosscheck import QuantizerAdapter
+from vqnp.crosscheck.variants.quantizers import planted
+from vqnp.nn import EMAVectorQuantizer
 
 RIGHT = {
     "reduction": "mean",
@@ -29,107 +33,38 @@ PLANTS = {
 }
 
 
-class NumpyEMA:
-    """An adapter that is its own layer: forward, evaluate, backward, reset, step, fresh."""
+class Idle(EMAVectorQuantizer):
+    """A code that no vector of twenty batches has starts again; `keep`: and keeps its N and m."""
 
-    name = "a planted EMA layer"
+    keep = False
+
+    def update(self, z, k, rng):
+        state = self.next_state(z, k)
+        used = np.bincount(k, minlength=len(state.N)) > 0
+        self.idle = np.where(used, 0, getattr(self, "idle", 0) + np.ones(len(used)))
+        dead = np.flatnonzero(self.idle >= 20)
+        E, N, m = state.E.copy(), state.N.copy(), state.m.copy()
+        E[dead] = z[np.random.default_rng(state.t).integers(len(z), size=len(dead))]
+        if not self.keep:
+            N[dead], m[dead] = N.mean(), N.mean() * E[dead]
+        self.idle[dead] = 0
+        self.ema = state._replace(E=E, N=N, m=m)
+        return dead
+
+
+class NumpyEMA(QuantizerAdapter):
+    """An adapter of vqnp's moving averages and its variants."""
 
     def __init__(self, beta=0.25, decay=0.99, epsilon=1e-5, dtype=np.float64, seed=0, **plants):
-        self.beta, self.decay, self.epsilon, self.dtype = beta, decay, epsilon, np.dtype(dtype)
-        self.v, self.seed = RIGHT | plants, seed
-
-    def reset(self, E):
-        r = np.random.default_rng(self.seed)
-        start, K = self.v["start"], len(E)
-        self.E, self.t = E.copy(), 0
-        self.N = (
-            np.ones(K, E.dtype) if start in ("consistent", "one_count_independent") else np.zeros(K, E.dtype)
-        )
-        self.m = E.copy() if start in ("consistent", "zero_counts") else np.zeros_like(E)
-        if "independent" in start:
-            self.m = r.standard_normal(E.shape).astype(E.dtype)
-        self.rng, self.waits, self.idle = r, False, np.zeros(K)
-
-    def fresh(self, K, D):
-        r = np.random.default_rng(self.seed)
-        law = self.v["codebook_init"]
-        bound = 1 / K if law == "uniform" else np.sqrt(3 / D)
-        E = r.standard_normal((K, D)) if law == "normal" else r.uniform(-bound, bound, (K, D))
-        self.reset(E.astype(self.dtype))
-        self.waits = self.v["kmeans_start"] != "unused"
-        return None if self.waits else self.E
-
-    def start_from(self, z):
-        """Five rounds of Lloyd's, from vectors of the batch that are not all of one place."""
-        K = len(self.E)
-        E = z[:K].copy()
-        for _ in range(5):
-            k = ((z[:, None] - E) ** 2).sum(-1).argmin(1)
-            for j in range(K):
-                if (k == j).any():
-                    E[j] = z[k == j].mean(0)
-        n = np.maximum(np.bincount(k, minlength=K), 1).astype(E.dtype)
-        self.E, self.N = E, n
-        self.m = E.copy() if self.v["kmeans_start"] == "collapses" else E * n[:, None]
-        self.waits = False
-
-    def step(self, z):
-        if self.waits:
-            self.start_from(z)
-        v, g, K = self.v, self.decay, len(self.E)
-        k = ((z[:, None] - self.E) ** 2).sum(-1).argmin(1)
-        hot = np.eye(K, dtype=z.dtype)[k]
-        n, s = hot.sum(0), hot.T @ z
-        self.t += 1
-        self.N = g * self.N + (1 - g) * n
-        self.m = g * self.m + (1 - g) * s
-        N, m = self.N, self.m
-        if v["zero_debias"] == "yes":
-            N, m = N / (1 - g**self.t), m / (1 - g**self.t)
-        if v["smoothing"] == "laplace":
-            N = (N + self.epsilon) / (N.sum() + K * self.epsilon) * N.sum()
-        elif v["smoothing"] == "additive":
-            N = N + self.epsilon
-        with np.errstate(all="ignore"):
-            self.E = np.where(N[:, None] > 0, m / N[:, None], self.E).astype(z.dtype)
-        if v["write_back"] == "yes":
-            self.N = N
-        self.idle = np.where(n > 0, 0, self.idle + 1)
-        dead = np.flatnonzero(self.idle >= 20)
-        if v["dead_codes"] != "never" and len(dead):
-            self.E[dead] = z[self.rng.integers(len(z), size=len(dead))]
-            self.idle[dead] = 0
-            if v["dead_codes"] == "restart":
-                self.N[dead], self.m[dead] = self.N.mean(), self.N.mean() * self.E[dead]
-        return self.E.copy(), self.N.copy(), self.m.copy()
-
-    def _loss(self, z, e):
-        squares = (z - e) ** 2
-        how = self.v["reduction"]
-        scale = {"mean": squares.size, "mean_of_sums": len(z), "sum": 1, "sum_of_means": z.shape[1]}[how]
-        return scale, self.beta * squares.sum() / scale
-
-    def _quantize(self, z, E):
-        """k, e for z_q, e for the loss."""
-        self.reset(E)
-        k = ((z[:, None] - E) ** 2).sum(-1).argmin(1)
-        if self.v["codes"] == "before":
-            return k, E[k], E[k]
-        after = self.step(z)[0]
-        return k, after[k], after[k] if self.v["codes"] == "after" else E[k]
-
-    def forward(self, z, E):
-        k, z_q, e = self._quantize(z, E)
-        return k, z_q, self._loss(z, e)[1]
+        self.v = RIGHT | plants
+        restart = plants.pop("dead_codes", "never")
+        kind = EMAVectorQuantizer if restart == "never" else Idle
+        kind, options = planted(kind, plants)
+        kind.keep = restart == "undone"
+        constants = {"commitment_cost": beta, "decay": decay, "epsilon": epsilon, "rng": seed}
+        super().__init__(kind, dtype=dtype, **constants, **options)
+        self.name = "a planted EMA layer"
 
     def evaluate(self, z, E):
-        k = ((z[:, None] - E) ** 2).sum(-1).argmin(1)
-        return (
-            k,
-            E[k],
-            np.zeros((), z.dtype) if self.v["evaluation_loss"] == "zero" else self._loss(z, E[k])[1],
-        )
-
-    def backward(self, z, E, G):
-        _, _, e = self._quantize(z, E)
-        return G + 2 * self.beta / self._loss(z, e)[0] * (z - e), None
+        k, z_q, L, figure = super().evaluate(z, E)
+        return k, z_q, 0 * L if self.v["evaluation_loss"] == "zero" else L, figure

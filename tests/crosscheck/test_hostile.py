@@ -172,7 +172,7 @@ class BadSteps(NumpyEMA):
 
     def step(self, z):
         E, N, m = super().step(z)
-        return self.what(E, N, m) if self.t > 1 else (E, N, m)
+        return self.what(E, N, m) if self.layer.ema.t > 1 else (E, N, m)
 
 
 @pytest.mark.parametrize(
@@ -257,22 +257,24 @@ def test_beta_is_not_told_by_a_gradient_that_does_not_hang_on_it():
 
 
 def test_an_adapter_of_nothing_is_refused():
-    with pytest.raises(InputError, match="the adapter must have one of forward, backward"):
+    with pytest.raises(InputError) as caught:
         check(Adapter())
+    assert caught.value.argument == "the adapter"
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "argument"),
     [
-        ({"allow": {"beta": "codebook"}}, "allow's dimension must be one of"),
-        ({"allow": {"beta_on": "left"}}, "allow\\['beta_on'\\] must be one of"),
-        ({"decay": 1.0}, "decay must be in"),
-        ({"num_embeddings": 0}, "num_embeddings must be an integer of at least 1"),
+        ({"allow": {"beta": "codebook"}}, "allow's dimension"),
+        ({"allow": {"beta_on": "left"}}, "allow['beta_on']"),
+        ({"decay": 1.0}, "decay"),
+        ({"num_embeddings": 0}, "num_embeddings"),
     ],
 )
-def test_mistakes_in_the_question_are_errors(options, sentence):
-    with pytest.raises(InputError, match=sentence):
+def test_mistakes_in_the_question_are_errors(options, argument):
+    with pytest.raises(InputError) as caught:
         check(RIGHT, **options)
+    assert caught.value.argument == argument
 
 
 @pytest.mark.parametrize(("K", "D"), [(1, 1), (1, 5), (2, 1), (7, 1), (40, 3)])

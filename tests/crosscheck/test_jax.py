@@ -15,7 +15,7 @@ if os.environ.get("VQNP_REQUIRE_TORCH"):
 else:
     jax = pytest.importorskip("jax", reason="JAX is not installed (the crosscheck extra)")
 
-from vqnp.crosscheck.jax_function import JaxFunction  # noqa: E402
+from vqnp.crosscheck.adapters.jax_function import JaxFunction  # noqa: E402
 
 jnp, sg = jax.numpy, jax.lax.stop_gradient
 

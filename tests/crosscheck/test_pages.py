@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import vqnp
-from vqnp.crosscheck.reference import SETTINGS
-from vqnp.crosscheck.variants import TITLES, VARIANTS
+from vqnp.crosscheck.variants.reference import SETTINGS
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "crosscheck-variants.md").read_text(encoding="utf-8")

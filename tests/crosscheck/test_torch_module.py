@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from vqnp.crosscheck import assert_conforms, check
-from vqnp.crosscheck.variants import TITLES, VARIANTS
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 from .crosscheck_laws import named_and_no_other, plants_of, sizes
 

@@ -14,7 +14,7 @@ if not os.environ.get("VQNP_REQUIRE_TORCH"):
     why = "vector-quantize-pytorch is not installed (the crosscheck extra)"
     pytest.importorskip("vector_quantize_pytorch", reason=why)
 
-from vqnp.crosscheck.vq_pytorch import CONSISTENT, VQPytorch  # noqa: E402
+from vqnp.crosscheck.adapters.vq_pytorch import CONSISTENT, VQPytorch  # noqa: E402
 
 ALLOWED = {"evaluation_loss": "zero"}
 

@@ -1,7 +1,15 @@
 """vqnp crosscheck: is this VQ layer right, and if not, which known variant or bug is it?"""
 
-import argparse
+from __future__ import annotations
 
+import argparse
+import contextlib
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from vqnp._check import InputError, fail
 from vqnp.cli.options import JSON, Option, option
 
 HELP = "is this VQ layer right, and if not, which known variant or bug is it?"
@@ -68,7 +76,66 @@ WAYS: tuple[tuple[str, str, str, tuple[Option, ...]], ...] = (
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check a layer or write vectors; 0 if the layer conforms, 1 if not."""
-    from vqnp.crosscheck import command
+    """Do what the way says; 0 if the layer conforms, 1 if not."""
+    from vqnp.crosscheck.report.checking import CONSTANTS, check
+    from vqnp.crosscheck.report.vectors import compare, write_vectors
 
-    return command.run(args)
+    if args.way == "vectors":
+        manifest = write_vectors(args.out, args.dtype)
+        print(f"wrote {len(manifest['cases'])} cases, {len(manifest['layers'])} layers: {args.out}")
+        print(f"next: write THEIRS/CASE/OUTPUT.npy from {args.out}/inputs/CASE/*.npy, as manifest.json says;")
+        print(f"then: vqnp crosscheck compare {args.out} THEIRS")
+        return 0
+    constants = {name: getattr(args, name, None) for name in CONSTANTS}
+    allow = allowed(args.allow)
+    if args.way == "run":
+        with contextlib.redirect_stdout(sys.stderr):  # what their file prints is no part of the report
+            report = check(load(args.adapter), allow=allow, **constants)  # type: ignore[arg-type]
+    else:
+        report = compare(args.vectors, args.theirs, allow=allow, **constants)
+    print(report.to_json() if args.json else report)
+    return 0 if report.ok else 1
+
+
+def allowed(words: list[str]) -> dict[str, list[str]]:
+    """DIMENSION=VARIANT, …, or DIMENSION for all its variants -> what `check` takes."""
+    from vqnp.crosscheck import VARIANTS
+
+    found: dict[str, list[str]] = {}
+    for word in words:
+        dimension, _, variant = word.partition("=")
+        found.setdefault(dimension, []).extend([variant] if variant else VARIANTS.get(dimension, ()))
+    return found
+
+
+def load(path: str) -> Any:
+    """The adapter NAME of FILE.py, made by a call without arguments where it is a function or a class."""
+    from vqnp.crosscheck.adapters.base import FUNCTIONS
+    from vqnp.crosscheck.questions.calls import describe_error
+
+    name, colon, attribute = path.rpartition(":")
+    file = Path(name)
+    if not colon or not attribute or file.suffix != ".py":
+        fail("run", "", "must be given FILE.py:NAME", path)
+    if not file.is_file():
+        fail("run", "FILE.py", "must be a file", file)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None and spec.loader is not None  # it ends in .py
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.resolve().parent))  # as python FILE.py would
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, attribute):
+            names = [n for n in vars(module) if not n.startswith("_")]
+            fail("run", str(file), f"must define {attribute}", ", ".join(names) or "nothing")
+        adapter = getattr(module, attribute)
+        is_adapter = any(callable(getattr(adapter, name, None)) for name in FUNCTIONS)
+        ready = is_adapter and not isinstance(adapter, type)
+        return adapter if ready or not callable(adapter) else adapter()
+    except InputError:
+        raise
+    except SystemExit as stop:  # else its status would be taken for ours: 0, it conforms
+        fail("run", path, "must load", f"SystemExit: {stop.code}")
+    except Exception as error:
+        raise InputError("run", path, "must load", describe_error(error)) from error

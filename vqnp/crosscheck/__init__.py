@@ -2,18 +2,23 @@
 
     report = vqnp.crosscheck.check(vqnp.crosscheck.Adapter(forward=..., backward=...))
 
-docs/crosscheck.md is the guide. Adapters for PyTorch and JAX are in the modules torch_module,
-vq_pytorch and jax_function; nothing else here imports a framework.
+docs/crosscheck.md is the guide. TorchModule, VQPytorch and JaxFunction are loaded when first used; nothing
+else here imports a framework.
 """
 
-from vqnp.crosscheck.adapter import Adapter as Adapter
-from vqnp.crosscheck.asserting import assert_conforms as assert_conforms
-from vqnp.crosscheck.asserting import conformance_tests as conformance_tests
-from vqnp.crosscheck.checking import check as check
-from vqnp.crosscheck.own import QuantizerAdapter as QuantizerAdapter
-from vqnp.crosscheck.reference import Reference as Reference
-from vqnp.crosscheck.report import Report as Report
-from vqnp.crosscheck.variants import VARIANTS as VARIANTS
+import importlib
+from typing import Any
+
+from vqnp.crosscheck.adapters.base import Adapter as Adapter
+from vqnp.crosscheck.adapters.own import QuantizerAdapter as QuantizerAdapter
+from vqnp.crosscheck.report.checking import assert_conforms as assert_conforms
+from vqnp.crosscheck.report.checking import check as check
+from vqnp.crosscheck.report.checking import conformance_tests as conformance_tests
+from vqnp.crosscheck.report.report import Report as Report
+from vqnp.crosscheck.variants.reference import Reference as Reference
+from vqnp.crosscheck.variants.table import VARIANTS as VARIANTS
+
+_FRAMEWORKS = {"TorchModule": "torch_module", "VQPytorch": "vq_pytorch", "JaxFunction": "jax_function"}
 
 __all__ = [
     "VARIANTS",
@@ -25,3 +30,9 @@ __all__ = [
     "check",
     "conformance_tests",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FRAMEWORKS:
+        raise AttributeError(f"module 'vqnp.crosscheck' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"vqnp.crosscheck.adapters.{_FRAMEWORKS[name]}"), name)

@@ -13,7 +13,7 @@ import numpy as np
 from vqnp._check import Array, check_int, check_lengths, check_rng
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents
-from vqnp.models.base import Encoding, Model, check_latents, mlp_networks
+from vqnp.models.base import Model, mlp_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
@@ -82,9 +82,6 @@ class Autoencoder(Model):
         networks = mlp_networks("Autoencoder", shape, (D,), (D,), hidden, activation, rng, dtype)
         return cls(*networks, data=DataSpec(shape))
 
-    def config(self) -> dict[str, Any]:
-        return {"encoder": self.encoder, "decoder": self.decoder, "data": self.data.as_dict()}
-
     # The loss and its gradient.
 
     def loss(
@@ -113,26 +110,6 @@ class Autoencoder(Model):
         """MSE and the variance of each latent unit over a data set; see evaluation.evaluate_latents."""
         return evaluate_latents(self, data, progress)
 
-    # Public interface.
-
-    @property
-    def encoding(self) -> Encoding:
-        """Latents: (*latent_shape, D) numbers of the model's dtype."""
-        shape = (*self.latent_shape, self.latent_dim)
-        return Encoding("latents", shape, self.dtype, f"{int(np.prod(shape))} numbers")
-
     def _latents_of(self, h: Array) -> Array:
         """z of the encoder's output."""
         return h
-
-    def latents(self, images: Any, first: int = 0) -> Array:
-        """z = encoder(x): (n, *data.shape) -> z: (n, *latent_shape, D)."""
-        return self._latents_of(self.encode_raw(images, first))
-
-    def _encode_part(self, images: Any, first: int) -> Array:
-        return self.latents(images, first)
-
-    def decode(self, codes: Any) -> Array:
-        """x̂ = decoder(z) in the data's range; codes: z (n, *latent_shape, D) -> (n, *data.shape)."""
-        where = f"{type(self).__name__}.decode"
-        return self.decode_latents(check_latents(where, codes, self.encoding.shape, self.dtype))

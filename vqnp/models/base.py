@@ -16,7 +16,7 @@ from tqdm import tqdm
 from vqnp._check import FLOATS, Array, InputError, check_array, check_choice, check_lengths, fail
 from vqnp.data.spec import DataSpec
 from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
-from vqnp.nn.module import Cache
+from vqnp.nn.trainable import Trainable
 
 CHUNK_EXAMPLES = 128
 """Examples in each pass of encode and decode. A matrix product may round differently at another size, and
@@ -36,11 +36,10 @@ class Encoding(NamedTuple):
     size: str
 
 
-class Model(Module):
-    """An encoder, a decoder, the form of the data, and what a trainer asks of them.
+class Model(Trainable, Module):  # type: ignore[misc]
+    """An encoder and a decoder, the form of the data, and latents, continuous unless a subclass quantizes.
 
-    A subclass has `kind` (its name on the command line) and: loss, backward, latents, encoding, decode,
-    evaluate, config.
+    A subclass has `kind` (its name on the command line) and: loss, backward, evaluate.
     """
 
     kind: str
@@ -49,6 +48,7 @@ class Model(Module):
     data: DataSpec
     dtype: np.dtype[Any]
     latent_shape: tuple[int, ...]
+    latent_dim: int
     num_embeddings = 0
 
     def _connect(self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any]) -> Array:
@@ -82,7 +82,8 @@ class Model(Module):
             needed = f"must give arrays of the data's shape, {self.data.shape}"
             fail(type(self).__name__, "decoder", needed, f"shape {shape}")
 
-    # What a trainer asks.
+    def config(self) -> dict[str, Any]:
+        return {"encoder": self.encoder, "decoder": self.decoder, "data": self.data.as_dict()}
 
     def prepare(self, data: Any) -> tuple[Array, ...]:
         """x as minibatches are taken from it: (n, *data.shape) of the model's dtype, in a tuple of one."""
@@ -90,37 +91,6 @@ class Model(Module):
         if len(x) == 0:
             fail("fit", "images", "must hold at least one image", f"shape {x.shape}")
         return (x,)
-
-    def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
-        """What the model does with some of the training data before the first step: nothing."""
-
-    def loss(
-        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
-    ) -> tuple[dict[str, Array], Cache]:
-        """{"loss": what is minimised, and its terms by name}, cache; rng is for noise, step counts from 0."""
-        raise NotImplementedError(f"{type(self).__name__} has no loss")
-
-    def backward(  # type: ignore[override]
-        self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
-    ) -> Any:
-        """Adds dL · ∂L/∂θ to every grad; dx, if needed."""
-        raise NotImplementedError(f"{type(self).__name__} has no backward")
-
-    def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
-        """What the model itself moves after a step; {parameter name: rows that were restarted}: none."""
-        return {}
-
-    def statistics(self, cache: Cache) -> dict[str, Array]:
-        """Integer arrays, by name, which a trainer adds up over an epoch: none."""
-        return {}
-
-    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
-        """What else an epoch's row of the history says, from its statistics and its last step: nothing."""
-        return {}
-
-    def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> Any:
-        """A report on a data set, with .row(), .as_dict() and str()."""
-        raise NotImplementedError(f"{type(self).__name__} has no evaluate")
 
     # Public interface.
 
@@ -131,24 +101,17 @@ class Model(Module):
 
     @property
     def encoding(self) -> Encoding:
-        """Name, shape and dtype of what encode gives for one example."""
-        raise NotImplementedError(f"{type(self).__name__} has no encoding")
+        """What encode gives for one example: latents, (*latent_shape, D) numbers of the model's dtype."""
+        shape = (*self.latent_shape, self.latent_dim)
+        return Encoding("latents", shape, self.dtype, f"{int(np.prod(shape))} numbers")
 
     def latents(self, images: Any, first: int = 0) -> Array:
-        """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D)."""
-        raise NotImplementedError(f"{type(self).__name__} has no latents")
+        """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D); first numbers images[0]."""
+        return self.encode_raw(images, first)
 
     def quantize(self, z: Array) -> Array | None:
         """The codes of latents z, or None where latents are not quantized."""
         return None
-
-    def _encode_part(self, images: Any, first: int) -> Array:
-        """encode, of so few examples that they fit into memory as numbers."""
-        raise NotImplementedError(f"{type(self).__name__} has no encode")
-
-    def decode(self, codes: Any) -> Array:
-        """x̂ in the data's range of what encode gave: (n, ...) -> (n, *data.shape)."""
-        raise NotImplementedError(f"{type(self).__name__} has no decode")
 
     def encode(self, images: Any, progress: bool = False) -> Array:
         """What an example becomes: (n, *data.shape) -> (n, *encoding.shape).
@@ -161,9 +124,15 @@ class Model(Module):
         with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
             for start in range(0, max(n, 1), PART_EXAMPLES):  # an empty array is checked too
                 part = images[start : start + PART_EXAMPLES] if n else images
-                out[start : start + PART_EXAMPLES] = self._encode_part(part, start)
+                z = self.latents(part, start)
+                codes = self.quantize(z)
+                out[start : start + PART_EXAMPLES] = z if codes is None else codes
                 bar.update(len(part))
         return out
+
+    def decode(self, codes: Any) -> Array:
+        """x̂ in the data's range of what encode gave: (n, *encoding.shape) -> (n, *data.shape)."""
+        return self._decode_latents(codes, "decode")
 
     def reconstruct(self, images: Any) -> Array:
         """decode(encode(x)): (n, *data.shape) -> (n, *data.shape) in the data's range."""
@@ -171,6 +140,11 @@ class Model(Module):
 
     def decode_latents(self, z: Array) -> Array:
         """x̂ = decoder(z) in the data's range, not quantized: (n, *latent_shape, D) -> (n, *data.shape)."""
+        return self._decode_latents(z, "decode_latents")
+
+    def _decode_latents(self, z: Array, method: str) -> Array:
+        shape = (len(z) if np.ndim(z) else 0, *self.latent_shape, self.latent_dim)
+        check_array(f"{type(self).__name__}.{method}", "z", z, shape=shape, dtype=self.dtype, finite=True)
         return self.to_data(self.decode_raw(z))
 
     def to_data(self, x_hat: Array) -> Array:
@@ -189,19 +163,19 @@ class Model(Module):
     def fingerprint(self) -> str:
         """SHA-256 of all that gives a code or a latent its meaning: 64 hexadecimal digits."""
         digest = hashlib.sha256()
-        for array in self.meaning_arrays():
+        for array in self.defining_arrays():
             digest.update(np.ascontiguousarray(array).tobytes())
-        digest.update(json.dumps(self.meaning_values(), sort_keys=True).encode())
+        digest.update(json.dumps(self.defining_values(), sort_keys=True).encode())
         for name, param in self.decoder.named_parameters():
             digest.update(name.encode() + param.value.tobytes())
         return digest.hexdigest()
 
-    def meaning_values(self) -> list[Any]:
-        """Plain values on which it depends what a code or a latent stands for."""
+    def defining_values(self) -> list[Any]:
+        """Plain values that the meaning of a code or a latent depends on."""
         return [describe(self.decoder), self.data.as_dict()]
 
-    def meaning_arrays(self) -> list[Array]:
-        """Arrays beside the decoder's on which it depends what a code stands for."""
+    def defining_arrays(self) -> list[Array]:
+        """Arrays beside the decoder's that the meaning of a code depends on."""
         return []
 
 
@@ -214,12 +188,6 @@ def in_chunks(f: Callable[[Array], Array], x: Array) -> Array:
         padded[: len(chunk)] = chunk
         outputs.append(f(padded)[: len(chunk)])
     return np.concatenate(outputs)
-
-
-def check_latents(where: str, z: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """z if it is (n, *shape) of the model's dtype and finite, else raise."""
-    n = np.shape(z)[0] if np.ndim(z) else 0
-    return check_array(where, "z", z, shape=(n, *shape), dtype=dtype, finite=True)
 
 
 def mlp_networks(

@@ -98,13 +98,13 @@ def fingerprint_of(model: Model) -> str | None:
         return None
     hidden = [layer.W.value.shape[0] for layer in layers if type(layer).__name__ == "Linear"][1:]
     activation = next((layer.name for layer in layers if type(layer).__name__ == "Activation"), "relu")
-    size = model.num_latents if model.kind == "vqvae" else model.latent_dim  # type: ignore[attr-defined]
+    size = model.num_latents if model.kind == "vqvae" else model.latent_dim
     meaning: list[Any] = [list(model.data.shape), size]
     meaning += [hidden[::-1], activation, model.dtype.name]
     if model.kind == "vae":
         meaning.append(model.likelihood)  # type: ignore[attr-defined]
     digest = hashlib.sha256(repr(meaning).encode())
-    for array in model.meaning_arrays():
+    for array in model.defining_arrays():
         digest.update(np.ascontiguousarray(array).tobytes())
     for name, param in model.decoder.named_parameters():
         number, _, rest = name.partition(".")

@@ -197,6 +197,10 @@ class VAE(Autoencoder):
             fail("VAE", "encoder", "must give arrays (B, ..., 2 D), μ and log σ²", f"last axis {h.shape[-1]}")
         return self._split(h)[0]
 
+    def latents(self, images: Any, first: int = 0) -> Array:
+        """μ, the mean of q(z|x): (n, *data.shape) -> (n, *latent_shape, D)."""
+        return self.posterior(images, first)[0]
+
     def posterior(self, images: Any, first: int = 0) -> tuple[Array, Array]:
         """μ, ℓ of q(z|x): (n, *data.shape) -> mu, logvar: (n, *latent_shape, D)."""
         return self._split(self.encode_raw(images, first))
@@ -205,8 +209,8 @@ class VAE(Autoencoder):
         """The mean of p(x|z): σ(a), or a clipped to the data's range."""
         return sigmoid(x_hat) if self.likelihood == "bernoulli" else super().to_data(x_hat)
 
-    def meaning_values(self) -> list[Any]:
-        return [*super().meaning_values(), self.likelihood]
+    def defining_values(self) -> list[Any]:
+        return [*super().defining_values(), self.likelihood]
 
     def sample(self, n: int, rng: np.random.Generator | int) -> Array:
         """decode(z), z ~ N(0, I): n new examples -> (n, *data.shape)."""

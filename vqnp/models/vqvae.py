@@ -24,7 +24,7 @@ from vqnp._check import (
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.metrics.codebook import bits_per_image, perplexity
-from vqnp.models.base import Encoding, Model, check_dtype, check_latents, mlp_networks
+from vqnp.models.base import Encoding, Model, check_dtype, mlp_networks
 from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
 from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
@@ -88,7 +88,8 @@ class VQVAE(Model):
         self.quantizer = quantizer
         self.latent_shape = z.shape[1:-1]
         self._check_decoder(z)
-        self.num_embeddings, self.embedding_dim = quantizer.num_embeddings, quantizer.embedding_dim
+        self.num_embeddings = quantizer.num_embeddings
+        self.latent_dim = self.embedding_dim = quantizer.embedding_dim
 
     @classmethod
     def mlp(
@@ -157,8 +158,7 @@ class VQVAE(Model):
         return cls(encoder, quantizer, decoder, DataSpec(image_shape))
 
     def config(self) -> dict[str, Any]:
-        parts = {"encoder": self.encoder, "quantizer": self.quantizer, "decoder": self.decoder}
-        return {**parts, "data": self.data.as_dict()}
+        return super().config() | {"quantizer": self.quantizer}
 
     # The loss and its gradient.
 
@@ -230,16 +230,9 @@ class VQVAE(Model):
         bits = f"{self.bits_per_image:g} bits"
         return Encoding("codes", self.latent_shape, np.dtype(np.int64), bits)
 
-    def latents(self, images: Any, first: int = 0) -> Array:
-        """z = encoder(x), before the quantizer: (n, *data.shape) -> (n, *latent_shape, D)."""
-        return self.encode_raw(images, first)
-
     def quantize(self, z: Array) -> Array:
         """k = argmin_j ‖z − e_j‖²; z: (n, *latent_shape, D) -> (n, *latent_shape)."""
         return self.quantizer.encode(z)
-
-    def _encode_part(self, images: Any, first: int) -> Array:
-        return self.quantize(self.encode_raw(images, first))
 
     def decode(self, codes: Any) -> Array:
         """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
@@ -248,10 +241,5 @@ class VQVAE(Model):
             fail("VQVAE.decode", "codes", f"must have shape {many(self.latent_shape)}", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
-    def decode_latents(self, z: Array) -> Array:
-        """x̂ = decoder(z), not quantized, in the data's range: (n, *latent_shape, D) -> (n, *data.shape)."""
-        shape = (*self.latent_shape, self.embedding_dim)
-        return super().decode_latents(check_latents("VQVAE.decode_latents", z, shape, self.dtype))
-
-    def meaning_arrays(self) -> list[Array]:
+    def defining_arrays(self) -> list[Array]:
         return [self.quantizer.embeddings]

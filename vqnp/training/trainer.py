@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -18,45 +18,6 @@ from vqnp.optim import Adam, cosine
 
 START_EXAMPLES = 2048
 """Examples that may start a codebook: enough for several latents a code at K = 4096."""
-
-
-class Trainable(Protocol):
-    """What a trainer asks of a model. It knows neither images nor quantizers."""
-
-    def prepare(self, data: Any) -> tuple[Array, ...]:
-        """The arrays that minibatches are taken from, all of one length: images, or codes and labels."""
-
-    def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
-        """What the model does with some of the data before the first step."""
-
-    def loss(
-        self, batch: tuple[Array, ...], rng: np.random.Generator, step: int
-    ) -> tuple[dict[str, Array], Cache]:
-        """Losses by name, of which the first is minimised, and what backward needs; changes nothing."""
-
-    def backward(self, cache: Cache) -> Any:
-        """Add the gradient of the loss to every Param's grad."""
-
-    def after_step(self, cache: Cache, rng: np.random.Generator) -> Mapping[str, Array]:
-        """What the model changes after a step of the optimizer; {parameter name: rows that start again}."""
-
-    def statistics(self, cache: Cache) -> Mapping[str, Array]:
-        """Integer arrays, by name, that the trainer adds up over an epoch."""
-
-    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
-        """What the history says about an epoch, beside its losses."""
-
-    def evaluate(self, data: Any) -> Any:
-        """A report on a data set, with .row()."""
-
-    def named_parameters(self) -> Any:
-        """(name, Param) pairs."""
-
-    def parameters(self) -> Any:
-        """The Params."""
-
-    def zero_grad(self) -> None:
-        """Set every gradient to 0."""
 
 
 class TrainingDiverged(InputError):

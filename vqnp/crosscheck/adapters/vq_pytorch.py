@@ -3,15 +3,13 @@
 The package works in float32 whatever it is given, so it is asked in float32.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from vector_quantize_pytorch import VectorQuantize
 
 from vqnp._check import Array
-from vqnp.crosscheck.torch_module import TorchModule
+from vqnp.crosscheck.adapters.torch_module import TorchModule
 
 CONSISTENT: dict[str, Any] = {
     "decay": 0.99,

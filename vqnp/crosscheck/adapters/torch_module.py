@@ -1,11 +1,10 @@
 """Any torch.nn.Module that maps z to (z_q, codes, loss) as an adapter: `check(TorchModule(layer))`.
 
-z: (N, D) as the module wants it (`layout`) -> what it returns, told apart by names or shapes.
+z: (N, D) as the module wants it (`layout`) -> what it returns, recognised by names or shapes.
 """
 
-from __future__ import annotations
-
 import copy
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -13,8 +12,8 @@ import numpy as np
 import torch
 
 from vqnp._check import Array, check_choice, fail
-from vqnp.crosscheck.adapter import float_dtype
-from vqnp.crosscheck.outputs import sort_outputs
+from vqnp.crosscheck.adapters.base import float_dtype
+from vqnp.crosscheck.adapters.outputs import as_codes, sort_outputs
 
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "(N, D)": lambda z: z,
@@ -35,24 +34,18 @@ class TorchModule:
         A factory lets the checker ask with any K and D, which tells reductions for certain.
     layout : str
         A key of LAYOUTS: what the module wants for z, and gives for z_q.
-    codebook : str, optional
-        Dotted name of the parameter or buffer that is E: (K, D), or (1, K, D), or (D, K). Default: the
-        only parameter with two axes longer than 1, or the only such buffer.
-    cluster_size, embedding_sum : str, optional
-        The same of N: (K,) and of m, as E. Default: the only other one of that shape, but none where E has
-        a gradient and one training pass leaves it alone: such counts are for show.
+    codebook, cluster_size, embedding_sum : str, optional
+        Dotted names of the parameters or buffers that are E: (K, D), or (1, K, D), or (D, K); N: (K,); and
+        m, as E. Default: the only parameter, else the only buffer, of E's shape, InputError if that does not
+        tell; and the only other ones of N's and m's, but none where E has a gradient and one training pass
+        leaves it alone: such counts are for show.
     transposed : bool, optional
         Whether E is kept as (D, K). Default: what a factory's shapes say; no, for a module.
     outputs : callable, optional
-        What the module returned -> (z_q, k, L) or a mapping with z_q, k, L, perplexity. Default: told by
-        names and shapes; see outputs.sort_outputs.
+        What the module returned -> (z_q, k, L) or a mapping with z_q, k, L, perplexity. Default: see
+        outputs.sort_outputs.
     dtype : float32 or float64
         The module is converted to it.
-
-    Raises
-    ------
-    InputError
-        Where the codebook cannot be told: the message lists what there is.
     """
 
     def __init__(
@@ -71,41 +64,42 @@ class TorchModule:
         self.layout = check_choice("TorchModule", "layout", layout, tuple(LAYOUTS))
         self.dtype, self.outputs = float_dtype("TorchModule", dtype), outputs
         self.make, self.fixed = make, isinstance(make, torch.nn.Module)
-        self.names = {"E": codebook, "N": cluster_size, "m": embedding_sum}
         example = self._module(7, 5)
-        self.names = find_arrays(example, self.names, None if self.fixed else (7, 5), bool(transposed))
-        shape = tuple(_get(example, self.names["E"]).shape[-2:])
+        given = {"E": codebook, "N": cluster_size, "m": embedding_sum}
+        self.names = find_arrays(example, given, None if self.fixed else (7, 5), bool(transposed))
+        book = _get(example, self.names["E"])
+        shape = tuple(book.shape[-2:])
         self.transposed = shape == (5, 7) and not self.fixed if transposed is None else transposed
         if self.fixed:
             self.num_embeddings, self.embedding_dim = shape[::-1] if self.transposed else shape
         self.name = name or type(example).__name__
         self.module = example
-        if cluster_size is None and _get(example, self.names["E"]).requires_grad and not self._moves():
+        if cluster_size is None and book.requires_grad and not self._moves():
             self.names["N"] = self.names["m"] = None
-        if self.names["N"] is not None or not _get(example, self.names["E"]).requires_grad:
+        if self.names["N"] is not None or not book.requires_grad:
             self.reset, self.step = self._reset, self._step  # a codebook that moves in forward
 
     # What check() calls.
 
     def forward(self, z: Array, E: Array) -> dict[str, Any]:
-        return self._answer(self._new(E).train(), torch.from_numpy(z).requires_grad_())
+        return self._answer(self._new(E).train(), z)[0]
 
     def evaluate(self, z: Array, E: Array) -> dict[str, Any]:
-        return self._answer(self._new(E).eval(), torch.from_numpy(z).requires_grad_())
+        return self._answer(self._new(E).eval(), z)[0]
 
     def backward(self, z: Array, E: Array, G: Array) -> tuple[Any, Any]:
-        module, leaf = self._new(E).train(), torch.from_numpy(z).requires_grad_()
-        out = self._answer(module, leaf)
+        module = self._new(E).train()
+        out, leaf = self._answer(module, z)
         total = (torch.from_numpy(G) * out["z_q"]).sum()
         if isinstance(out["L"], torch.Tensor):
             total = total + out["L"].sum()
         if total.requires_grad:
             total.backward()
         book = _get(module, self.names["E"])
-        dz = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+        dz, dE = (torch.zeros_like(a) if a.grad is None else a.grad for a in (leaf, book))
         if not book.requires_grad or (book.grad is None and self.names["N"] is not None):
             return dz, None
-        return dz, self._rows(torch.zeros_like(book) if book.grad is None else book.grad)
+        return dz, self._rows(dE)
 
     def fresh(self, K: int, D: int) -> Array | None:
         self.module = self._module(K, D).train()
@@ -115,7 +109,7 @@ class TorchModule:
         self.module = self._new(E).train()
 
     def _step(self, z: Array) -> tuple[Any, ...]:
-        self._answer(self.module, torch.from_numpy(z).requires_grad_())
+        self._answer(self.module, z)
         E, N, m = (_get(self.module, name) for name in self.names.values())
         rows = [None if a is None else self._rows(a.detach()).clone() for a in (E, m)]
         return rows[0], None if N is None else N.detach().reshape(-1).clone(), rows[1]
@@ -132,17 +126,16 @@ class TorchModule:
         """Whether a training pass changes the codebook; yes, if it raises: then the report will say so."""
         K, D = (self.num_embeddings, self.embedding_dim) if self.fixed else (7, 5)
         E, z = np.random.default_rng(0).standard_normal((2, 4 * K, D)).astype(self.dtype)
-        module = self._new(E[:K]).train()
+        self._reset(E[:K])
         try:
-            self._answer(module, torch.from_numpy(z).requires_grad_())
+            return not np.array_equal(self._step(z)[0].numpy(), E[:K])
         except (Exception, SystemExit):
             return True
-        return not np.array_equal(self._rows(_get(module, self.names["E"])).detach().numpy(), E[:K])
 
     def _new(self, E: Array) -> torch.nn.Module:
         """A module whose codebook is E, and whose m is E, too, where it was equal to the codebook."""
         module = self._module(*E.shape)
-        book, m = (_get(module, self.names[n]) for n in ("E", "m"))
+        book, m = (_get(module, self.names[name]) for name in ("E", "m"))
         with torch.no_grad():
             start = torch.from_numpy(E.T.copy() if self.transposed else E).reshape(book.shape)
             if m is not None and torch.equal(m, book):
@@ -155,24 +148,24 @@ class TorchModule:
         a = a.reshape(a.shape[-2:])
         return a.T if self.transposed else a
 
-    def _answer(self, module: torch.nn.Module, z: torch.Tensor) -> dict[str, Any]:
-        """z_q: (N, D), k: (N,), L, perplexity; with gradients."""
-        K = len(self._rows(_get(module, self.names["E"])))
-        result = module(LAYOUTS[self.layout](z))
+    def _answer(self, module: torch.nn.Module, z: Array) -> tuple[dict[str, Any], torch.Tensor]:
+        """z_q: (N, D), k: (N,), L, perplexity, with gradients; and the leaf that z became."""
+        leaf, K = torch.from_numpy(z).requires_grad_(), len(self._rows(_get(module, self.names["E"])))
+        given = LAYOUTS[self.layout](leaf)
+        result = module(given)
         if self.outputs is not None:
             told = self.outputs(result)
-            out = dict(zip(("z_q", "k", "L"), told, strict=False)) if isinstance(told, tuple) else dict(told)
-            out = {"L": None, "k": None, "perplexity": None, **out}
+            named = zip(("z_q", "k", "L"), told, strict=False) if isinstance(told, tuple) else told
+            out = {"L": None, "k": None, "perplexity": None, **dict(named)}
         else:
-            out = sort_outputs(result, z.numel(), K)
+            out = sort_outputs(result, z.size, K)
         z_q = out["z_q"]
-        if self.layout.startswith("(1, D") and z_q.shape == LAYOUTS[self.layout](z).shape:
+        if self.layout.startswith("(1, D") and z_q.shape == given.shape:
             z_q = z_q.reshape(z.shape[1], z.shape[0]).T
         out["z_q"] = z_q.reshape(z.shape)
         if isinstance(out["k"], torch.Tensor):
-            k = out["k"].detach()
-            out["k"] = k.argmax(-1) if k.numel() == len(z) * K and K > 1 else k.reshape(-1)
-        return out
+            out["k"] = as_codes(out["k"].detach(), len(z), K)
+        return out, leaf
 
 
 def find_arrays(
@@ -180,40 +173,26 @@ def find_arrays(
 ) -> dict[str, str | None]:
     """Names of E, N and m in module: those given, else those that their shapes tell."""
     arrays = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    listed = ", ".join(f"{name} {tuple(a.shape)}" for name, a in arrays.items()) or "none at all"
     for name in given.values():
         if name is not None and name not in arrays:
-            fail("TorchModule", "", f"must have a parameter or buffer {name}", _listed(arrays))
-    flat = {n: a for n, a in arrays.items() if a.is_floating_point() and n not in given.values()}
-    books = {n: a for n, a in flat.items() if _fits(a, shape)}
+            fail("TorchModule", "", f"must have a parameter or buffer {name}", listed)
+    free = {n: a for n, a in arrays.items() if a.is_floating_point() and n not in given.values()}
+    long = {n: tuple(length for length in a.shape if length > 1) for n, a in free.items()}
+    books = [n for n in free if len(long[n]) == 2 and (shape is None or long[n] in (shape, shape[::-1]))]
     E = given["E"]
     if E is None:
-        graded = [n for n in books if books[n].requires_grad]
+        graded = [n for n in books if arrays[n].requires_grad]
         plain = [n for n in books if not any(part in n.lower() for part in ("avg", "ema_w", "sum", "moving"))]
-        choice = next((c for c in (list(books), graded, plain) if len(c) == 1), None)
-        if choice is None:
-            fail("TorchModule", "codebook", "must name one parameter or buffer", _listed(arrays))
-        E = choice[0]
+        E = next((c[0] for c in (books, graded, plain) if len(c) == 1), None)
+        if E is None:
+            fail("TorchModule", "codebook", "must name one parameter or buffer", listed)
     others = [n for n in books if n != E and arrays[n].shape == arrays[E].shape]
-    m = given["m"] or (others[0] if len(others) == 1 else None)
     K = shape[0] if shape else arrays[E].shape[-1 if transposed else -2]
-    counts = [n for n, a in flat.items() if a.numel() == K and max(a.shape, default=0) == K]
-    N = given["N"] or (counts[0] if len(counts) == 1 else None)
-    return {"E": E, "N": N, "m": m}
-
-
-def _fits(a: Any, shape: tuple[int, int] | None) -> bool:
-    long = tuple(n for n in a.shape if n > 1)
-    return len(long) == 2 and (shape is None or long in (shape, shape[::-1]))
-
-
-def _listed(arrays: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {tuple(a.shape)}" for name, a in arrays.items()) or "none at all"
+    counts = [n for n, a in free.items() if a.numel() == K and max(a.shape, default=0) == K]
+    only = {"N": counts[0] if len(counts) == 1 else None, "m": others[0] if len(others) == 1 else None}
+    return {"E": E, "N": given["N"] or only["N"], "m": given["m"] or only["m"]}
 
 
 def _get(module: torch.nn.Module, name: str | None) -> Any:
-    if name is None:
-        return None
-    found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
+    return None if name is None else operator.attrgetter(name)(module)

@@ -1,7 +1,5 @@
 """A JAX function (z, E) -> (z_q, codes, loss) as an adapter: `check(JaxFunction(quantize))`."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +8,7 @@ import jax
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.outputs import sort_outputs
+from vqnp.crosscheck.adapters.outputs import as_codes, sort_outputs
 
 
 class JaxFunction:
@@ -20,13 +18,9 @@ class JaxFunction:
     ----------
     function : callable, (z, E) -> z_q, codes, loss
         In any order that shapes and dtypes tell, or a mapping or named tuple; see outputs.sort_outputs.
-        z: (N, D), E: (K, D).
-    start : callable, E -> state, optional
-        For a codebook by moving averages: the state of a new layer whose codebook is E.
-    update : callable, (state, z) -> state, optional
-        One step of training.
-    read : callable, state -> E or (E, N, m), optional
-        What there is to see in a state. All three of start, update and read, or none.
+    start, update, read : callable, E -> state, (state, z) -> state, state -> E or (E, N, m); optional
+        For a codebook by moving averages: the state of a new layer whose codebook is E, one step of
+        training, and what there is to see in a state. All three, or none.
     evaluate : callable, as function, optional
         The layer in evaluation mode.
     dtype : float32 or float64
@@ -70,11 +64,8 @@ class JaxFunction:
         with self._precision():
             out = sort_outputs(function(jax.numpy.asarray(z), jax.numpy.asarray(E)), z.size, len(E))
             out = {name: None if value is None else np.asarray(value) for name, value in out.items()}
-        out["z_q"] = out["z_q"].reshape(z.shape)
-        if out["k"] is not None:
-            k = out["k"]
-            out["k"] = k.argmax(-1) if k.size == len(z) * len(E) and len(E) > 1 else k.reshape(-1)
-        return out
+        k = None if out["k"] is None else as_codes(out["k"], len(z), len(E))
+        return out | {"z_q": out["z_q"].reshape(z.shape), "k": k}
 
     def _precision(self) -> Any:
         if hasattr(jax, "enable_x64"):  # since JAX 0.8; an experiment before

@@ -1,34 +1,23 @@
 """What the checker found: a table of quantities, the fingerprint, the constants, the faults, the advice."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqnp.crosscheck.finding import Finding
-from vqnp.crosscheck.quantities import Row
-from vqnp.crosscheck.variants import TITLES, VARIANTS
-
-CANNOT_TELL = "cannot tell from what the adapter gives"
+from vqnp.crosscheck.findings import Finding
+from vqnp.crosscheck.report.quantities import Row
+from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 
 @dataclass
 class Report:
     """The answer of `check`: print it, ask it whether it is `.ok`, or take its parts.
 
-    Attributes
-    ----------
-    rows : list of Row
-        Each quantity beside the reference's.
-    findings : list of Finding
-        The fingerprint: for each dimension the variant found.
-    constants : dict
-        β, decay and ε as estimated from behaviour; None where that cannot be told.
-    faults : list of str
-        What was wrong with how the layer answered, a sentence each.
+    rows: each quantity beside the reference's; findings: for each dimension the variant found; constants:
+    β, decay and ε as estimated from behaviour, None where that cannot be told; faults: sentences on what was
+    wrong with how the layer answered.
     """
 
     name: str
@@ -53,12 +42,10 @@ class Report:
 
     def advice(self) -> list[str]:
         """A sentence with a reference for each finding that is a known bug or hazard."""
-        said = []
-        for f in self.findings:
-            v = VARIANTS[f.dimension].get(f.variant or "")
-            if v is not None and v.advice:
-                said.append(f"{TITLES[f.dimension]}: {v.label}. {v.advice} See {v.reference}.")
-        return said
+        known = [(f, VARIANTS[f.dimension][f.variant]) for f in self.findings if f.variant is not None]
+        return [
+            f"{TITLES[f.dimension]}: {v.label}. {v.advice} See {v.reference}." for f, v in known if v.advice
+        ]
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -83,50 +70,30 @@ class Report:
         yield f"  {'constants:':<20}{', '.join(told) or 'none told'}{cannot}"
         for title, lines in (("faults", self.faults), ("advice", self.advice())):
             if lines:
-                yield ""
-                yield title
-                yield from (f"  - {line}" for line in lines)
-        yield ""
-        yield self.verdict()
-
-    def verdict(self) -> str:
-        """The last line."""
-        count = {
-            result: sum(r.result == result for r in self.rows) for result in ("pass", "fail", "not checked")
-        }
-        word = "ok" if self.ok else "NOT OK"
+                yield from ("", title, *(f"  - {line}" for line in lines))
+        results = [row.result for row in self.rows]
+        counts = ", ".join(f"{results.count(result)} {result}" for result in ("pass", "fail", "not checked"))
         faults = f", {len(self.faults)} fault{'s' * (len(self.faults) > 1)}" if self.faults else ""
-        return (
-            f"{word}: {count['pass']} pass, {count['fail']} fail, {count['not checked']} not checked{faults}"
-        )
+        yield f"\n{'ok' if self.ok else 'NOT OK'}: {counts}{faults}"
 
     def to_json(self) -> str:
         """The whole report as one JSON object; a number that is not finite is null."""
-        return json.dumps(
-            {
-                "name": self.name,
-                "num_embeddings": self.shape[0],
-                "embedding_dim": self.shape[1],
-                "dtype": self.dtype,
-                "ok": self.ok,
-                "reference": self.reference,
-                "quantities": [
-                    {
-                        k: None if isinstance(v, float) and not math.isfinite(v) else v
-                        for k, v in r._asdict().items()
-                    }
-                    for r in self.rows
-                ],
-                "fingerprint": [
-                    {**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings
-                ],
-                "constants": self.constants,
-                "faults": self.faults,
-                "advice": self.advice(),
-            },
-            ensure_ascii=False,
-            indent=2,
-        )
+        report = {
+            "name": self.name,
+            "num_embeddings": self.shape[0],
+            "embedding_dim": self.shape[1],
+            "dtype": self.dtype,
+            "ok": self.ok,
+            "reference": self.reference,
+            "quantities": [{name: _finite(value) for name, value in r._asdict().items()} for r in self.rows],
+            "fingerprint": [
+                {**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings
+            ],
+            "constants": self.constants,
+            "faults": self.faults,
+            "advice": self.advice(),
+        }
+        return json.dumps(report, ensure_ascii=False, indent=2)
 
 
 def describe(f: Finding) -> str:
@@ -134,9 +101,8 @@ def describe(f: Finding) -> str:
     known = VARIANTS[f.dimension]
     if f.variant is not None:
         return f"{known[f.variant].label} ({f.evidence})"
-    if len(f.also) > 1:
-        return f"{CANNOT_TELL}: {' or '.join(known[v].label for v in f.also)} ({f.evidence})"
-    return f"{CANNOT_TELL} ({f.evidence})"
+    among = f": {' or '.join(known[v].label for v in f.also)}" if len(f.also) > 1 else ""
+    return f"cannot tell from what the adapter gives{among} ({f.evidence})"
 
 
 def describe_reference(reference: dict[str, Any]) -> str:
@@ -146,6 +112,10 @@ def describe_reference(reference: dict[str, Any]) -> str:
     told = ", ".join(f"{name} = {reference[name]:.6g}" for name in numbers)
     allowed = [f"{TITLES[d]} {VARIANTS[d][v].label}" for d, v in reference["variants"].items()]
     return f"vqnp: {kind}, {told}" + (f"; allowed: {'; '.join(allowed)}" if allowed else "")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _e(x: float | None) -> str:

@@ -3,8 +3,6 @@
 z, G: (N, D), E: (K, D), all of the adapter's dtype -> k: (N,), z_q: (N, D), L: (), dz: (N, D), dE: (K, D)
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +10,6 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import FLOATS, fail
-
-FORWARD = ("k", "z_q", "L", "perplexity")
-BACKWARD = ("dz", "dE")
-STEP = ("E", "N", "m")
 
 FUNCTIONS = ("forward", "backward", "evaluate", "reset", "step", "fresh")
 """Everything that check() may call."""
@@ -25,8 +19,8 @@ FUNCTIONS = ("forward", "backward", "evaluate", "reset", "step", "fresh")
 class Adapter:
     """Somebody's quantizer as functions of NumPy arrays, each of them optional.
 
-    Any object with some of these attributes is an adapter; this class only spares one from writing
-    another. What is missing, or None, is reported as not checked.
+    Any object with some of these attributes is an adapter; this class only saves writing another. What is
+    missing, or None, is reported as not checked.
 
     Parameters
     ----------
@@ -68,11 +62,12 @@ class Adapter:
 
 
 def float_dtype(where: str, dtype: Any) -> np.dtype[Any]:
-    """NumPy's float32 or float64; torch.float32 is taken for what it says."""
+    """NumPy's float32 or float64, also for torch.float32 and its like."""
     try:
-        found = np.dtype(str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype)
+        dtype = np.dtype(str(dtype).removeprefix("torch.") if str(dtype).startswith("torch.") else dtype)
     except TypeError:
+        pass
+    if dtype not in FLOATS:
         fail(where, "the adapter's dtype", "must be float32 or float64", dtype)
-    if found not in FLOATS:
-        fail(where, "the adapter's dtype", "must be float32 or float64", found)
+    found: np.dtype[Any] = dtype
     return found

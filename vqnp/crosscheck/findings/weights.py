@@ -1,0 +1,139 @@
+"""L = W Σr²,  ∂L/∂z = 2A r + 2A' Jᵀr,  ∂L/∂e_j = −2B Σ_{k_n = j} r_n,  r = z − e: the weights A, A', B, W.
+
+Each is measured, as a coefficient of a least-squares fit whose residual must be rounding. J is ∂z_q/∂z: the
+identity for straight-through, a scaled rotation for the rotation trick.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vqnp._check import Array
+from vqnp.crosscheck.findings.codes import codes_of
+from vqnp.crosscheck.questions.calls import Outputs
+from vqnp.crosscheck.questions.plain import nearest, sums_of
+from vqnp.crosscheck.questions.record import Record
+from vqnp.crosscheck.variants.formulas import rotated
+
+SIZES = ("", "tiled ", "wide ")
+"""The prefixes of the cases at N × D, 4N × D and N × 2D."""
+
+
+def tolerance(dtype: Any) -> float:
+    """√ε (1.5e-8 or 3.5e-4): how far a measured coefficient may be off, relatively, and still count as equal.
+
+    Far above rounding, and far below what variants differ by unless β is within √ε of 0, ½ or 1.
+    """
+    return float(np.sqrt(np.finfo(dtype).eps))
+
+
+class Batch(NamedTuple):
+    """A size of batch in float64, its codes, and the vectors e: (N, D) that forward may use."""
+
+    z: Array
+    E: Array
+    k: Array
+    e: dict[str, Array]  # "before" the EMA update, and "after" it if the layer has steps
+
+
+class Weights(NamedTuple):
+    """What the loss and its gradients are made of, for one size of batch; None: not given."""
+
+    shape: tuple[int, int]
+    W: float | None  # the loss per unit of Σr²
+    A: float | None  # along r in dz
+    A_turned: float  # along Jᵀr in dz, where J is not the identity
+    B: float | None  # in dE; 0 where E has no gradient
+    clean: bool  # whether the fits leave rounding only
+
+
+class Passing(NamedTuple):
+    """How ⟨G, z_q⟩ reaches z and E."""
+
+    kind: str | None  # "copy", "rotation", "none", "other"
+    share: float  # the coefficient along it
+    leak: float | None  # the share of ΣG that reaches E
+
+
+def batch(record: Record, prefix: str) -> Batch | None:
+    """The batch of a size; None if it is not asked about."""
+    name = prefix.strip() or "base"
+    if name not in record.cases:
+        return None
+    z, E = (a.astype(np.float64) for a in record.cases[name].arguments.values())
+    k = codes_of(record, name)
+    if k is None:
+        k = nearest(z, E)  # the vectors are clear: any Euclidean layer has these
+    e, later = {"before": E[k]}, record.output(f"{prefix}one step", "E")
+    if later is not None and np.isfinite(later[0]).all():
+        e["after"] = later[0].astype(np.float64)[k]
+    return Batch(z, E, k, e)
+
+
+def fit(target: Array, *basis: Array) -> tuple[list[float], float]:
+    """Least squares: coefficients of the basis, and the residual as a share of the target."""
+    M = np.stack([b.reshape(-1).astype(np.float64) for b in basis], axis=1)
+    y = target.reshape(-1).astype(np.float64)
+    size = np.linalg.norm(M, axis=0)
+    size[size == 0] = 1
+    coefficients = np.linalg.lstsq(M / size, y, rcond=None)[0]
+    residual = np.linalg.norm(y - M / size @ coefficients)
+    return [float(c) for c in coefficients / size], float(residual) / max(float(np.linalg.norm(y)), 1e-300)
+
+
+def passing(record: Record, e: Array | None) -> Passing:
+    """From dz and dE with a cotangent G, less those without it; e: (N, D), what z_q consists of."""
+    with_G, without, used = record.get("gradient"), record.get("loss gradient"), batch(record, "")
+    G = record.cases["gradient"].arguments["G"]
+    assert used is not None  # "base" is always asked about
+    leak, dE = None, _difference(with_G, without, "dE")
+    if dE is not None:
+        leak = fit(dE, sums_of(G, used.k, len(used.E)))[0][0]
+    dz, loss_gradient = _difference(with_G, without, "dz"), without.get("dz")
+    if dz is None or loss_gradient is None:
+        return Passing(None, 0.0, leak)
+    # dz is a difference: what is left of a large loss gradient is rounding, not a finding.
+    noise = 64 * np.finfo(loss_gradient.dtype).eps * np.linalg.norm(loss_gradient) / np.linalg.norm(G)
+    tol = max(tolerance(record.dtype), noise)
+    if np.linalg.norm(dz) <= tol * np.linalg.norm(G):
+        return Passing("none", 0.0, leak)
+    for kind, basis in {"copy": G, "rotation": G if e is None else rotated(G, used.z, e)}.items():
+        (share,), residual = fit(dz, basis)
+        if residual <= tol:
+            return Passing(kind, share, leak)
+    return Passing("other", fit(dz, G)[0][0], leak)
+
+
+def _difference(a: Outputs, b: Outputs, name: str) -> Array | None:
+    x, y = a.get(name), b.get(name)
+    return None if x is None or y is None else x.astype(np.float64) - y
+
+
+def has_no_gradient(record: Record, gradient: Outputs) -> bool:
+    """Whether E has no gradient: a layer returns None for dE, one that has steps need not."""
+    if gradient.get("dE") is not None or gradient.get("dz") is None:
+        return False
+    return "dE" in gradient or record.can("step")
+
+
+def measure(record: Record, prefix: str, used: Batch, side: str, kind: str | None) -> Weights:
+    """The weights of one size, if the loss uses the codes from before the EMA update, or from after it."""
+    z, E, k, _ = used
+    r, tol, clean = z - used.e[side], tolerance(record.dtype), True
+    L = record.output(prefix.strip() or "base", "L")
+    W = None if L is None else float(L) / float((r * r).sum())
+    gradient = record.get(f"{prefix}loss gradient")
+    dz, dE = gradient.get("dz"), gradient.get("dE")
+    A, turned, B = None, 0.0, None
+    if dz is not None:
+        A = 0.0
+        if dz.any():
+            basis = [2 * r, 2 * rotated(r, z, used.e[side])] if kind == "rotation" else [2 * r]
+            (A, *more), residual = fit(dz, *basis)
+            turned, clean = sum(more), residual <= tol
+    if dE is not None:
+        (B,), residual = fit(dE, -2 * sums_of(z - E[k], k, len(E)))
+        clean = clean and (residual <= tol or not dE.any())
+    elif has_no_gradient(record, gradient):
+        B = 0.0
+    return Weights(z.shape, W, A, turned, B, clean)

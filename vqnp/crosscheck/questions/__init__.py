@@ -1,0 +1,1 @@
+"""What a layer is asked, how, and what it answers."""
