@@ -322,6 +322,7 @@ def test_meta_and_arrays_come_back(tmp_path):
     assert read_arrays(tmp_path / "m.npz")[0]["note"] == [1, 2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are POSIX")
 def test_a_full_disk_keeps_the_earlier_checkpoint(saved):
     """The kernel refuses to let the file grow past a limit, as a full disk would."""

@@ -163,6 +163,7 @@ def test_a_dead_code_is_named(tmp_path, capsys, images):
     assert "2" in line.replace("dead codes", "")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     """Peak memory of encode on 20,000 images and on four times as many: a batch, not the data."""
@@ -284,6 +285,7 @@ def without_root():
             os.seteuid(0)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions, devices and signals of POSIX")
 def test_a_folder_that_cannot_be_written(images, tmp_path, capsys, monkeypatch):
     data = load_splits(images)
     monkeypatch.setattr("vqnp.data.load_splits", lambda source: data)
@@ -295,6 +297,7 @@ def test_a_folder_that_cannot_be_written(images, tmp_path, capsys, monkeypatch):
     assert sentence.endswith("Permission denied") and str(tmp_path) in sentence
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions, devices and signals of POSIX")
 def test_a_place_where_no_folder_can_be(images, capsys):
     assert refused_command(capsys, "train", "--data", images, "--out", "/dev/null/r", *QUICK)
 
@@ -440,6 +443,7 @@ def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, 
     assert any(step is not None and step < 270 for step in steps)  # some in the middle, with a checkpoint
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions, devices and signals of POSIX")
 @pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):
     out = tmp_path / "r"

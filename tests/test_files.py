@@ -35,6 +35,7 @@ def refused(path):
     return error
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.text("abc.", min_size=1, max_size=5),

@@ -40,6 +40,7 @@ def test_the_seed_decides_everything(name):
     assert same(a, b) and ha == hb and not same(a, c)
 
 
+@pytest.mark.slow
 @each_model
 @pytest.mark.parametrize("stop_at", range(0, 15, 2))
 def test_stopped_after_any_step_and_resumed_it_ends_in_the_same_bits(tmp_path, name, stop_at):
@@ -84,6 +85,7 @@ def test_training_a_vae_is_the_plain_loop():
     assert same(model, reference)
 
 
+@pytest.mark.slow
 @each_model
 def test_training_learns(name):
     model = MAKE[name](hidden=(64,))

@@ -122,6 +122,7 @@ def test_statistics_are_summed_over_the_epoch_and_given_to_row():
         assert "restarted_codes" not in row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", range(9))
 @pytest.mark.parametrize("kind", [Regression, Restarting])
 def test_stopped_after_any_step_and_resumed_it_ends_in_the_same_bits(kind, stop_at, tmp_path):

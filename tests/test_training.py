@@ -125,6 +125,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("stop_at", range(0, 15))
 def test_stopped_after_any_step_and_resumed_it_ends_in_the_same_bits(tmp_path, name, stop_at):
@@ -148,6 +149,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path):
     assert same(whole, model) and again == history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("step", [1, 7, 10, 15])
 def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, monkeypatch, number, step):

@@ -66,6 +66,7 @@ def test_npz_with_splits(names, tmp_path):
     check_splits(tmp_path / "data.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(n=st.integers(2, 45))
 @settings(deadline=None, max_examples=8)

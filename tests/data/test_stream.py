@@ -49,6 +49,7 @@ def refused(content):
     return caught.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @given(
     array=st.sampled_from([np.dtype(t) for t in CODES]).flatmap(
@@ -74,6 +75,7 @@ def test_round_trip(kind, array, size):
     in_file(KINDS[kind](array), use)
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_are_an_array_or_a_sentence(data):
@@ -160,6 +162,7 @@ def test_a_compressed_file_is_in_memory_once(tmp_path):
     assert peak_of_opening(path) < 1.2 * n * 784 + 8 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrap", [gzip.compress, lambda c: zip_bytes(images=c)])
 def test_few_bytes_that_expand_to_many_do_not_fill_the_memory(wrap, written):
     path = written(wrap(idx_bytes(IMAGES) + bytes(50_000_000)))

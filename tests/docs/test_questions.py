@@ -9,8 +9,12 @@ from _prose import studies, unreferenced
 from .code_links import LINK, ROOT
 
 PAGE = ROOT / "docs" / "questions.md"
-STUDIES = sorted((ROOT / "docs" / "studies").glob("*.json"))
-GROUPS = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+TEXT = PAGE.read_text(encoding="utf-8")
+STUDIES = {
+    path.stem: json.loads(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / "docs" / "studies").glob("*.json"))
+}
+GROUPS = re.split(r"^## ", TEXT, flags=re.MULTILINE)[1:]
 ANSWERS = [answer for group in GROUPS for answer in re.split(r"^### ", group, flags=re.MULTILINE)[1:]]
 
 
@@ -20,7 +24,7 @@ def title(answer: str) -> str:
 
 def test_all_questions_are_there_in_order_under_the_groups_of_the_contents():
     assert [int(title(answer).partition(".")[0]) for answer in ANSWERS] == list(range(1, 59))
-    head = PAGE.read_text(encoding="utf-8").partition("\n## ")[0]
+    head = TEXT.partition("\n## ")[0]
     spans = re.findall(r"^- \[(.*)\]\(.*\): (\d+) to (\d+)$", head, re.MULTILINE)
     for group, (name, first, last) in zip(GROUPS, spans, strict=True):
         numbers = re.findall(r"^### (\d+)\.", group, re.MULTILINE)
@@ -40,9 +44,9 @@ def test_an_answer_names_its_code_and_its_test_or_says_that_it_is_planned(answer
 @pytest.mark.parametrize("answer", ANSWERS, ids=title)
 def test_a_measured_number_has_its_study(answer):
     """A number with a decimal point is referenced, a study's setting, or asserted in a block of the page."""
-    rows = [row for path in STUDIES for row in json.loads(path.read_text(encoding="utf-8"))["rows"]]
-    scales = {path.stem: json.loads(path.read_text(encoding="utf-8"))["scale"] for path in STUDIES}
-    asserted = " ".join(re.findall(r"```python.*?```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+    rows = [row for study in STUDIES.values() for row in study["rows"]]
+    scales = {name: study["scale"] for name, study in STUDIES.items()}
+    asserted = " ".join(re.findall(r"```python.*?```", TEXT, re.DOTALL))
     loose = unreferenced(answer, {"seeds": 3, "scale": scales, "rows": rows})
     assert not [number for number in loose if "." in number and number not in asserted]
     for study in studies(answer):
@@ -50,5 +54,4 @@ def test_a_measured_number_has_its_study(answer):
 
 
 def test_every_study_answers_a_question():
-    text = PAGE.read_text(encoding="utf-8")
-    assert not [path.stem for path in STUDIES if f"](studies/{path.stem}.md)" not in text]
+    assert not [name for name in STUDIES if f"](studies/{name}.md)" not in TEXT]

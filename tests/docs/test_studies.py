@@ -228,6 +228,7 @@ def faiss_or_skip():
     return pytest.importorskip("faiss", reason="faiss is not installed: the extra bench")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("M", "K"), [(16, 128), (49, 16), (4, 8)])
 def test_product_quantization_is_faiss_s(M, K, rng):
     faiss = faiss_or_skip()
@@ -245,6 +246,7 @@ def test_product_quantization_is_faiss_s(M, K, rng):
     assert not np.array_equal(ProductQuantizer(images, M, K, 1, turned=False).centres, coder.centres)
 
 
+@pytest.mark.slow
 def test_pca_deals_every_component_out_and_its_codes_reconstruct(rng):
     faiss_or_skip()
     base = rng.random((5, 28, 28))

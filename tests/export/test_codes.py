@@ -23,6 +23,7 @@ def model(kind, latent_shape):
     return kind(encoder, decoder, DATA, **({"likelihood": "gaussian"} if kind is VAE else {}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latent_shape", LATENT_SHAPES)
 @pytest.mark.parametrize("kind", [VQVAE, VAE, Autoencoder])
 def test_there_and_back_is_reconstruct(kind, latent_shape, tmp_path, rng):

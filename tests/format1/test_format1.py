@@ -153,6 +153,7 @@ def test_it_is_saved_as_format_2_in_mid_epoch_and_still_ends_the_same(name, tmp_
 # --- the command line ---
 
 
+@pytest.mark.slow
 @each_run
 def test_vqnp_train_goes_on_with_a_run_folder(name, run, capsys):
     assert main(["train", "--out", str(run), "--resume", "--quiet"]) == 0
@@ -177,6 +178,7 @@ def test_a_run_folder_holds_on_to_its_settings(name, run, capsys):
     assert option in sentence and ("began with, 0.6; got 0.1" in sentence) == (name in VQVAES)
 
 
+@pytest.mark.slow
 @each_run
 def test_every_other_command_takes_a_run_folder(name, run, tmp_path, capsys):
     codes, images = run / "codes.npz", np.load(FILES / name / "images.npy")

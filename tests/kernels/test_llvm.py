@@ -69,6 +69,7 @@ def run(change, folder):
     return width, certified, messages
 
 
+@pytest.mark.slow
 def test_a_tile_that_does_not_compile_is_replaced_by_the_direct_sums(tmp_path):
     _, certified, warned = run("no method", tmp_path)
     assert certified == 0
@@ -77,6 +78,7 @@ def test_a_tile_that_does_not_compile_is_replaced_by_the_direct_sums(tmp_path):
         assert message.endswith(", so slower code with the same results is used")
 
 
+@pytest.mark.slow
 def test_an_unknown_width_is_taken_as_16_bytes(tmp_path):
     width, certified, warned = run("no registry", tmp_path)
     assert width == 16 and certified > 0

@@ -96,6 +96,7 @@ def test_the_packed_codebook_is_that_of_the_plain_form(dtype, seed, K, D, codes)
         np.testing.assert_allclose(ours, plain, rtol=8 * eps, atol=8 * eps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["normal", "duplicates", "near ties", "far off", "lattice"])
 @given(seed=seeds, K=st.integers(2, 20), D=st.sampled_from([1, 2, 7, 30]))
@@ -168,6 +169,7 @@ def test_rows_beside_a_bisector(rng, dtype, gap):
     np.testing.assert_array_equal(nearest_code(z, E), nearest.nearest_code_plain(z, E))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("N", "K", "D"), [(500, 700, 3), (300, 64, 100), (100, 5, 1000), (1000, 2, 1)])
 def test_larger_ones_are_the_plain_form_index_for_index(rng, kind, N, K, D):

@@ -119,6 +119,7 @@ def test_kl_is_its_monte_carlo_estimate(rng):
     assert abs(ratio.mean() - KL) < 4 * error and error < 0.02 * KL
 
 
+@pytest.mark.slow
 def test_the_likelihood_is_a_density():
     """exp(−L) integrates to 1 over x."""
     x = np.linspace(-6, 7, 20_001)[:, None]

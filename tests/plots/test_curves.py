@@ -29,6 +29,7 @@ COURSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("name", COURSES)
 def test_no_curve_is_under_the_legend(name, log):
