@@ -99,11 +99,8 @@ class Layer(torch.nn.Module):
             z_q = z_q + e - e.detach()
         of = z_q if v["loss_from"] == "straight_through" else e
         commitment = reduce((z - of.detach()) ** 2, v["reduction"])
-        if v["loss_from"] == "straight_through":
-            # what people write: F.mse_loss(z_q, z.detach()) where z_q is already z + sg(e − z)
-            codebook = reduce((of - z.detach()) ** 2, v["reduction"])
-        else:
-            codebook = reduce((e - z.detach()) ** 2, v["reduction"])
+        # What people write for a late loss: F.mse_loss(z_q, z.detach()), z_q being z + sg(e − z) already.
+        codebook = reduce((of - z.detach()) ** 2, v["reduction"])
         p, q = {
             "commitment": (beta, 1),
             "codebook": (1, beta),
