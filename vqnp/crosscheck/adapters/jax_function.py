@@ -28,16 +28,10 @@ class JaxFunction:
     """
 
     def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        start: Callable[..., Any] | None = None,
-        update: Callable[..., Any] | None = None,
-        read: Callable[..., Any] | None = None,
-        evaluate: Callable[..., Any] | None = None,
-        dtype: Any = np.float64,
-        name: str | None = None,
-    ) -> None:
+        self, function: Callable[..., Any], *, start: Callable[..., Any] | None = None,
+        update: Callable[..., Any] | None = None, read: Callable[..., Any] | None = None,
+        evaluate: Callable[..., Any] | None = None, dtype: Any = np.float64, name: str | None = None,
+    ) -> None:  # fmt: skip
         self.function, self.dtype = function, np.dtype(dtype)
         self.name = name or getattr(function, "__name__", type(function).__name__)
         if evaluate is not None:

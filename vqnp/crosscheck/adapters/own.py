@@ -33,13 +33,11 @@ class QuantizerAdapter:
             self.reset = self.step = None  # type: ignore[method-assign, assignment]
 
     def make(self, E: Array) -> Any:
-        """A new layer with the codebook E."""
         layer = self.kind(*E.shape, **self.options | {"codebook_init": "uniform"}, dtype=self.inside)
         layer._set_codebook(E.astype(self.inside))
         return layer
 
     def figure(self, counts: Array) -> float:
-        """The perplexity."""
         return perplexity(counts)
 
     def forward(self, z: Array, E: Array, training: bool = True) -> tuple[Any, ...]:
