@@ -44,8 +44,6 @@ class JaxFunction:
         return self._answer(self.function, z, E)
 
     def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array]:
-        """∂(L + ⟨G, z_q⟩)/∂z and ∂E."""
-
         def total(z: Any, E: Any) -> Any:
             out = sort_outputs(self.function(z, E), z.size, len(E))
             return (G * out["z_q"].reshape(z.shape)).sum() + (0.0 if out["L"] is None else out["L"].sum())

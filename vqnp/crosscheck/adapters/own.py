@@ -27,8 +27,6 @@ class QuantizerAdapter:
         self.kind, self.options = kind, options
         self.dtype = self.inside = np.dtype(dtype)  # of the arrays, and of the layer
         self.name = f"vqnp.{kind.__name__}"
-        self.layer: Any = None
-        self.waits = False
         if not issubclass(kind, EMAVectorQuantizer):
             self.reset = self.step = None  # type: ignore[method-assign, assignment]
 
@@ -57,7 +55,7 @@ class QuantizerAdapter:
         return dz, layer.E.grad.astype(self.dtype) if hasattr(layer, "E") else None
 
     def fresh(self, K: int, D: int) -> Array | None:
-        self.layer = self.kind(K, D, **self.options, dtype=self.inside)
+        self.layer: Any = self.kind(K, D, **self.options, dtype=self.inside)
         self.waits = self.layer.codebook_init in ("data", "kmeans")
         return None if self.waits else self.layer.embeddings
 

@@ -13,7 +13,7 @@ import torch
 
 from vqnp._check import Array, check_choice, fail
 from vqnp.crosscheck.adapters.base import float_dtype
-from vqnp.crosscheck.adapters.outputs import as_codes, sort_outputs
+from vqnp.crosscheck.adapters.outputs import NAMES, as_codes, sort_outputs
 
 # How a module may want N vectors of D dimensions: bare, as a sequence, or channels first.
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
@@ -64,8 +64,7 @@ class TorchModule:
         self.transposed = shape == (5, 7) and not self.fixed if transposed is None else transposed
         if self.fixed:
             self.num_embeddings, self.embedding_dim = shape[::-1] if self.transposed else shape
-        self.name = name or type(example).__name__
-        self.module = example
+        self.name, self.module = name or type(example).__name__, example
         if cluster_size is None and book.requires_grad and not self._moves():
             self.names["N"] = self.names["m"] = None
         if self.names["N"] is not None or not book.requires_grad:
@@ -81,8 +80,7 @@ class TorchModule:
         module = self._new(E).train()
         out, leaf = self._answer(module, z)
         total = (torch.from_numpy(G) * out["z_q"]).sum()
-        if isinstance(out["L"], torch.Tensor):
-            total = total + out["L"].sum()
+        total = total + out["L"].sum() if isinstance(out["L"], torch.Tensor) else total
         if total.requires_grad:
             total.backward()
         book = _get(module, self.names["E"])
@@ -142,8 +140,8 @@ class TorchModule:
         result = module(given)
         if self.outputs is not None:
             told = self.outputs(result)
-            named = zip(("z_q", "k", "L"), told, strict=False) if isinstance(told, tuple) else told
-            out = {"L": None, "k": None, "perplexity": None, **dict(named)}
+            named = dict(zip(NAMES, told, strict=False) if isinstance(told, tuple) else told)
+            out: dict[str, Any] = dict.fromkeys(NAMES) | named
         else:
             out = sort_outputs(result, z.size, K)
         z_q = out["z_q"]

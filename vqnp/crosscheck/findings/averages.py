@@ -54,9 +54,8 @@ class Fits(NamedTuple):
 def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
     """(E of the hypothesis − E of the layer), relative to the length of each code: (H, T·K·D)."""
     E = simulate(seen, hypotheses, theta[:, 0], np.exp(theta[:, 1]))[0]
-    with np.errstate(invalid="ignore"):
-        size = np.maximum(np.abs(seen.E).max(axis=-1, keepdims=True), np.abs(seen.E0).max())
-        r = np.where(np.isfinite(seen.E), (E - seen.E) / size, 0.0)  # nothing to compare with a layer's 0/0
+    size = np.maximum(np.abs(seen.E).max(axis=-1, keepdims=True), np.abs(seen.E0).max())
+    r = np.where(np.isfinite(seen.E), (E - seen.E) / size, 0.0)  # nothing to compare with a layer's 0/0
     return np.clip(np.where(np.isfinite(r), r, 1e300), -1e6, 1e6).reshape(len(hypotheses), -1)
 
 
@@ -103,8 +102,7 @@ def decay_from_pairs(seen: Seen) -> float | None:
         M = np.stack([seen.E[t - 1, j], seen.s[t, j]], axis=1)
         if np.isfinite(M).all() and np.linalg.cond(M) < 1e4:
             alpha[t, j], sigma[t, j] = np.linalg.lstsq(M, seen.E[t, j], rcond=None)[0]
-    with np.errstate(all="ignore"):
-        found = alpha[2:] / sigma[2:] * sigma[1:-1]
+    found = alpha[2:] / sigma[2:] * sigma[1:-1]
     decay = float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 0.0
     return decay if 0 < decay < 1 else None
 
@@ -157,11 +155,10 @@ def _by_implied_start(fits: Fits, seen: Seen, tol: float) -> Fits:
     named = []
     for h, decay, m in zip(fits.hypotheses, fits.decay, m1, strict=True):
         m0 = (m - (1 - decay) * seen.s[0]) / decay
-        count, drawn = STARTS[h.start]
-        for start, (its_count, sums) in STARTS.items():
-            off = m0 - seen.E0 * (sums == "e")
-            if drawn == "noise" != sums and its_count == count:
-                h = h._replace(start=start) if np.abs(off).max() <= tol * np.abs(seen.E0).max() else h
+        for start, (count, sums) in STARTS.items():
+            off = np.abs(m0 - seen.E0 * (sums == "e")).max()
+            if STARTS[h.start] == (count, "noise") and sums != "noise":
+                h = h._replace(start=start) if off <= tol * np.abs(seen.E0).max() else h
         named.append(h)
     return fits._replace(hypotheses=named)
 

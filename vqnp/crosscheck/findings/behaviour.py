@@ -38,8 +38,8 @@ def find_dead_codes(record: Record) -> Finding:
         return Finding("dead_codes", None, "needs reset and step")
     if len(seen.n) < LONG_STEPS:
         return Finding("dead_codes", None, f"the long trajectory ends at step {len(seen.n) + 1}: {seen.why}")
-    if not (seen.n.sum(axis=0) > 0).all():
-        why = f"codes stay unused for {LONG_STEPS} steps and no one restarts them"
+    why = f"codes stay unused for {LONG_STEPS} steps and no one restarts them"
+    if not seen.n.sum(axis=0).all():
         return Finding("dead_codes", "never", why)
     why = "every code is used in the long trajectory" if seen.n.shape[1] > 1 else "needs two codes at least"
     return Finding("dead_codes", None, why)

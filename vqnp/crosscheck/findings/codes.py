@@ -31,19 +31,18 @@ def find_distance(record: Record) -> Finding:
     places = {f"offset {o}": f"at offset {o}" for o in OFFSETS} | {"bisectors": "on bisectors"}
     places |= {f"far {o}": f"at offset {o}" for o in FAR_OFFSETS}
     k, wrong, told = codes_of(record, "offset 0"), {}, {}
-    if k is None:
-        return Finding("distance", None, "needs codes, or a z_q that consists of rows of E")
     for name, place in places.items():
         codes = codes_of(record, name) if name in record.cases else None
         if codes is not None:
             wrong[name] = int((codes != nearest(*record.cases[name].arguments.values())).sum())
             if wrong[name]:
                 told[name] = f"{wrong[name]} of {codes.size} codes differ from the exact answer {place}"
+    if k is None:
+        return Finding("distance", None, "needs codes, or a z_q that consists of rows of E")
     near = ", ".join(text for name, text in told.items() if not name.startswith("far"))
     if wrong["offset 0"] > 0.02 * k.size:  # no rounding does that
-        with np.errstate(invalid="ignore", divide="ignore"):
-            z, E = record.cases["offset 0"].arguments.values()
-            u, q = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (z, E))
+        z, E = record.cases["offset 0"].arguments.values()
+        u, q = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (z, E))
         by_angle = (k == (u @ q.T).argmax(axis=1)).mean() > 0.99
         return Finding("distance", "cosine" if by_angle else "other", near)
     if any(name.startswith("offset") for name in told):

@@ -27,60 +27,44 @@ class LossModel(NamedTuple):
 
 
 def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossModel]:
-    """All hypotheses that agree with every weight that was measured."""
-    found = []
-    for reduction, place, late in product(SCALES, PLACES, (False, True)):
+    """All hypotheses that agree with every weight, with β by least squares over the weights in units of c."""
+    found, turned = [], through.kind == "rotation"
+    tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
+    for reduction, place, late in product(SCALES, PLACES, (False, True) if sizes else ()):
         # Without straight-through, z_q is e itself: there is no "after".
         if late and (place in ("none", "undetached") or through.kind == "none"):
             continue
-        beta = _fit_beta(place, reduction, late, sizes, through, dtype)
-        if beta is not None:
+        p, q = (np.array(part, float) for part in PLACES[place])
+        reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
+        rows: list[tuple[Any, float]] = []
+        for w in sizes:
+            expected = [
+                (p if place == "undetached" else p + q, w.W),  # one term that is both counts once
+                (p - q if late and not turned else p, w.A),
+                (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
+                (q * reaches_E, w.B),
+            ]
+            c = SCALES[reduction](*w.shape)
+            rows += [(row, value / c) for row, value in expected if value is not None]
+        M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
+        slope, rest = M[:, 1], y - M[:, 0]
+        beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # any β will do
+        off, size = np.abs(rest - np.nan_to_num(slope * beta)), max(np.abs(y).max(), np.abs(M[:, 0]).max())
+        impossible = beta < -tol or (place == "complement" and beta > 1 + tol)
+        if off.max() <= tol * max(size, 1e-300) and not impossible:
             found.append(LossModel(place, reduction, late, beta))
     return found
-
-
-def _fit_beta(
-    place: str, reduction: str, late: bool, sizes: list[Weights], through: Passing, dtype: Any
-) -> float | None:
-    """β by least squares over all weights in units of c; None if they do not agree, NaN if any β will do."""
-    p, q = (np.array(part, float) for part in PLACES[place])
-    turned = through.kind == "rotation"
-    reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
-    rows: list[tuple[Any, float]] = []
-    for w in sizes:
-        expected = [
-            (p if place == "undetached" else p + q, w.W),  # one term that is both counts once
-            (p - q if late and not turned else p, w.A),
-            (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
-            (q * reaches_E, w.B),
-        ]
-        c = SCALES[reduction](*w.shape)
-        rows += [(row, value / c) for row, value in expected if value is not None]
-    if not rows:
-        return None
-    M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
-    slope, rest = M[:, 1], y - M[:, 0]
-    beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")
-    tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
-    size = max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
-    fits = np.abs(rest - np.nan_to_num(slope * beta)).max() <= tol * size
-    return None if not fits or beta < -tol or (place == "complement" and beta > 1 + tol) else beta
 
 
 def prefer(
     models: list[LossModel], sizes: list[Weights], has_steps: bool, beta: float | None
 ) -> list[LossModel]:
-    """Drop hypotheses that a simpler or a declared one makes idle.
-
-    Without a gradient of E nothing speaks for a term that is not detached. Where A = W and B = 0, a layer
-    with steps of its own has no codebook term. A β that was declared decides between averages that only a
-    change of D could tell apart.
-    """
-    if all(w.B is None for w in sizes):
+    """Drop hypotheses that a simpler or a declared one makes idle."""
+    if all(w.B is None for w in sizes):  # nothing speaks for a term that is not detached
         models = [m for m in models if m.beta_on != "undetached"] or models
-    if has_steps:
+    if has_steps:  # where A = W and B = 0, there is no codebook term
         models = [m for m in models if m.beta_on == "none"] or models
-    if beta is not None:
+    if beta is not None:  # decides between averages that only a change of D could tell apart
         models = [m for m in models if np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6)] or models
     return models
 
@@ -171,9 +155,9 @@ def _side_of_z_q(record: Record) -> str | None:
 
 
 def _codes(record: Record, quantized: str | None, loss: str | None) -> Finding:
+    if record.output("base", "z_q") is None:
+        return Finding("codes", None, "needs z_q")
     if quantized is None:
-        if record.output("base", "z_q") is None:
-            return Finding("codes", None, "needs z_q")
         return Finding("codes", "other", "z_q has no row of E, nor of E after one step")
     evidence = f"z_q is made of the codebook {quantized} the update"
     if loss not in (None, quantized):

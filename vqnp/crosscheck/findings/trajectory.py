@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.questions.plain import counts_of, distances, sums_of
+from vqnp.crosscheck.questions.plain import distances, sums_of
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import STARTS
 from vqnp.ops.ema import SMOOTHINGS, laplace_smoothing
@@ -64,7 +64,7 @@ def observe(record: Record, name: str) -> Seen | None:
         if not np.isfinite(E[t][np.unique(k)]).all():
             why = f"at step {t + 1} a code in use is not finite"
             break
-        counts = counts_of(k, K)
+        counts = np.bincount(k, minlength=K).astype(np.float64)
         off = {int(j): np.abs(z - E[t, j]).max(axis=1).min() for j in np.flatnonzero(counts == 0)}
         restarts = [(t, j) for j, least in off.items() if least <= 64 * eps * np.abs(z).max()]
         if restarts:
@@ -91,20 +91,19 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
     m: Array = seen.E0 * (m0 != "0")[..., None]
     told, E = np.nan_to_num(seen.E), np.broadcast_to(seen.E0, (H, K, D))
     outputs = np.empty((H, T, K, D)), np.empty((H, T, K)), np.empty((H, T, K, D))
-    with np.errstate(all="ignore"):
-        for t in range(T):
-            N = decay * N + (1 - decay) * seen.n[t]
-            m = decay[..., None] * m + (1 - decay[..., None]) * seen.s[t]
-            scale = np.where(debias, 1 - decay ** (t + 1), 1.0)
-            used = N / scale
-            # Ñ is homogeneous in (N, ε), so that one call does for every ε.
-            smooth = epsilon * laplace_smoothing(used / epsilon, 1.0)
-            used = np.where(laplace, smooth, used + additive * epsilon)
-            shows = free & (used > 0)[..., None]  # an m of its own: whatever gives the first e = m / N
-            m = np.where(shows, told[t] * (used * scale)[..., None], m)
-            free = free & ~shows
-            E = np.where(used[..., None] > 0, m / scale[..., None] / used[..., None], E)
-            N = np.where(back, used, N)
-            for array, value in zip(outputs, (E, N, m), strict=True):
-                array[:, t] = value
+    for t in range(T):
+        N = decay * N + (1 - decay) * seen.n[t]
+        m = decay[..., None] * m + (1 - decay[..., None]) * seen.s[t]
+        scale = np.where(debias, 1 - decay ** (t + 1), 1.0)
+        used = N / scale
+        # Ñ is homogeneous in (N, ε), so that one call does for every ε.
+        smooth = epsilon * laplace_smoothing(used / epsilon, 1.0)
+        used = np.where(laplace, smooth, used + additive * epsilon)
+        shows = free & (used > 0)[..., None]  # an m of its own: whatever gives the first e = m / N
+        m = np.where(shows, told[t] * (used * scale)[..., None], m)
+        free = free & ~shows
+        E = np.where(used[..., None] > 0, m / scale[..., None] / used[..., None], E)
+        N = np.where(back, used, N)
+        for array, value in zip(outputs, (E, N, m), strict=True):
+            array[:, t] = value
     return outputs

@@ -68,10 +68,7 @@ def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dic
 
 
 def clear_vectors(r: np.random.Generator, E: Array, N: int) -> Array:
-    """N vectors around the origin whose nearest code is clear: by 1e-3 of the squares that are subtracted.
-
-    So a difference in codes is a different rule, not another rounding, not even of the expanded form.
-    """
+    """N vectors around the origin whose nearest code is clear: by 1e-3 of the squares, above any rounding."""
     D, dtype = E.shape[1], E.dtype
     z = (max(float(np.abs(E).max()), 0.1) * r.standard_normal((40 * N, D))).astype(dtype)
     if len(E) > 1:

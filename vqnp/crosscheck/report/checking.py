@@ -71,7 +71,7 @@ def allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
     return found
 
 
-@np.errstate(all="ignore")  # of a layer's 1e300 the squares are infinite: a finding, not a warning of ours
+@np.errstate(all="ignore")  # 0/0 and squares of 1e300 are findings about a layer, not warnings of ours
 def examine(record: Record, allowed: Mapping[str, tuple[str, ...]], **given: float | None) -> Report:
     """The report on a record of answers, from a live layer or from files; given: beta, decay, epsilon."""
     for name, value in given.items():

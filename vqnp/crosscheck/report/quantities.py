@@ -51,9 +51,8 @@ def compare(quantity: str, theirs: Array, ours: Array, dtype: Any, n: int, size:
     if bad:
         return Row(quantity, np.inf, np.inf, np.inf, allowed, "fail", f"{bad} of {a.size} are not finite")
     off, both = np.abs(a - b), np.maximum(np.abs(a), np.abs(b))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.where(off > 0, off / both, 0.0)
-        ulps = np.where(off > 0, off / np.spacing(both.astype(dtype)).astype(np.float64), 0.0)
+    relative = np.where(off > 0, off / both, 0.0)
+    ulps = np.where(off > 0, off / np.spacing(both.astype(dtype)).astype(np.float64), 0.0)
     worst, most, far = (float(x.max(initial=0)) for x in (off, relative, ulps))
     return Row(quantity, worst, most, far, allowed, "pass" if worst <= allowed else "fail")
 

@@ -88,10 +88,9 @@ def _new_outputs(record: Record, base: Record | None, case: str) -> dict[str, Ar
     found = {}
     for output, a in record.get(case).items():
         b = None if base is None else base.output(case, output)
-        if a is None or (output != "k" and case.startswith(ABOUT_DISTANCE)):
-            continue
-        if b is None or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-            found[output] = a
+        if a is not None and (output == "k" or not case.startswith(ABOUT_DISTANCE)):
+            if b is None or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+                found[output] = a
     return found
 
 
@@ -108,9 +107,9 @@ class FileRecord(Record):
 
     repeatable = False
 
-    def __init__(self, folder: Path, dtype: Any, name: str) -> None:
-        super().__init__(Reference(dtype=dtype, name=name))
-        self.folder = folder
+    def __init__(self, folder: Path, dtype: Any) -> None:
+        super().__init__(Reference(dtype=dtype))
+        self.folder, self.name = folder, folder.name
 
     def files(self, name: str) -> dict[str, Path]:
         """The files that there are for a case."""
@@ -145,7 +144,7 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
     except (ValueError, KeyError, TypeError) as error:
         fail("compare", str(path), f"must be a manifest of {FORMAT}", error)
     answers = Path(theirs)
-    record = FileRecord(answers, dtype, answers.name)
+    record = FileRecord(answers, dtype)
     if not any(record.files(case) for case in record.cases):
         fail("compare", "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
     for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):

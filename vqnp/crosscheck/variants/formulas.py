@@ -66,10 +66,7 @@ def perplexities(counts: Array) -> dict[str, float]:
     q = p[p > 0]
     entropy = float(-(q * np.log(q)).sum())
     return {
-        "exact": float(np.exp(entropy)),
-        "log_offset": float(np.exp(-(p * np.log(p + 1e-10)).sum())),
-        "entropy": entropy,
-        "entropy_bits": float(entropy / np.log(2)),
-        "utilization": float(np.exp(entropy)) / len(counts),
-        "used": float(len(q)),
-    }
+        "exact": float(np.exp(entropy)), "log_offset": float(np.exp(-(p * np.log(p + 1e-10)).sum())),
+        "entropy": entropy, "entropy_bits": float(entropy / np.log(2)),
+        "utilization": float(np.exp(entropy)) / len(counts), "used": float(len(q)),
+    }  # fmt: skip

@@ -43,9 +43,7 @@ class Planted(VectorQuantizer):
 class Scaled(Planted):
     """factor · L."""
 
-    def __init__(self, *sizes: Any, **options: Any) -> None:
-        super().__init__(*sizes, **options)
-        self.factor = 1.0
+    factor = 1.0
 
     def forward(self, z: Array) -> Forward:
         z_q, codebook, commitment, k, cache = super().forward(z)

@@ -49,7 +49,7 @@ class Reference(QuantizerAdapter):
 
     def __init__(
         self, *, ema: bool = False, beta: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
-        dtype: Any = np.float64, name: str = "vqnp's reference", **variants: str,
+        dtype: Any = np.float64, **variants: str,
     ) -> None:  # fmt: skip
         default = {d: values[0] for d, values in SETTINGS.items()} | ({"beta_on": "none"} if ema else {})
         for dimension, variant in variants.items():
@@ -59,9 +59,9 @@ class Reference(QuantizerAdapter):
         idle = ("leak",) if ema else AVERAGES
         plants = {d: v for d, v in variants.items() if v != default[d] and d not in idle}
         kind, options = planted(EMAVectorQuantizer if ema else VectorQuantizer, plants)
-        averages = {"decay": decay, "epsilon": epsilon} if ema else {}
-        super().__init__(kind, dtype=dtype, commitment_cost=beta, **averages, **options)
-        self.name, self.inside = name, np.dtype(np.float64)
+        constants = {"commitment_cost": beta} | ({"decay": decay, "epsilon": epsilon} if ema else {})
+        super().__init__(kind, dtype=dtype, **constants, **options)
+        self.name, self.inside = "vqnp's reference", np.dtype(np.float64)
 
     def figure(self, counts: Array) -> float:
         return perplexities(counts)[self.v["perplexity"]]
