@@ -46,7 +46,7 @@ def distinct(plants, decay):
 @settings(max_examples=60)
 @example({"start": "independent", "smoothing": "none"}, (3, 2), 1.0, 0.5, 1e-2, 0)
 @example({"dead_codes": "restart"}, (3, 2), 1.0, 0.5, 1e-3, 2)
-@example({"dead_codes": "restart"}, (3, 2), 1.0, 0.96875, 1e-2, 15)  # no code is unused for twenty batches
+@example({"dead_codes": "restart"}, (3, 2), 1.0, 0.96875, 1e-2, 15)  # it never restarts one
 @example({"start": "zero_counts", "zero_debias": "yes"}, (3, 2), 1.0, 0.9989999999999999, 1e-3, 0)
 @given(
     plants=plants_of(PLANTS).filter(compatible),
