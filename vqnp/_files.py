@@ -4,8 +4,6 @@ A file appears whole or not at all, the same content gives the same bytes, nothi
 no memory is allocated for an array before its header has been checked against the bytes that are there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

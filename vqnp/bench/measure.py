@@ -4,8 +4,6 @@ Every share is the median over rounds in each of which the machine's peak and th
 turn, so that a busy neighbour slows both.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The output of `vqnp bench`: a table, advice if matrix products are slow, and a figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The images of a data set, some at a time, from memory or from a file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from vqnp._check import Array, check_int

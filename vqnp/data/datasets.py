@@ -1,7 +1,5 @@
 """load_dataset("digits"), load_splits, open_images: images by name or path, in memory or as a stream."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import dataclass
 from itertools import islice

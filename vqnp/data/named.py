@@ -1,7 +1,5 @@
 """mnist and fashion-mnist: found on this machine, else downloaded by pooch; recognized by their SHA-256."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from functools import partial

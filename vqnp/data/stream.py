@@ -4,8 +4,6 @@ The kind of file (IDX, .npy, either gzipped, .npz) follows from its first bytes.
 mapped into memory a batch at a time, compressed ones are decompressed into memory once.
 """
 
-from __future__ import annotations
-
 import gzip
 import struct
 import zipfile

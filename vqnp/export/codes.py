@@ -3,8 +3,6 @@
 Of a VAE or an autoencoder: images -> latents -> images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

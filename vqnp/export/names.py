@@ -3,8 +3,6 @@
 encoder.1.W: (I, O) <-> encoder.1.weight: (O, I);  quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

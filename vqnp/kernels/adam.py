@@ -3,8 +3,6 @@
 θ, g, m, v: all of one shape
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -6,8 +6,6 @@ NumPy has no erfc. Python's, called for each element, takes 10 to 16 times as lo
 (docs/benchmarks/elementwise.md).
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -5,8 +5,6 @@ x: (1,) -> Σ a_i
 The sums do not wait for each other. `vqnp bench` states every other figure as a share of this one.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """work(0, size) in blocks of independent outputs, shared among threads; their number changes no bit."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os

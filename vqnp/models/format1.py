@@ -3,8 +3,6 @@
 A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` take now.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

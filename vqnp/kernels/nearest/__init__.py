@@ -7,8 +7,6 @@ computes scores in the arrays' own dtype, bound.py states how far rounding can m
 which that leaves a doubt get the sums of the definition.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Iterator
 from typing import Literal, overload

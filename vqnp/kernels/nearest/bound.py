@@ -7,8 +7,6 @@ the centre: an offset that data and codes share is subtracted before anything is
 cancel afterwards. docs/math/nearest.md derives the bound.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -6,8 +6,6 @@ This is the definition of the nearest code, in NumPy and compiled. The compiled 
 that the tile leaves undecided.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array

@@ -7,8 +7,6 @@ by more than 2B is certainly the nearest: it is *certified*. The few other vecto
 plain.py. docs/math/nearest.md shows the tile.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
