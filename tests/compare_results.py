@@ -1,8 +1,10 @@
-"""Do two checkouts train to the same parameters, bit for bit? python tests/compare_results.py OLD NEW [ROUNDS]
+"""Do two checkouts train to the same parameters, bit for bit, and equally fast?
 
-Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook, one after the
-other; as many times as ROUNDS says; the ratios of their seconds are printed too. Then NEW's vqnp.load reads both checkpoints, which also shows
-that old ones still load. Exit status 1 if they differ.
+python tests/compare_results.py OLD NEW [ROUNDS]
+
+Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook, in turn, as
+many times as ROUNDS says (once). Then NEW's vqnp.load reads both checkpoints, which also shows that old ones
+still load. Exit status 1 if they differ.
 """
 
 from __future__ import annotations
