@@ -1,9 +1,9 @@
 """Do two checkouts train to the same parameters, bit for bit? python tests/compare_results.py OLD NEW
 
-Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook; then NEW's
 Each runs `vqnp train --seed 0 --epochs 3` with its own code, for every kind of model and codebook; then
 NEW's vqnp.load reads both checkpoints, so that it also shows that old ones still load. Exit status 1 if they
 differ.
+"""
 
 from __future__ import annotations
 
