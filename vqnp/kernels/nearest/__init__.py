@@ -2,9 +2,8 @@
 
 z: (N, D), E: (K, D) -> k: (N,)
 
-plain.py has the definition, in a few lines of NumPy. nearest_code gives the same answer faster: tile.py
-computes scores in the arrays' own dtype, bound.py states how far rounding can move them, and the vectors for
-which that leaves a doubt get the sums of the definition.
+plain.py has the definition. nearest_code gives the same answer faster: tile.py computes scores in the arrays'
+own dtype, bound.py states how far rounding can move them, and where that leaves a doubt, plain.py decides.
 """
 
 from __future__ import annotations
@@ -40,8 +39,6 @@ DISTANCES_PER_CHUNK = 1 << 20
 
 @overload
 def nearest_code(z: Array, E: Array, return_rescored: Literal[False] = False) -> Array: ...
-
-
 @overload
 def nearest_code(z: Array, E: Array, return_rescored: Literal[True]) -> tuple[Array, int]: ...
 
@@ -58,20 +55,18 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     E : ndarray of z's dtype, shape (K, D)
         The codebook, row j is e_j; K ≥ 1, D ≥ 1.
     return_rescored : bool
-        Whether to return also the number of vectors that the direct sum decided. Default: False.
+        Whether to return also the number of vectors that the direct sum decided.
 
     Returns
     -------
     k : ndarray of int64, shape (...,)
-        The codes, as if both inputs were widened to float64 (exactly) and the squared differences
-        summed there from d = 0 to D − 1, one rounding each. For float32 inputs no square can
-        overflow or vanish; differences in float64 inputs can, beyond 1e154 and below 1e-154, and
-        then tie.
+        The codes, as if both inputs were widened to float64 (exactly) and the squared differences summed
+        there from d = 0 to D − 1, one rounding each. Differences in float64 inputs beyond 1e154 or below
+        1e-154 overflow or vanish, and then tie.
     rescored : int
-        Only with return_rescored. Most vectors are decided by scores in their own dtype, with a bound
-        on rounding that leaves no doubt (docs/math/nearest.md). The others are counted here: nearly or
-        exactly tied ones, and all vectors if there are at most four of them or if norms exceed 1e15
-        (float32).
+        Only with return_rescored. Scores in their own dtype, with a bound on rounding that leaves no doubt
+        (docs/math/nearest.md), decide most vectors. Counted here are the others: nearly or exactly tied
+        ones, and all vectors if there are at most four or if norms exceed 1e15 (float32).
 
     Raises
     ------
@@ -87,7 +82,7 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     Notes
     -----
     Apart from k, only the codebook needs memory, whatever N: a non-contiguous z is copied in parts.
-    Large batches are shared among NUMBA_NUM_THREADS threads; the answer does not depend on their number.
+    NUMBA_NUM_THREADS threads share large batches; the answer does not depend on their number.
 
     References
     ----------
@@ -104,9 +99,8 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
         check_finite(where, "z", z)
         k[...] = _in_chunks(z.reshape(-1, E.shape[1]), E).reshape(k.shape)
         return (k, k.size) if return_rescored else k
-    codebook = None
-    if k.size > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype):
-        codebook = prepare(E, CODES_PER_TILE)
+    tiled = k.size > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype)
+    codebook = prepare(E, CODES_PER_TILE) if tiled else None
     if codebook is None:
         check_finite(where, "E", E)
     done, rescored, flat = 0, 0, k.reshape(-1)
@@ -148,13 +142,13 @@ def _certify(z: Array, codebook: Codebook | None, k: Array) -> int:
         k[:] = -1
         return k.size
     lanes = vector_bytes() // z.itemsize
+    cost = codebook.panels.size + MULTIPLY_ADDS_PER_ROW
     undecided: list[int] = []
-    in_blocks(
-        lambda start, stop: undecided.append(certify(z[start:stop], codebook, lanes, k[start:stop])),
-        len(z),
-        codebook.panels.size + MULTIPLY_ADDS_PER_ROW,
-        VECTORS_PER_TILE * lanes,
-    )
+
+    def work(start: int, stop: int) -> None:
+        undecided.append(certify(z[start:stop], codebook, lanes, k[start:stop]))
+
+    in_blocks(work, len(z), cost, VECTORS_PER_TILE * lanes)
     return sum(undecided)
 
 
