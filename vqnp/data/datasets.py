@@ -48,13 +48,12 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
     Parameters
     ----------
     source : str or pathlib.Path
-        A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp),
-        "mnist" or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else
-        downloaded, which needs the extra "download"). Or a path ("./mnist" is one, "mnist" is a name):
-        an IDX file, gzipped or not; a folder of them with MNIST's names; a .npy file; a .npz file with
-        x_train and x_test, train_images and test_images, or images, or a single array of 2 axes or
-        more (the labels are y_train, train_labels or labels, and so on). The images are uint8, or
-        floating point in [0, 1].
+        A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp), "mnist"
+        or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else downloaded, which
+        needs the extra "download"). Or a path ("./mnist" is one, "mnist" is a name): an IDX file, gzipped or
+        not; a folder of them with MNIST's names; a .npy file; a .npz file with x_train and x_test,
+        train_images and test_images, or images (the labels are y_train, train_labels or labels, and so
+        on), or a single array of 2 axes or more. The images are uint8, or floating point in [0, 1].
     split : {"train", "test"}
         A single array has no splits: all of it is given for either (load_splits divides it).
 

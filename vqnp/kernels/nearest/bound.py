@@ -51,7 +51,7 @@ class Bound(NamedTuple):
 
 
 class Codebook(NamedTuple):
-    """panels[p, d, i]: coordinate d of code p · codes + i less the centre, whose bias[p, i] = −½ its norm²."""
+    """panels[p, d, i]: coordinate d of code p · codes + i, less the centre; bias[p, i]: −½ its norm²."""
 
     panels: Array
     bias: Array

@@ -14,7 +14,7 @@ from vqnp.kernels.jit import jit
 from vqnp.kernels.threads import in_blocks
 
 MULTIPLY_ADDS_PER_DIRECT_TERM = 8
-"""A term of a float64 sum, with its load, subtraction and store, takes as long as 8 multiply-adds of the tile."""
+"""A float64 term, with its subtraction, load and store, takes as long as 8 multiply-adds of the tile."""
 
 
 def nearest_code_plain(z: Array, E: Array) -> Array:
