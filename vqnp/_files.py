@@ -4,8 +4,6 @@ A file appears whole or not at all, the same content gives the same bytes, nothi
 memory is allocated for an array before its header has been checked against the bytes that are there.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io
@@ -24,9 +22,7 @@ import numpy as np
 
 from vqnp._check import Array, InputError, fail
 
-META = "meta"
-"""The member of an .npz that holds a JSON text about the others."""
-
+META = "meta"  # the member of an .npz that holds a JSON text about the others
 CHUNK_BYTES = 1 << 20  # read at a time: large enough that Python's share of the time is small
 HEAD_BYTES = 12 + 10_000  # NumPy refuses a longer .npy header as unsafe to parse
 
@@ -97,7 +93,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, Array | Rows]) -> None:
 
 
 def write_arrays(path: str | Path, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Write an .npz of arrays and of meta, a JSON text; see write_npz."""
+    """write_npz of arrays and of meta, as a JSON text."""
     write_npz(path, {META: np.array(json.dumps(dict(meta))), **arrays})
 
 

@@ -1,7 +1,5 @@
 """A checkpoint: one .npz of plain arrays and a JSON text, written so that a reader never sees half of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

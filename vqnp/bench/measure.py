@@ -4,8 +4,6 @@ Every share is the median over rounds in each of which the machine's peak and th
 turn, so that a busy neighbour slows both.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -37,12 +35,8 @@ NEAREST = [
 ]  # fmt: skip
 """(N, D, K) at which nearest_code is timed: large and small, long vectors and short."""
 
-BATCHES = (32, 256, 1024)
-"""Images a step at which training is timed."""
-
-SECONDS = 0.05
-"""The shortest timing: thousands of times the resolution of the clock, and many of the scheduler's slices."""
-
+BATCHES = (32, 256, 1024)  # images a step at which training is timed
+SECONDS = 0.05  # the shortest timing: thousands of the clock's ticks, and many of the scheduler's slices
 PEAK = "the FMA peak"
 
 Call = Callable[[], object]

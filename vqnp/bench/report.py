@@ -1,7 +1,5 @@
 """What `vqnp bench` shows: a table, advice where matrix products are slow, and a figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +8,7 @@ from matplotlib.figure import Figure
 from vqnp.bench.measure import PEAK, Row
 from vqnp.plots.style import BLUE, GREY, ORANGE, new_figure
 
-SLOW_SHARE = 0.6
-"""Below this share of the FMA peak, BLAS uses the wrong kernels: the right ones reach 0.8."""
+SLOW_SHARE = 0.6  # below this share of the FMA peak, BLAS uses the wrong kernels: the right ones reach 0.8
 
 
 def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
@@ -75,8 +72,7 @@ def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
             axes.text(value - 1, place, f"{value:.0f}", va="center", ha="right", color="white", fontsize=7)
     axes.set_yticks(range(len(names)), [f"{what}\n{size}" for what, size in names], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the machine's peak, fused multiply-adds in float32 (%)")
+    axes.set(xlim=(0, 100), xlabel="share of the machine's peak, fused multiply-adds in float32 (%)")
     axes.set_title(f"{about['processor']}, {about['vector_bits']}-bit vectors", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=8, frameon=False)

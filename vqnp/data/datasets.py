@@ -1,7 +1,5 @@
 """load_dataset("digits"), load_splits, open_images: images by name or path, in memory or as a stream."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import dataclass
 from itertools import islice
@@ -153,8 +151,9 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
         known = ", ".join(map(repr, NAMES))
         fail(where, "source", f"must be {known} or the path of a file or folder that exists", _hint(path))
     _check_images(images)
-    if labels is not None:
-        _check_labels(labels, len(images))
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
+        needed = f"must be integers of shape {(len(images),)}, one for each image"
+        fail(str(labels.path), "labels", needed, f"{labels.dtype} of shape {labels.shape}")
     return images, labels
 
 
@@ -175,12 +174,6 @@ def _check_images(images: ArrayStream) -> None:
         fail(where, "", "must hold at least one image of at least one pixel", f"shape {images.shape}")
     if images.dtype != "uint8" and images.dtype not in FLOATS:
         fail(where, "images", "must be uint8, or float32 or float64 in [0, 1]", images.dtype)
-
-
-def _check_labels(labels: ArrayStream, n: int) -> None:
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        got = f"{labels.dtype} of shape {labels.shape}"
-        fail(str(labels.path), "labels", f"must be integers of shape {(n,)}, one for each image", got)
 
 
 def _hint(path: Path) -> str:

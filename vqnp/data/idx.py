@@ -1,7 +1,5 @@
 """The IDX format, and MNIST's four files of it. http://yann.lecun.com/exdb/mnist/"""
 
-from __future__ import annotations
-
 import struct
 from pathlib import Path
 

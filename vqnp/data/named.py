@@ -1,14 +1,11 @@
 """mnist and fashion-mnist: found on this machine, else downloaded by pooch; recognized by their SHA-256."""
 
-from __future__ import annotations
-
 import hashlib
 import os
-from functools import partial
 from pathlib import Path
 
 from vqnp._check import fail
-from vqnp._files import CHUNK_BYTES, one_line, reading
+from vqnp._files import one_line, reading
 from vqnp.data.idx import find_idx
 from vqnp.data.stream import open_content
 
@@ -77,11 +74,8 @@ def named_file(name: str, file: str) -> Path:
 
 def content_sha256(path: Path) -> str:
     """The SHA-256 of a file's content, decompressed if it is gzipped."""
-    digest = hashlib.sha256()
-    with reading(path), open_content(path) as f:
-        for chunk in iter(partial(f.read, CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with reading(path), open_content(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_right(path: Path, name: str, file: str) -> bool:

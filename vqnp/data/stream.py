@@ -4,29 +4,18 @@ The kind of file (IDX, .npy, either gzipped, .npz) follows from its first bytes.
 mapped into memory a batch at a time, compressed ones are decompressed into memory once.
 """
 
-from __future__ import annotations
-
 import gzip
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
-from vqnp._files import (
-    CHUNK_BYTES,
-    HEAD_BYTES,
-    Header,
-    check_file,
-    npy_header,
-    one_line,
-    read_content,
-    reading,
-)
+from vqnp._files import HEAD_BYTES, Header, check_file, npy_header, one_line, read_content, reading
 from vqnp.data.idx import idx_header
 
 GZIP = b"\x1f\x8b"
@@ -153,11 +142,11 @@ def _only_images(path: Path) -> ArrayStream:
     return _open_member(path, images[0])
 
 
-def open_content(path: Path) -> IO[bytes]:
+def open_content(path: Path) -> Any:
     """A file's content, decompressed if it is gzipped."""
     with open(path, "rb") as file:
         gzipped = file.read(2) == GZIP
-    return cast(IO[bytes], gzip.open(path, "rb")) if gzipped else open(path, "rb")
+    return gzip.open(path) if gzipped else open(path, "rb")
 
 
 def _header(where: object, head: bytes) -> Header:
@@ -178,7 +167,7 @@ def _open_member(path: Path, info: zipfile.ZipInfo) -> ArrayStream:
             header, content = read_content(path, file, _header)
             return ArrayStream(path, header, lambda: content, name)
         header = _header(path, file.read(HEAD_BYTES))
-        while file.read(CHUNK_BYTES):  # to the end, where the checksum is checked
+        while file.read(1 << 20):  # to the end, where the checksum is checked
             pass
     with reading(path), open(path, "rb") as archive:  # the local header: 30 bytes, a name, extra fields
         archive.seek(info.header_offset)

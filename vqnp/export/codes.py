@@ -3,8 +3,6 @@
 Of a VAE or an autoencoder: images -> latents -> images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,16 +16,11 @@ from vqnp.data.batches import BATCH, batches, origin
 from vqnp.data.stream import find_array
 from vqnp.models import Model, format1
 
-Progress = Callable[[Iterator[Array], int], Iterator[Array]]
-
-
-def no_progress(parts: Iterator[Array], total: int) -> Iterator[Array]:
-    """The parts as they are; a caller who wants a bar gives another function of this form."""
-    return parts
+Progress = Callable[[Iterator[Array], int], Iterator[Array]] | None  # (parts, how many) -> parts
 
 
 def encode_file(
-    model: Model, images: Array | ArrayStream, path: str | Path, progress: Progress = no_progress
+    model: Model, images: Array | ArrayStream, path: str | Path, progress: Progress = None
 ) -> None:
     """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, *latent_shape), num_embeddings (1,), model (32,).
 
@@ -44,7 +37,12 @@ def encode_file(
         dtype = np.min_scalar_type(model.num_embeddings - 1)
         arrays["num_embeddings"] = np.array([model.num_embeddings])
     arrays["model"] = np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)
-    parts = (model.encode(x).astype(dtype) for x in _floats(model, images))
+
+    def encoded(batch: Array, first: int) -> Array:
+        x = model.data.to_array(batch, model.dtype, origin(images, "encode"), first)
+        return model.encode(x).astype(dtype)
+
+    parts = (encoded(batch, i * BATCH) for i, batch in enumerate(batches(images)))
     arrays[name] = _rows(parts, len(images), shape, dtype, progress)
     write_npz(path, arrays)
 
@@ -77,7 +75,7 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
     return codes
 
 
-def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Progress = no_progress) -> None:
+def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Progress = None) -> None:
     """x̂ = decoder(e_k) into a .npy: codes (n, *latent_shape) -> (n, *data.shape) in the model's dtype.
 
     Bit for bit model.reconstruct of the images that were encoded; appears whole or not at all.
@@ -89,13 +87,7 @@ def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Pr
 
 def _rows(parts: Iterator[Array], n: int, shape: tuple[int, ...], dtype: Any, progress: Progress) -> Rows:
     """n rows that come in parts of BATCH."""
-    return Rows((n, *shape), dtype, progress(parts, -(-n // BATCH)))
-
-
-def _floats(model: Model, images: Array | ArrayStream) -> Iterator[Array]:
-    """The images in batches, as numbers; an error names the image by its place among all."""
-    for i, batch in enumerate(batches(images)):
-        yield model.data.to_array(batch, model.dtype, origin(images, "encode"), first=i * BATCH)
+    return Rows((n, *shape), dtype, progress(parts, -(-n // BATCH)) if progress else parts)
 
 
 def _decode(model: Model, batch: Array, codes: ArrayStream) -> Array:

@@ -3,8 +3,6 @@
 torch-npz: a plain .npz of arrays by name, and "meta", a JSON text; safetensors: the same, meta in its header.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import ModuleType

@@ -3,8 +3,6 @@
 encoder.1.W: (I, O) <-> encoder.1.weight: (O, I);  quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -96,17 +94,11 @@ def from_torch(arrays: Mapping[str, Any], model: Module) -> Module:
             form = state[ours].T if transposed else state[ours]
             array = _checked(theirs, arrays[theirs], form)
             new[ours] = array.T if transposed else array
-    model.load_state_dict({**state, **_first_statistics(model, new), **new})
-    return model
-
-
-def _first_statistics(model: Module, new: Mapping[str, Array]) -> dict[str, Array]:
-    """The buffers with which training would begin at the new codes."""
-    first: dict[str, Array] = {}
     for prefix, module in model.named_modules():
         if isinstance(module, VectorQuantizer) and f"{prefix}E" in new:
-            first |= {prefix + name: a for name, a in module.first_buffers(new[f"{prefix}E"]).items()}
-    return first
+            state |= {prefix + name: a for name, a in module.first_buffers(new[f"{prefix}E"]).items()}
+    model.load_state_dict(state | new)
+    return model
 
 
 def _check_names(arrays: Mapping[str, Any], known: Iterable[TorchName]) -> None:

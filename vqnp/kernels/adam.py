@@ -3,8 +3,6 @@
 θ, g, m, v: all of one shape
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,12 +12,11 @@ from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
 from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, in_blocks
 
-ELEMENTS_PER_BLOCK = 1 << 15
-"""Of one parameter: 512 KB of θ, g, m and v in float32."""
+ELEMENTS_PER_BLOCK = 1 << 15  # of one parameter: 512 KB of θ, g, m and v in float32
 
+# With fewer, a second thread was measured to gain nothing in training: memory is the limit, and OpenBLAS's
+# threads still occupy the other cores, waiting for the next product.
 ELEMENTS_WORTH_SHARING = 1 << 22
-"""With fewer, a second thread was measured to gain nothing in training: memory is the limit, and OpenBLAS's
-threads still occupy the other cores, waiting for the next product."""
 
 
 def adam_step_plain(

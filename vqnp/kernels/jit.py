@@ -1,7 +1,5 @@
 """One decorator for all kernels: numba.njit with an on-disk cache where one can be written."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -8,8 +8,6 @@ Private are `cpu_target`, `magic_tuple`, `make_array` and `get_dummy_value`. Num
 at the file in which a kernel is defined: after an edit here, delete the .nbi and .nbc files in __pycache__.
 """
 
-from __future__ import annotations
-
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Sequence

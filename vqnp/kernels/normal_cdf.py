@@ -6,8 +6,6 @@ NumPy has no erfc. Python's, called for each element, takes 10 to 16 times as lo
 (docs/benchmarks/elementwise.md).
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -16,9 +14,7 @@ from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
 from vqnp.kernels.threads import elementwise
 
-MULTIPLY_ADDS_PER_ERFC = 1 << 11
-"""The C library's erfc takes 10 to 15 ns, about as long as 2048 multiply-adds of a tile."""
-
+MULTIPLY_ADDS_PER_ERFC = 1 << 11  # the C library's erfc takes 10 to 15 ns
 ROOT_HALF = math.sqrt(0.5)
 
 

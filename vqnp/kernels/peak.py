@@ -5,8 +5,6 @@ x: (1,) -> Σ a_i
 The sums do not wait for each other. `vqnp bench` states every other figure as a share of this one.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
@@ -18,8 +16,7 @@ from vqnp._check import Array
 from vqnp.kernels.jit import jit
 from vqnp.kernels.llvm import I32, VectorBuilder, compiles, vector_bytes
 
-CHAINS = 12
-"""Independent sums: two units of a latency of 4 or 5 need 8 or 10, and 16 registers hold 12."""
+CHAINS = 12  # independent sums: two units of a latency of 4 or 5 need 8 or 10, and 16 registers hold 12
 
 
 def multiply_add_plain(x: Array, turns: int) -> float:

@@ -6,8 +6,6 @@ np.where branches at each element, and the sign of an activation is hard to pred
 5 to 30 times as long as the compiled loop, which has no branch (docs/benchmarks/elementwise.md).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array

@@ -1,7 +1,5 @@
 """work(0, size) in blocks of independent outputs, shared among threads; their number changes no bit."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os
@@ -13,15 +11,11 @@ from numba import config
 
 from vqnp._check import Array
 
+# Costs are in multiply-adds of the tile of nearest_code. The smallest block takes an eighth of a millisecond
+# of one core; to hand it out takes some ten microseconds, to wake a thread some fifty.
 MULTIPLY_ADDS_PER_BLOCK = 1 << 24
-"""The smallest block: an eighth of a millisecond of one core, in the tile of nearest_code. To hand out a
-block takes some ten microseconds, to wake a thread some fifty."""
-
-MULTIPLY_ADDS_PER_ELEMENT = 1 << 5
-"""To read and write one element in memory takes about as long as 32 multiply-adds of the tile."""
-
-MOST_BLOCKS_PER_THREAD = 8
-"""Enough for all threads to end at about the same time, even if one core is slower."""
+MULTIPLY_ADDS_PER_ELEMENT = 1 << 5  # to read and write one element in memory
+MOST_BLOCKS_PER_THREAD = 8  # so that all end at about the same time, even if one core is slower
 
 
 def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, multiple: int = 1) -> None:

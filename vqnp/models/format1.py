@@ -3,8 +3,6 @@
 A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` take now.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping
@@ -19,8 +17,8 @@ from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 
 Arrays = dict[str, Array]
 
+# Options of quantizers that this version does not have, with the value that means what this version does.
 REMOVED = {"beta_on": "commitment", "write_back": False, "codes": "before", "start": "consistent"}
-"""Options of quantizers that this version does not have, with the value that means what this version does."""
 
 
 def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0.0) -> Model:
@@ -72,17 +70,11 @@ def _trainer(saved: Mapping[str, Any], model: Model, arrays: Arrays) -> tuple[di
     beta, gradient = getattr(quantizer, "commitment_cost", 0.0), type(quantizer) is VectorQuantizer
     names = {"vqvae": ("loss", "mse", "quantization_loss"), "vae": ("loss", "reconstruction_loss", "kl")}
     sums = dict(zip(names.get(model.kind, ("loss", "mse")), arrays["trainer.sums"].tolist(), strict=True))
-    entries = {
-        "schedule": schedule,
-        "step": saved["step"],
-        "seen": seen,
-        "history": [_row(row, beta, gradient) for row in saved["history"]],
-        "losses": _row(sums, beta, gradient) if seen else {},
-        "restarted": saved["restarted"] if model.kind == "vqvae" and seen else None,
-        "rng": saved["rng"],
-        "data": saved["images"],
-    }
+    history = [_row(row, beta, gradient) for row in saved["history"]]
+    entries = {**saved, "schedule": schedule, "history": history, "data": saved["images"], "seen": seen}
+    entries |= {"losses": _row(sums, beta, gradient) if seen else {}, "restarted": None}
     if model.kind == "vqvae" and seen:
+        entries["restarted"] = saved["restarted"]
         arrays["statistics.quantizer"] = arrays["trainer.counts"]
     return entries, arrays
 

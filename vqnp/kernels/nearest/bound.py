@@ -6,8 +6,6 @@ z: (N, D), E: (K, D), c: (D,) -> s: (N, K)
 an offset that data and codes share is subtracted before any product. docs/math/nearest.md derives the bound.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np
@@ -15,12 +13,10 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.kernels.jit import jit
 
+# Smallest and largest norm of a row that can be certified, by bytes of the dtype: between them no score and
+# no float64 square overflows or loses bits to underflow.
 NORM_LIMITS = {4: (1e-15, 1e15), 8: (1e-140, 1e140)}
-"""Smallest and largest norm, by bytes of the dtype: between them no score and no float64 square overflows or
-loses bits to underflow. Outside, no row is certified."""
-
-MOST_DIMENSIONS = 1 << 14
-"""With no more dimensions, the norms themselves, summed in float32, are right to 0.1 %."""
+MOST_DIMENSIONS = 1 << 14  # up to so many, the norms themselves, summed in float32, are right to 0.1 %
 
 
 def scores_plain(z: Array, E: Array, centre: Array) -> Array:

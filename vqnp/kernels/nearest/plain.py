@@ -5,8 +5,6 @@ z: (N, D), E: (K, D) -> k: (N,)
 The definition of the nearest code, in NumPy and compiled. The compiled sums decide what the tile does not.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array

@@ -6,8 +6,6 @@ Scores are computed in the arrays' own dtype. A code that leads by more than 2B 
 is *certified*. The few other vectors get the float64 sums of plain.py. docs/math/nearest.md shows the tile.
 """
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
