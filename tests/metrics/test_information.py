@@ -121,7 +121,7 @@ def test_code_changes_is_its_equation(rng):
 
 @pytest.mark.parametrize(
     ("codes", "needed", "got"),
-    [([1, 2], "shape (n, *latent_shape), none of it 0", "shape (2,)"), ([[4]], "[0, 4)", "4 at index (0, 0)")],
+    [([1, 2], "shape (n, *latent_shape), not empty", "shape (2,)"), ([[4]], "[0, 4)", "4 at index (0, 0)")],
 )
 def test_codes_that_are_none(codes, needed, got):
     with refused("codes", needed, got, where="code_information"):
