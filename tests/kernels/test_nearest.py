@@ -42,7 +42,9 @@ def in_chunks(z, E):
     """As it runs without compiled kernels, three rows at a time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest, "DISTANCES_PER_CHUNK", 3 * len(E))
-        return nearest._in_chunks(z, E)
+        k = np.full(len(z), -1)
+        nearest._in_chunks(z, E, k)
+        return k
 
 
 IMPLEMENTATIONS = [
