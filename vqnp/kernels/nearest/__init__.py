@@ -85,7 +85,7 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     if not JIT:
         check_finite(where, "E", E)
         check_finite(where, "z", z)
-        _in_chunks(z.reshape(-1, E.shape[1]), E, flat)
+        flat[:] = _in_chunks(z.reshape(-1, E.shape[1]), E)
         return (k, k.size) if return_rescored else k
     tiled = k.size > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype)
     codebook = prepare(E, CODES_PER_TILE) if tiled else None
@@ -102,12 +102,12 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     return (k, rescored) if return_rescored else k
 
 
-def _in_chunks(z: Array, E: Array, k: Array) -> None:
-    """k = nearest_code_plain(z, E), on as many rows at a time as DISTANCES_PER_CHUNK allows."""
+def _in_chunks(z: Array, E: Array) -> Array:
+    """nearest_code_plain, on as many rows at a time as DISTANCES_PER_CHUNK allows."""
     step = max(1, DISTANCES_PER_CHUNK // len(E))
     with np.errstate(over="ignore"):  # float64 differences beyond 1e154: infinitely far, as defined
-        for i in range(0, len(z), step):
-            k[i : i + step] = nearest_code_plain(z[i : i + step], E)
+        codes = [nearest_code_plain(z[i : i + step], E) for i in range(0, len(z), step)]
+    return np.concatenate([np.empty(0, np.int64), *codes])
 
 
 def _contiguous_parts(z: Array) -> Iterator[Array]:
