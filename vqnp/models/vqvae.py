@@ -73,7 +73,7 @@ class VQVAE(Model):
         if not isinstance(quantizer, VectorQuantizer):
             fail("VQVAE", "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
         if z.shape[-1] != quantizer.embedding_dim:
-            needed = f"must give arrays (B, ..., {quantizer.embedding_dim}), as the quantizer's codes are"
+            needed = f"must give arrays (B, ..., {quantizer.embedding_dim}), like the quantizer's codes"
             fail("VQVAE", "encoder", needed, f"shape {z.shape[1:]} an example")
         if quantizer.embeddings.dtype != self.dtype:
             fail("VQVAE", "quantizer", f"must be {self.dtype}, as the encoder", quantizer.embeddings.dtype)

@@ -52,7 +52,7 @@ def build(description: Mapping[str, Any]) -> Module:
     try:
         return MODULES[name].from_config(**config)
     except (TypeError, KeyError) as error:
-        raise InputError("build", f"the description of {name}", "must have its arguments", error) from None
+        raise InputError("build", f"the description of {name}", "must match its arguments", error) from None
 
 
 def _plain(value: Any) -> Any:

@@ -128,7 +128,7 @@ class Reshape(Module):
         """y_n = x_n in the layer's shape."""
         _check_batch("Reshape.forward", x)
         if np.prod(x.shape[1:]) != np.prod(self.shape):
-            needed = f"must have {int(np.prod(self.shape))} numbers an example"
+            needed = f"must have {int(np.prod(self.shape))} numbers per example"
             fail("Reshape.forward", "x", needed, f"shape {x.shape}")
         return x.reshape(len(x), *self.shape), x.shape
 
