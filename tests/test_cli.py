@@ -193,7 +193,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     ("args", "sentence"),
     [
         (["train", "--epochs", "0"], "fit: epochs must be an integer of at least 1; got 0"),
-        (["train", "--resume"], "--resume must have the run's folder in --out; got none"),
+        (["train", "--resume"], "--resume must be given with the run's folder in --out; got none"),
         (["evaluate", "no"], "RUN: must be a run folder or a checkpoint; got no, which does not exist"),
         (["encode", "nowhere", "--out", "codes.txt"], "--out must end in .npz; got codes.txt"),
         (["train", "--epochs", "many"], "argument --epochs: invalid int value: 'many' (see vqnp train"),
@@ -246,7 +246,7 @@ def test_an_existing_folder_is_never_overwritten_without_force(trained, images, 
     before = (trained / "checkpoint.npz").read_bytes()
     with refused("--out", "--force replaces a run, --resume goes on", "which has files in it", where=""):
         run("train", "--out", trained)
-    with refused("--resume", "must be without --force"):
+    with refused("--resume", "must be given without --force"):
         run("train", "--out", trained, "--force", "--resume")
     assert (trained / "checkpoint.npz").read_bytes() == before
     (tmp_path / "file").write_text("mine")
@@ -458,7 +458,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130 and "Traceback" not in err
-    assert f"saved; go on with: vqnp train --out {out} --resume" in err.splitlines()[-1]
+    assert f"saved; continue with: vqnp train --out {out} --resume" in err.splitlines()[-1]
     assert 9 <= Trainer.restore(out / "checkpoint.npz", np.load(images)[:270]).step < 18_000
 
 

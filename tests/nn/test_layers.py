@@ -259,7 +259,7 @@ def test_an_attribute_that_is_replaced_is_replaced_in_the_names_too():
         (lambda: Flatten().forward([[1.0]]), "Flatten.forward", "x", "must be a NumPy array", "list"),
         (lambda: Flatten().forward(np.array(1.0)), "Flatten.forward", "x", "must have an axis of examples", "shape ()"),  # noqa: E501
         (lambda: Flatten().forward(np.zeros((2, 3), np.uint8)), "Flatten.forward", "x", "must be float32 or float64", "uint8"),  # noqa: E501
-        (lambda: Reshape(2, 3).forward(np.zeros((2, 7))), "Reshape.forward", "x", "must have 6 numbers an example", "shape (2, 7)"),  # noqa: E501
+        (lambda: Reshape(2, 3).forward(np.zeros((2, 7))), "Reshape.forward", "x", "must have 6 numbers per example", "shape (2, 7)"),  # noqa: E501
         (lambda: Reshape(2, 3).forward(np.array(1.0)), "Reshape.forward", "x", "must have an axis of examples", "shape ()"),  # noqa: E501
     ],
 )  # fmt: skip

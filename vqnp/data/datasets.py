@@ -149,7 +149,7 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
         labels = find_array(path, names) if images.member else None  # a file of one array has none
     else:
         known = ", ".join(map(repr, NAMES))
-        fail(where, "source", f"must be {known} or the path of a file or folder that exists", _hint(path))
+        fail(where, "source", f"must be {known} or the path of an existing file or folder", _hint(path))
     _check_images(images)
     if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
         needed = f"must be integers of shape {(len(images),)}, one for each image"

@@ -1,6 +1,6 @@
-"""What version 0.1 wrote, read as what this version has: flat arguments, and layers numbered without Flatten.
+"""Reads what version 0.1 wrote: flat arguments, and layers numbered without Flatten.
 
-A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` take now.
+A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` now take.
 """
 
 import hashlib
@@ -22,14 +22,14 @@ REMOVED = {"beta_on": "commitment", "write_back": False, "codes": "before", "sta
 
 
 def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0.0) -> Model:
-    """The model of flat arguments as version 0.1 kept them, its parameters newly drawn."""
+    """The model for flat arguments as version 0.1 stored them, with newly drawn parameters."""
     check_choice("checkpoint", "kind", kind, tuple(MODELS))
     config = dict(config)
     if kind != "vqvae":
         return MODELS[kind].mlp(**config)
     options = dict(config.pop("quantizer_options", {}))
     if options.get("zero_debias") and options.get("start") == "zero":
-        del options["start"]  # Sonnet's averages, which zero_debias alone means now
+        del options["start"]  # Sonnet's averages, now given by zero_debias alone
     for name, value in REMOVED.items():
         if (found := options.pop(name, value)) != value:
             fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", repr(found))
@@ -80,7 +80,7 @@ def _trainer(saved: Mapping[str, Any], model: Model, arrays: Arrays) -> tuple[di
 
 
 def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, float]:
-    """A row of the history with this version's columns: L_vq = codebook + commitment, the latter β times."""
+    """A row of the history with this version's columns: L_vq = codebook + commitment, in the ratio 1 : β."""
     new: dict[str, float] = {}
     for name, value in row.items():
         if name == "quantization_loss":
@@ -92,7 +92,7 @@ def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, flo
 
 
 def fingerprint_of(model: Model) -> str | None:
-    """The fingerprint that version 0.1 gave an MLP model, in files of its codes; None for another network."""
+    """The fingerprint of an MLP model in version 0.1's files of codes; None for other networks."""
     layers = list(getattr(model.decoder, "layers", ()))
     kinds = [type(layer).__name__ for layer in layers]
     if kinds[:1] != ["Flatten"] or kinds[-1:] != ["Reshape"] or set(kinds[1:-1]) - {"Linear", "Activation"}:

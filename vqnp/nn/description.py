@@ -1,6 +1,6 @@
-"""A module as plain data: {"module": "Linear", "in_features": 784, ...}, and a module from such data.
+"""A module as plain data, {"module": "Linear", "in_features": 784, ...}, and a module from such data.
 
-This is how a checkpoint knows what it holds, whatever parts a model is made of.
+This is how a checkpoint records what it holds, whatever parts a model consists of.
 """
 
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ MODULES: dict[str, type[Module]] = {}
 
 
 def register(cls: M) -> M:
-    """Make a class of modules known by its name to `build`; a decorator. Its `config` must rebuild it."""
+    """Class decorator: make a module class known to `build` by its name. Its `config` must rebuild it."""
     MODULES[cls.__name__] = cls
     return cls
 
 
 def describe(module: Module) -> dict[str, Any]:
-    """The module's class and config, and those of the modules in it: what JSON can hold.
+    """The class and config of the module and of the modules in it, in a form that JSON can hold.
 
     Raises
     ------
     InputError
-        A module of a class that is not registered.
+        The class of a module is not registered.
     """
     name = type(module).__name__
     if MODULES.get(name) is not type(module):
@@ -38,12 +38,12 @@ def describe(module: Module) -> dict[str, Any]:
 
 
 def build(description: Mapping[str, Any]) -> Module:
-    """The module that a description is of, its parameters newly drawn.
+    """The module that the description describes, with newly drawn parameters.
 
     Raises
     ------
     InputError
-        An unknown class, or arguments that it does not take.
+        The class is unknown, or does not take these arguments.
     """
     if not isinstance(description, Mapping) or "module" not in description:
         fail("build", "a module's description", "must be a mapping with 'module' in it", repr(description))
@@ -52,7 +52,7 @@ def build(description: Mapping[str, Any]) -> Module:
     try:
         return MODULES[name].from_config(**config)
     except (TypeError, KeyError) as error:
-        raise InputError("build", f"the description of {name}", "must have its arguments", error) from None
+        raise InputError("build", f"the description of {name}", "must match its arguments", error) from None
 
 
 def _plain(value: Any) -> Any:
