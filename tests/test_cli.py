@@ -426,7 +426,12 @@ def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, 
     def killed_and_resumed(i):
         out = tmp_path / f"killed{i}"
         process = start(images, out, 30)
-        time.sleep(took * (i + np.random.default_rng(i).random()) / 6)
+        if i < 3:  # at some time before the end; else in the middle, however slow the machine is
+            time.sleep(took * (i + np.random.default_rng(i).random()) / 3)
+        else:
+            while not (out / "metrics.csv").exists():
+                time.sleep(0.001)
+            time.sleep(0.02 * (i - 3))
         process.kill()
         process.communicate()
         step = None

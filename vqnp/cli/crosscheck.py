@@ -1,7 +1,5 @@
 """vqnp crosscheck: is this VQ layer right, and if not, which known variant or bug is it?"""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib.util

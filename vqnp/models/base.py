@@ -3,8 +3,6 @@
 x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Mapping

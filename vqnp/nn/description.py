@@ -3,8 +3,6 @@
 This is how a checkpoint knows what it holds, whatever parts a model is made of.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar
 

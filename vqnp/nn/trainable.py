@@ -1,7 +1,5 @@
 """What a trainer asks of a model: it knows neither images nor quantizers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Protocol
 

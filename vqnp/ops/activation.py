@@ -3,8 +3,6 @@
 Each forward keeps for its backward only what f' needs: the output where f' is a function of it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

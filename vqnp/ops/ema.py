@@ -3,8 +3,6 @@
 E, m: (K, D), N: (K,); n_j vectors of the batch have code j, and s_j is their sum
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -3,8 +3,6 @@
 ℓ = log σ² is `logvar` in the code: any real number is a variance. All arrays: (..., D).
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@
 x: (..., I), W: (I, O), b: (O,) -> y: (..., O)
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from vqnp._check import Array, check_array

@@ -3,8 +3,6 @@
 z: (N, D) -> mu: (K, D), n: (K,)
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array, check_array, check_int, check_rng, fail

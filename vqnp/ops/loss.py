@@ -3,8 +3,6 @@
 Every loss is c · Σ of a term over all entries; `reduction` names the constant c.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

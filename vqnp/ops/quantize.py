@@ -3,8 +3,6 @@
 z: (..., D), E: (K, D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -3,8 +3,6 @@
 data: whatever the model prepares minibatches from
 """
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import threading

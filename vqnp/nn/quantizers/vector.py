@@ -3,8 +3,6 @@
 z: (..., D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
