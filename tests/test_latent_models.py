@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import refused, refused_command
+from helpers import refused, refused_command, same
 
 from vqnp import VAE, Autoencoder, evaluate, export, fit, load, load_dataset, resume
 from vqnp._check import NonFiniteError
@@ -25,10 +25,6 @@ MAKE = {
 }
 SHORT = {"epochs": 3, "batch_size": 16, "seed": 5, "progress": False}
 each_model = pytest.mark.parametrize("name", MAKE)
-
-
-def same(a, b):
-    return all(np.array_equal(x, b.state_dict()[n]) for n, x in a.state_dict().items())
 
 
 @each_model

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, same
 
 from vqnp import VQVAE, DataSpec, EMAVectorQuantizer, InputError, fit, load, load_dataset, resume, save
 from vqnp._check import NonFiniteError
@@ -21,11 +21,6 @@ IMAGES = load_dataset("digits").images[:70]
 TEST = load_dataset("digits", "test").images[:20]
 SMALL = {"num_latents": 3, "embedding_dim": 4, "num_embeddings": 8, "hidden": (10,)}
 SHORT = {"epochs": 3, "batch_size": 16, "seed": 5, "progress": False}
-
-
-def same(a, b):
-    assert a.state_dict().keys() == b.state_dict().keys()
-    return all(np.array_equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
 def made(codebook="ema", **options):
