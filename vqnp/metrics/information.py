@@ -133,12 +133,12 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
 def code_changes(codes: Any) -> Array:
     """#{m : k_m(t + 1) ≠ k_m(t)}: how many positions change at each step of a path.
 
-    k: (T, M) -> (T − 1,) integers
+    k: (T, M), or (T, *latent_shape) as a path's codes are -> (T − 1,) integers
     """
     k = as_array("code_changes", "codes", codes)
-    if k.dtype.kind not in "iu" or k.ndim != 2 or len(k) < 1:
+    if k.dtype.kind not in "iu" or k.ndim < 2 or len(k) < 1:
         fail("code_changes", "codes", "must be integers of shape (T, M)", f"{k.dtype} of shape {k.shape}")
-    return np.sum(k[1:] != k[:-1], axis=1)
+    return np.sum(k[1:] != k[:-1], axis=tuple(range(1, k.ndim)))
 
 
 def _entropy(counts: Array) -> float:

@@ -47,7 +47,7 @@ def fit(
 
     Parameters
     ----------
-    model : VQVAE, VAE, Autoencoder, or anything that has the methods of trainer.Trainable
+    model : VQVAE, VAE, Autoencoder, or anything that has the methods of nn.trainable.Trainable
         Changed in place.
     data, test_data : ndarray
         Of a model of images: uint8, or float in the data's range. test_data are evaluated after each epoch,
