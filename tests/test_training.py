@@ -238,6 +238,15 @@ def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_
     assert Trainer.restore(path, IMAGES).step == 0
 
 
+@pytest.mark.parametrize("more", [{}, {"checkpoint": "c.npz"}, {"test_data": IMAGES}])
+def test_a_last_step_that_overflows_is_divergence_though_no_loss_follows(tmp_path, more):
+    """With a checkpoint or without; and it was step 1, not a second one of one."""
+    more = {name: tmp_path / value if name == "checkpoint" else value for name, value in more.items()}
+    settings = {"batch_size": len(IMAGES), "lr": 1e39, "lr_schedule": "constant", "progress": False}
+    with pytest.raises(TrainingDiverged, match="at step 1 of 1: encoder.1.W is no longer finite"):
+        fit(made(), IMAGES, epochs=1, **settings, **more)
+
+
 def test_a_loss_that_overflows_is_divergence_too():
     """The latents are finite, the squared error is not; and the parameters stay as they were."""
     model = made()

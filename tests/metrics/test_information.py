@@ -114,6 +114,8 @@ def test_code_changes_is_its_equation(rng):
     k = rng.integers(3, size=(6, 4))
     true = [sum(int(a != b) for a, b in zip(k[t], k[t + 1], strict=True)) for t in range(5)]
     assert code_changes(k).tolist() == true and code_changes(k[:1]).tolist() == []
+    two_axes = np.stack([k, k[::-1]], axis=2)  # such as interpolate gives for latents (M, 2)
+    assert code_changes(two_axes).tolist() == [a + b for a, b in zip(true, true[::-1], strict=True)]
 
 
 # --- what is refused ---

@@ -115,7 +115,15 @@ class Module:
             yield from child.named_modules(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Param]]:
-        """(dotted name, Param) of this module and all modules below it."""
+        """(dotted name, Param) of this module and all below it; a shared Param once, by its first name."""
+        seen: set[int] = set()
+        for name, param in self._parameter_names():
+            if id(param) not in seen:
+                seen.add(id(param))
+                yield name, param
+
+    def _parameter_names(self) -> Iterator[tuple[str, Param]]:
+        """(dotted name, Param) for every place in which a Param is used, so a shared one more than once."""
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Param):
@@ -135,8 +143,11 @@ class Module:
             param.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of every parameter and buffer, by its dotted name: all that a checkpoint needs."""
-        arrays = {name: param.value.copy() for name, param in self.named_parameters()}
+        """A copy of every parameter and buffer, by its dotted name: all that a checkpoint needs.
+
+        A shared one has all its names, as in PyTorch.
+        """
+        arrays = {name: param.value.copy() for name, param in self._parameter_names()}
         for prefix, module in self.named_modules():
             arrays.update({prefix + name: buffer.copy() for name, buffer in module.buffers().items()})
         return arrays
@@ -147,7 +158,8 @@ class Module:
         Raises
         ------
         InputError
-            A missing or unknown name, a wrong shape or dtype, NaN or infinity; then nothing is changed.
+            A missing or unknown name, a wrong shape or dtype, NaN or infinity, or two values for one shared
+            parameter; then nothing is changed.
         """
         where = f"{type(self).__name__}.load_state_dict"
         own = self.state_dict()
@@ -164,6 +176,11 @@ class Module:
                 check_array(where, name, new, shape=old.shape, dtype=old.dtype, finite=True)
             elif new.shape != old.shape or new.dtype != old.dtype:
                 fail(where, name, f"must be {_form(old)}", _form(new))
+        first: dict[int, str] = {}
+        for name, param in self._parameter_names():
+            one = first.setdefault(id(param), name)
+            if one != name and not np.array_equal(arrays[name], arrays[one]):
+                fail(where, name, f"must equal {one}, which is the same parameter", "other values")
         buffers = [
             (module, {name: arrays[prefix + name].copy() for name in module.buffers()})
             for prefix, module in self.named_modules()

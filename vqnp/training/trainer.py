@@ -127,10 +127,10 @@ class Trainer:
         try:
             losses, cache = self.model.loss(batch, self.rng, self.step)
         except NonFiniteError as error:
-            raise self._diverged(str(error)) from None
+            raise self._diverged(str(error), self.step + 1) from None
         minimised = next(iter(losses.values()))
         if not np.isfinite(minimised):
-            raise self._diverged(f"the loss became {minimised}")
+            raise self._diverged(f"the loss became {minimised}", self.step + 1)
         return losses, cache
 
     # What adds up over an epoch.
@@ -161,7 +161,14 @@ class Trainer:
         return {name: total / self.seen for name, total in self.losses.items()}
 
     def end_epoch(self, test_data: Any = None) -> dict[str, float]:
-        """End the epoch: add its row (means over its examples) to the history, and draw a new permutation."""
+        """End the epoch: add its row (means over its examples) to the history, and draw a new permutation.
+
+        Raises
+        ------
+        TrainingDiverged
+            A parameter is NaN or infinite: the next loss would show it, but there may be none.
+        """
+        self._check_finite()
         row: dict[str, float] = {
             "epoch": len(self.history) + 1,
             "step": self.step,
@@ -174,21 +181,24 @@ class Trainer:
             try:
                 row |= self.model.evaluate(test_data).row()
             except NonFiniteError as error:
-                raise self._diverged(str(error)) from None
+                raise self._diverged(str(error), self.step) from None
         self.history.append(row)
         self._begin_epoch()
         return row
 
-    def _diverged(self, why: str) -> TrainingDiverged:
-        return TrainingDiverged(self.step + 1, self.steps, why)
+    def _check_finite(self) -> None:
+        for name, array in self.model.state_dict().items():
+            if not np.isfinite(array).all():
+                raise self._diverged(f"{name} is no longer finite", self.step)
+
+    def _diverged(self, why: str, step: int) -> TrainingDiverged:
+        return TrainingDiverged(step, self.steps, why)
 
     # What a checkpoint holds.
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to a checkpoint, atomically; non-finite parameters are never written."""
-        for name, array in self.model.state_dict().items():
-            if not np.isfinite(array).all():
-                raise self._diverged(f"{name} is no longer finite")
+        self._check_finite()
         trainer = {
             "schedule": asdict(self.schedule),
             "step": self.step,
