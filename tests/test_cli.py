@@ -21,7 +21,7 @@ from vqnp.cli import COMMANDS, build_parser, main
 from vqnp.cli.train import LATENT_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS
 from vqnp.data import open_images
 from vqnp.models import MODELS
-from vqnp.nn import EMAVectorQuantizer
+from vqnp.nn import ACTIVATIONS, EMAVectorQuantizer
 from vqnp.training import Schedule, Trainer
 
 QUICK = ["--epochs", "2", "--num-latents", "3", "--embedding-dim", "4", "--num-embeddings", "8", "--hidden", "12", "--quiet"]  # fmt: skip  # noqa: E501
@@ -508,3 +508,13 @@ def test_import_is_light_and_help_compiles_nothing(script):
     script = f"import sys\ntry: {script}\nexcept SystemExit: pass\n{show}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.endswith("[]\n"), done.stderr
+
+
+def test_the_command_line_offers_every_activation():
+    action = next(a for a in _train_parser()._actions if a.dest == "activation")
+    assert set(action.choices) == set(ACTIVATIONS)
+
+
+def _train_parser():
+    commands = next(a for a in build_parser()._actions if a.dest == "command")
+    return commands.choices["train"]
