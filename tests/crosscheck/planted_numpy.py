@@ -36,7 +36,7 @@ PLANTS = {
 class Idle(EMAVectorQuantizer):
     """A code that no vector of twenty batches has starts again; `keep`: and keeps its N and m."""
 
-    keep = False
+    keep, restarts = False, 0
 
     def update(self, z, k, rng):
         state = self.next_state(z, k)
@@ -49,6 +49,7 @@ class Idle(EMAVectorQuantizer):
             N[dead], m[dead] = N.mean(), N.mean() * E[dead]
         self.idle[dead] = 0
         self.ema = state._replace(E=E, N=N, m=m)
+        type(self).restarts += len(dead)
         return dead
 
 
@@ -64,6 +65,11 @@ class NumpyEMA(QuantizerAdapter):
         constants = {"commitment_cost": beta, "decay": decay, "epsilon": epsilon, "rng": seed}
         super().__init__(kind, dtype=dtype, **constants, **options)
         self.name = "a planted EMA layer"
+
+    @property
+    def restarts(self):
+        """How many codes have started again in all that it was asked."""
+        return getattr(self.kind, "restarts", 0)
 
     def evaluate(self, z, E):
         k, z_q, L, figure = super().evaluate(z, E)

@@ -9,14 +9,12 @@ else here imports a framework.
 import importlib
 from typing import Any
 
-from vqnp.crosscheck.adapters.base import Adapter as Adapter
-from vqnp.crosscheck.adapters.own import QuantizerAdapter as QuantizerAdapter
-from vqnp.crosscheck.report.checking import assert_conforms as assert_conforms
-from vqnp.crosscheck.report.checking import check as check
-from vqnp.crosscheck.report.checking import conformance_tests as conformance_tests
-from vqnp.crosscheck.report.report import Report as Report
-from vqnp.crosscheck.variants.reference import Reference as Reference
-from vqnp.crosscheck.variants.table import VARIANTS as VARIANTS
+from vqnp.crosscheck.adapters.base import Adapter
+from vqnp.crosscheck.adapters.own import QuantizerAdapter
+from vqnp.crosscheck.report.checking import assert_conforms, check, conformance_tests
+from vqnp.crosscheck.report.report import Report
+from vqnp.crosscheck.variants.reference import Reference
+from vqnp.crosscheck.variants.table import VARIANTS
 
 _FRAMEWORKS = {"TorchModule": "torch_module", "VQPytorch": "vq_pytorch", "JaxFunction": "jax_function"}
 

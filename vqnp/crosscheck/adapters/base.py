@@ -11,8 +11,7 @@ import numpy as np
 
 from vqnp._check import FLOATS, fail
 
-FUNCTIONS = ("forward", "backward", "evaluate", "reset", "step", "fresh")
-"""Everything that check() may call."""
+FUNCTIONS = ("forward", "backward", "evaluate", "reset", "step", "fresh")  # what check() may call
 
 
 @dataclass
@@ -69,5 +68,4 @@ def float_dtype(where: str, dtype: Any) -> np.dtype[Any]:
         pass
     if dtype not in FLOATS:
         fail(where, "the adapter's dtype", "must be float32 or float64", dtype)
-    found: np.dtype[Any] = dtype
-    return found
+    return dtype

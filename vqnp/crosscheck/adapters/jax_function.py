@@ -28,16 +28,10 @@ class JaxFunction:
     """
 
     def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        start: Callable[..., Any] | None = None,
-        update: Callable[..., Any] | None = None,
-        read: Callable[..., Any] | None = None,
-        evaluate: Callable[..., Any] | None = None,
-        dtype: Any = np.float64,
-        name: str | None = None,
-    ) -> None:
+        self, function: Callable[..., Any], *, start: Callable[..., Any] | None = None,
+        update: Callable[..., Any] | None = None, read: Callable[..., Any] | None = None,
+        evaluate: Callable[..., Any] | None = None, dtype: Any = np.float64, name: str | None = None,
+    ) -> None:  # fmt: skip
         self.function, self.dtype = function, np.dtype(dtype)
         self.name = name or getattr(function, "__name__", type(function).__name__)
         if evaluate is not None:
@@ -50,8 +44,6 @@ class JaxFunction:
         return self._answer(self.function, z, E)
 
     def backward(self, z: Array, E: Array, G: Array) -> tuple[Array, Array]:
-        """∂(L + ⟨G, z_q⟩)/∂z and ∂E."""
-
         def total(z: Any, E: Any) -> Any:
             out = sort_outputs(self.function(z, E), z.size, len(E))
             return (G * out["z_q"].reshape(z.shape)).sum() + (0.0 if out["L"] is None else out["L"].sum())

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
+# Names that layers give their outputs, in public code; case does not matter, except for L and l.
 NAMES = {
     "z_q": ("z_q", "zq", "quantized", "quantize", "z_quantized", "quant", "latents_q"),
     "k": ("k", "codes", "indices", "encoding_indices", "min_encoding_indices", "code", "embed_ind", "ids"),
     "L": ("L", "loss", "vq_loss", "commit_loss", "commitment_loss", "q_loss", "qloss", "latent_loss"),
     "perplexity": ("perplexity", "ppl"),
 }
-"""Names that layers give their outputs, in public code; case does not matter, except for L and l."""
-
 OUTPUT = {name: output for output, names in NAMES.items() for name in names}
 
 
@@ -69,23 +68,18 @@ def as_codes(k: Any, N: int, K: int) -> Any:
 
 
 def _parts(result: Any) -> Iterator[tuple[str, Any]]:
-    """(name, value) of a mapping, a named tuple or a dataclass; ("", value) of anything else, flattened."""
+    """(name, value) of a mapping, a named tuple or a dataclass; those of a tuple's items; ("", value)."""
     if isinstance(result, Mapping):
         yield from ((str(name), value) for name, value in result.items())
     elif hasattr(result, "_fields"):
         yield from zip(result._fields, result, strict=True)
     elif dataclasses.is_dataclass(result) and not isinstance(result, type):
         yield from ((field.name, getattr(result, field.name)) for field in dataclasses.fields(result))
-    else:
-        yield from (("", value) for value in _flat(result))
-
-
-def _flat(result: Any) -> Iterator[Any]:
-    if isinstance(result, (tuple, list)):
+    elif isinstance(result, (tuple, list)):
         for item in result:
-            yield from _flat(item)
+            yield from _parts(item)
     else:
-        yield result
+        yield "", result
 
 
 def _is_integer(value: Any) -> bool:
@@ -102,11 +96,9 @@ def _by_shape(value: Any, size: int, K: int) -> str | None:
         return "L"
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         return None
-    if _is_integer(value):
-        return "k"
-    if _entries(value) == 1 and size > 1:
+    if not _is_integer(value) and _entries(value) == 1 and size > 1:
         return "L"
-    if tuple(value.shape)[-1:] == (K,) and _one_hot(value):
+    if _is_integer(value) or (tuple(value.shape)[-1:] == (K,) and _one_hot(value)):
         return "k"
     return "z_q" if _entries(value) == size else None
 

@@ -27,19 +27,15 @@ class QuantizerAdapter:
         self.kind, self.options = kind, options
         self.dtype = self.inside = np.dtype(dtype)  # of the arrays, and of the layer
         self.name = f"vqnp.{kind.__name__}"
-        self.layer: Any = None
-        self.waits = False
         if not issubclass(kind, EMAVectorQuantizer):
             self.reset = self.step = None  # type: ignore[method-assign, assignment]
 
     def make(self, E: Array) -> Any:
-        """A new layer with the codebook E."""
         layer = self.kind(*E.shape, **self.options | {"codebook_init": "uniform"}, dtype=self.inside)
         layer._set_codebook(E.astype(self.inside))
         return layer
 
     def figure(self, counts: Array) -> float:
-        """The perplexity."""
         return perplexity(counts)
 
     def forward(self, z: Array, E: Array, training: bool = True) -> tuple[Any, ...]:
@@ -59,7 +55,7 @@ class QuantizerAdapter:
         return dz, layer.E.grad.astype(self.dtype) if hasattr(layer, "E") else None
 
     def fresh(self, K: int, D: int) -> Array | None:
-        self.layer = self.kind(K, D, **self.options, dtype=self.inside)
+        self.layer: Any = self.kind(K, D, **self.options, dtype=self.inside)
         self.waits = self.layer.codebook_init in ("data", "kmeans")
         return None if self.waits else self.layer.embeddings
 

@@ -13,8 +13,9 @@ import torch
 
 from vqnp._check import Array, check_choice, fail
 from vqnp.crosscheck.adapters.base import float_dtype
-from vqnp.crosscheck.adapters.outputs import as_codes, sort_outputs
+from vqnp.crosscheck.adapters.outputs import NAMES, as_codes, sort_outputs
 
+# How a module may want N vectors of D dimensions: bare, as a sequence, or channels first.
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "(N, D)": lambda z: z,
     "(1, N, D)": lambda z: z[None],
@@ -22,7 +23,6 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "(1, D, N, 1)": lambda z: z.T[None, ..., None],
     "(1, D, 1, N)": lambda z: z.T[None, :, None],
 }
-"""How a module may want N vectors of D dimensions: bare, as a sequence, or channels first."""
 
 
 class TorchModule:
@@ -49,18 +49,10 @@ class TorchModule:
     """
 
     def __init__(
-        self,
-        make: Any,
-        *,
-        layout: str = "(N, D)",
-        codebook: str | None = None,
-        cluster_size: str | None = None,
-        embedding_sum: str | None = None,
-        transposed: bool | None = None,
-        outputs: Callable[[Any], Any] | None = None,
-        dtype: Any = np.float64,
-        name: str | None = None,
-    ) -> None:
+        self, make: Any, *, layout: str = "(N, D)", codebook: str | None = None,
+        cluster_size: str | None = None, embedding_sum: str | None = None, transposed: bool | None = None,
+        outputs: Callable[[Any], Any] | None = None, dtype: Any = np.float64, name: str | None = None,
+    ) -> None:  # fmt: skip
         self.layout = check_choice("TorchModule", "layout", layout, tuple(LAYOUTS))
         self.dtype, self.outputs = float_dtype("TorchModule", dtype), outputs
         self.make, self.fixed = make, isinstance(make, torch.nn.Module)
@@ -72,14 +64,11 @@ class TorchModule:
         self.transposed = shape == (5, 7) and not self.fixed if transposed is None else transposed
         if self.fixed:
             self.num_embeddings, self.embedding_dim = shape[::-1] if self.transposed else shape
-        self.name = name or type(example).__name__
-        self.module = example
+        self.name, self.module = name or type(example).__name__, example
         if cluster_size is None and book.requires_grad and not self._moves():
             self.names["N"] = self.names["m"] = None
         if self.names["N"] is not None or not book.requires_grad:
             self.reset, self.step = self._reset, self._step  # a codebook that moves in forward
-
-    # What check() calls.
 
     def forward(self, z: Array, E: Array) -> dict[str, Any]:
         return self._answer(self._new(E).train(), z)[0]
@@ -91,15 +80,13 @@ class TorchModule:
         module = self._new(E).train()
         out, leaf = self._answer(module, z)
         total = (torch.from_numpy(G) * out["z_q"]).sum()
-        if isinstance(out["L"], torch.Tensor):
-            total = total + out["L"].sum()
+        total = total + out["L"].sum() if isinstance(out["L"], torch.Tensor) else total
         if total.requires_grad:
             total.backward()
         book = _get(module, self.names["E"])
         dz, dE = (torch.zeros_like(a) if a.grad is None else a.grad for a in (leaf, book))
-        if not book.requires_grad or (book.grad is None and self.names["N"] is not None):
-            return dz, None
-        return dz, self._rows(dE)
+        by_averages = not book.requires_grad or (book.grad is None and self.names["N"] is not None)
+        return dz, None if by_averages else self._rows(dE)
 
     def fresh(self, K: int, D: int) -> Array | None:
         self.module = self._module(K, D).train()
@@ -113,8 +100,6 @@ class TorchModule:
         E, N, m = (_get(self.module, name) for name in self.names.values())
         rows = [None if a is None else self._rows(a.detach()).clone() for a in (E, m)]
         return rows[0], None if N is None else N.detach().reshape(-1).clone(), rows[1]
-
-    # How.
 
     def _module(self, K: int, D: int) -> torch.nn.Module:
         module = copy.deepcopy(self.make) if self.fixed else self.make(K, D)
@@ -155,8 +140,8 @@ class TorchModule:
         result = module(given)
         if self.outputs is not None:
             told = self.outputs(result)
-            named = zip(("z_q", "k", "L"), told, strict=False) if isinstance(told, tuple) else told
-            out = {"L": None, "k": None, "perplexity": None, **dict(named)}
+            named = dict(zip(NAMES, told, strict=False) if isinstance(told, tuple) else told)
+            out: dict[str, Any] = dict.fromkeys(NAMES) | named
         else:
             out = sort_outputs(result, z.size, K)
         z_q = out["z_q"]

@@ -11,19 +11,12 @@ from vector_quantize_pytorch import VectorQuantize
 from vqnp._check import Array
 from vqnp.crosscheck.adapters.torch_module import TorchModule
 
+# Settings of version 1.32.0 under which it is vqnp's default EMA quantizer.
 CONSISTENT: dict[str, Any] = {
-    "decay": 0.99,
-    "eps": 1e-5,
-    "commitment_weight": 0.25,
-    "kmeans_init": False,
-    "threshold_ema_dead_code": 0,
-    "rotation_trick": False,
-    "use_cosine_sim": False,
-    "stochastic_sample_codes": False,
-    "sync_codebook": False,
-    "ema_update": True,
-}
-"""Settings of version 1.32.0 under which it is vqnp's default EMA quantizer."""
+    "decay": 0.99, "eps": 1e-5, "commitment_weight": 0.25, "kmeans_init": False, "ema_update": True,
+    "threshold_ema_dead_code": 0, "rotation_trick": False, "use_cosine_sim": False,
+    "stochastic_sample_codes": False, "sync_codebook": False,
+}  # fmt: skip
 
 
 class VQPytorch(TorchModule):
@@ -38,14 +31,10 @@ class VQPytorch(TorchModule):
     def __init__(self, **settings: Any) -> None:
         super().__init__(
             lambda K, D: VectorQuantize(dim=D, codebook_size=K, **settings),
-            layout="(1, N, D)",
-            codebook="_codebook.embed",
-            cluster_size="_codebook.cluster_size",
-            embedding_sum="_codebook.embed_avg",
-            outputs=lambda result: {"z_q": result[0], "k": result[1], "L": result[2]},
-            dtype=np.float32,
-            name="vector_quantize_pytorch.VectorQuantize",
-        )
+            layout="(1, N, D)", dtype=np.float32, name="vector_quantize_pytorch.VectorQuantize",
+            codebook="_codebook.embed", cluster_size="_codebook.cluster_size",
+            embedding_sum="_codebook.embed_avg", outputs=lambda result: result[:3],
+        )  # fmt: skip
         if settings.get("learnable_codebook") and not settings.get("ema_update", True):
             self.names["N"] = self.names["m"] = None  # there, but idle: the codebook follows by gradient
             del self.reset, self.step

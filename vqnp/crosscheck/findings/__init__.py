@@ -5,16 +5,12 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """A dimension of docs/crosscheck-variants.md and what the layer does in it.
-
-    variant is a key of VARIANTS[dimension], or None: cannot tell from what the adapter gives. `also` are the
-    variants between which the answers do not decide.
-    """
+    """A dimension of docs/crosscheck-variants.md and what the layer does in it."""
 
     dimension: str
-    variant: str | None
+    variant: str | None  # a key of VARIANTS[dimension], or None: cannot tell from what the adapter gives
     evidence: str
-    also: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()  # the variants between which the answers do not decide
 
 
 def among(dimension: str, variants: Iterable[str], evidence: str) -> Finding:

@@ -14,8 +14,8 @@ from vqnp.crosscheck.findings.trajectory import EMAModel, Seen, models, observe,
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import STARTS
 
+# Where fits begin: from within a factor of two of ε, steps in log ε do not lose their way.
 EPSILONS, DECAYS = 10.0 ** -np.arange(1, 10.5, 0.5), 1 - 0.7 * 10.0 ** (-np.arange(20) / 6)
-"""Where fits begin: from within a factor of two of ε, steps in log ε do not lose their way."""
 
 
 class Fits(NamedTuple):
@@ -35,9 +35,7 @@ class Fits(NamedTuple):
         return np.exp(self.theta[:, 1])
 
     def keep(self, mask: Array) -> "Fits":
-        """Those of a mask."""
-        kept = [self.hypotheses[i] for i in np.flatnonzero(mask)]
-        return Fits(kept, self.theta[mask], self.worst[mask], self.rms[mask])
+        return Fits([self.hypotheses[i] for i in np.flatnonzero(mask)], *(a[mask] for a in self[1:]))
 
     def plausible(self, T: int, eps: float) -> Array:
         """A mask: residuals as rounding leaves them over T steps, and not three times those of the best.
@@ -56,9 +54,8 @@ class Fits(NamedTuple):
 def residuals(seen: Seen, hypotheses: list[EMAModel], theta: Array) -> Array:
     """(E of the hypothesis − E of the layer), relative to the length of each code: (H, T·K·D)."""
     E = simulate(seen, hypotheses, theta[:, 0], np.exp(theta[:, 1]))[0]
-    with np.errstate(invalid="ignore"):
-        size = np.maximum(np.abs(seen.E).max(axis=-1, keepdims=True), np.abs(seen.E0).max())
-        r = np.where(np.isfinite(seen.E), (E - seen.E) / size, 0.0)  # nothing to compare with a layer's 0/0
+    size = np.maximum(np.abs(seen.E).max(axis=-1, keepdims=True), np.abs(seen.E0).max())
+    r = np.where(np.isfinite(seen.E), (E - seen.E) / size, 0.0)  # nothing to compare with a layer's 0/0
     return np.clip(np.where(np.isfinite(r), r, 1e300), -1e6, 1e6).reshape(len(hypotheses), -1)
 
 
@@ -73,17 +70,15 @@ def levenberg_marquardt(seen: Seen, hypotheses: list[EMAModel], theta: Array, st
     """
     r = residuals(seen, hypotheses, theta)
     cost, damping, idle = (r * r).sum(axis=1), np.full(len(hypotheses), 1e-3), 0
-    h = np.array([1e-7, 1e-5])
-    low, high = [1e-9, np.log(1e-14)], [1 - 1e-9, 3]
+    h, low, high = np.array([1e-7, 1e-5]), [1e-9, np.log(1e-14)], [1 - 1e-9, 3]
     for _ in range(steps):
         moved = residuals(seen, hypotheses * 2, np.concatenate([theta + h * axis for axis in np.eye(2)]))
         J = np.moveaxis((moved.reshape(2, *r.shape) - r) / h[:, None, None], 0, -1)
         size = np.sqrt((J * J).sum(axis=1, keepdims=True)) + 1e-300
         J = J / size
         JT = np.swapaxes(J, 1, 2)
-        A, b = JT @ J + damping[:, None, None] * np.eye(2), JT @ r[..., None]
-        step = np.linalg.solve(A, b)[..., 0] / size[:, 0]
-        new = np.clip(theta - np.clip(step, -1, 1), low, high)
+        step = np.linalg.solve(JT @ J + damping[:, None, None] * np.eye(2), JT @ r[..., None])[..., 0]
+        new = np.clip(theta - np.clip(step / size[:, 0], -1, 1), low, high)
         r_new = residuals(seen, hypotheses, new)
         cost_new = (r_new * r_new).sum(axis=1)
         better = cost_new < cost
@@ -107,10 +102,9 @@ def decay_from_pairs(seen: Seen) -> float | None:
         M = np.stack([seen.E[t - 1, j], seen.s[t, j]], axis=1)
         if np.isfinite(M).all() and np.linalg.cond(M) < 1e4:
             alpha[t, j], sigma[t, j] = np.linalg.lstsq(M, seen.E[t, j], rcond=None)[0]
-    with np.errstate(all="ignore"):
-        found = alpha[2:] / sigma[2:] * sigma[1:-1]
-    found = found[np.isfinite(found)]
-    return float(np.median(found)) if found.size and 0 < np.median(found) < 1 else None
+    found = alpha[2:] / sigma[2:] * sigma[1:-1]
+    decay = float(np.median(found[np.isfinite(found)])) if np.isfinite(found).any() else 0.0
+    return decay if 0 < decay < 1 else None
 
 
 def decay_from_counts(seen: Seen) -> float | None:
@@ -161,11 +155,10 @@ def _by_implied_start(fits: Fits, seen: Seen, tol: float) -> Fits:
     named = []
     for h, decay, m in zip(fits.hypotheses, fits.decay, m1, strict=True):
         m0 = (m - (1 - decay) * seen.s[0]) / decay
-        count, drawn = STARTS[h.start]
-        for start, (its_count, sums) in STARTS.items():
-            off = m0 - seen.E0 * (sums == "e")
-            if drawn == "noise" != sums and its_count == count:
-                h = h._replace(start=start) if np.abs(off).max() <= tol * np.abs(seen.E0).max() else h
+        for start, (count, sums) in STARTS.items():
+            off = np.abs(m0 - seen.E0 * (sums == "e")).max()
+            if STARTS[h.start] == (count, "noise") and sums != "noise":
+                h = h._replace(start=start) if off <= tol * np.abs(seen.E0).max() else h
         named.append(h)
     return fits._replace(hypotheses=named)
 
@@ -191,11 +184,11 @@ def find_averages(record: Record) -> tuple[list[Finding], dict[str, float | None
     if not record.can("step"):
         return untold("needs reset and step")
     E, E0 = record.output("steps", "E"), record.cases["steps"].arguments["E"]
-    if E is not None and (E == E[0]).all():
-        if np.abs(E[0] - E0).max() <= np.finfo("f4").eps * np.abs(E0).max():  # E0, or E0 in float32
-            came = f"the same E after {len(E)} steps: is it frozen, or its update never called?"
-            record.note(f"step: must move the codebook; got {came}")
-            return untold("no step moves the codebook")
+    near = np.finfo("f4").eps * np.abs(E0).max()  # E0, or E0 in float32
+    if E is not None and (E == E[0]).all() and np.abs(E[0] - E0).max() <= near:
+        came = f"the same E after {len(E)} steps: is it frozen, or its update never called?"
+        record.note(f"step: must move the codebook; got {came}")
+        return untold("no step moves the codebook")
     seen = observe(record, "steps")
     if seen is None or len(seen.n) < 3:
         return untold((seen and seen.why) or "needs a codebook after each of three steps")

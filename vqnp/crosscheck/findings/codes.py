@@ -6,7 +6,7 @@ z: (N, D), E: (K, D) -> k: (N,). plan.distance_cases says which vectors are aske
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.findings import Finding
+from vqnp.crosscheck.findings import Finding, among
 from vqnp.crosscheck.questions.plain import nearest
 from vqnp.crosscheck.questions.plan import FAR_OFFSETS, OFFSETS
 from vqnp.crosscheck.questions.record import Record
@@ -30,19 +30,21 @@ def find_distance(record: Record) -> Finding:
         return Finding("distance", None, "one code is always the nearest")
     places = {f"offset {o}": f"at offset {o}" for o in OFFSETS} | {"bisectors": "on bisectors"}
     places |= {f"far {o}": f"at offset {o}" for o in FAR_OFFSETS}
-    wrong, told = {}, {}
+    k, wrong, told = codes_of(record, "offset 0"), {}, {}
     for name, place in places.items():
-        k = codes_of(record, name) if name in record.cases else None
-        if k is not None:
-            exact = nearest(*record.cases[name].arguments.values())
-            wrong[name] = int((k != exact).sum())
+        codes = codes_of(record, name) if name in record.cases else None
+        if codes is not None:
+            wrong[name] = int((codes != nearest(*record.cases[name].arguments.values())).sum())
             if wrong[name]:
-                told[name] = f"{wrong[name]} of {k.size} codes differ from the exact answer {place}"
-    if "offset 0" not in wrong:
+                told[name] = f"{wrong[name]} of {codes.size} codes differ from the exact answer {place}"
+    if k is None:
         return Finding("distance", None, "needs codes, or a z_q that consists of rows of E")
     near = ", ".join(text for name, text in told.items() if not name.startswith("far"))
-    if wrong["offset 0"] > 0.02 * len(record.cases["offset 0"].arguments["z"]):  # no rounding does that
-        return Finding("distance", _other_rule(record), near)
+    if wrong["offset 0"] > 0.02 * k.size:  # no rounding does that
+        z, E = record.cases["offset 0"].arguments.values()
+        u, q = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (z, E))
+        by_angle = (k == (u @ q.T).argmax(axis=1)).mean() > 0.99
+        return Finding("distance", "cosine" if by_angle else "other", near)
     if any(name.startswith("offset") for name in told):
         return Finding("distance", "expanded_float32", near)
     if "bisectors" in told:
@@ -50,14 +52,6 @@ def find_distance(record: Record) -> Finding:
     if told:
         return Finding("distance", "expanded_float64", ", ".join(told.values()))
     return Finding("distance", "exact", "on bisectors, and whatever the offset")
-
-
-def _other_rule(record: Record) -> str:
-    z, E = record.cases["offset 0"].arguments.values()
-    k = codes_of(record, "offset 0")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        u, q = (a / np.linalg.norm(a, axis=1, keepdims=True) for a in (z, E))
-    return "cosine" if k is not None and (k == (u @ q.T).argmax(axis=1)).mean() > 0.99 else "other"
 
 
 def find_ties(record: Record, distance: str | None) -> Finding:
@@ -69,9 +63,8 @@ def find_ties(record: Record, distance: str | None) -> Finding:
         return Finding("ties", None, "needs codes that are the nearest")
     z, E = record.cases["ties"].arguments.values()
     lowest, highest = nearest(z, E), len(E) - 1 - nearest(z, E[::-1])
-    for name, wanted in (("lowest", lowest), ("highest", highest)):
-        if (k == wanted).all():
-            return Finding("ties", name, f"in all {k.size} ties")
+    if (k == lowest).all() or (k == highest).all():
+        return Finding("ties", "lowest" if (k == lowest).all() else "highest", f"in all {k.size} ties")
     return Finding("ties", "other", f"{int((k == lowest).sum())} of {k.size} ties go to the lowest index")
 
 
@@ -88,6 +81,4 @@ def find_perplexity(record: Record) -> Finding:
     known = perplexities(np.bincount(k, minlength=record.K))
     fits = tuple(name for name, v in known.items() if abs(float(value) - v) <= tol * max(v, 1.0))
     evidence = f"{float(value):.10g} where the exact perplexity of the batch is {known['exact']:.10g}"
-    if not fits:
-        return Finding("perplexity", "other", evidence)
-    return Finding("perplexity", fits[0] if len(fits) == 1 else None, evidence, fits)
+    return among("perplexity", fits, evidence) if fits else Finding("perplexity", "other", evidence)

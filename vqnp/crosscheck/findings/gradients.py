@@ -26,78 +26,60 @@ class LossModel(NamedTuple):
     beta: float  # NaN where what was measured does not depend on it
 
 
-Models = list[LossModel]
-
-
-def explain(sizes: list[Weights], through: Passing, dtype: Any) -> Models:
-    """All hypotheses that agree with every weight that was measured."""
-    found = []
-    for reduction, place, late in product(SCALES, PLACES, (False, True)):
+def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossModel]:
+    """All hypotheses that agree with every weight, with β by least squares over the weights in units of c."""
+    found, turned = [], through.kind == "rotation"
+    tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
+    for reduction, place, late in product(SCALES, PLACES, (False, True) if sizes else ()):
         # Without straight-through, z_q is e itself: there is no "after".
         if late and (place in ("none", "undetached") or through.kind == "none"):
             continue
-        beta = _fit_beta(place, reduction, late, sizes, through, dtype)
-        if beta is not None:
+        p, q = (np.array(part, float) for part in PLACES[place])
+        reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
+        rows: list[tuple[Any, float]] = []
+        for w in sizes:
+            expected = [
+                (p if place == "undetached" else p + q, w.W),  # one term that is both counts once
+                (p - q if late and not turned else p, w.A),
+                (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
+                (q * reaches_E, w.B),
+            ]
+            c = SCALES[reduction](*w.shape)
+            rows += [(row, value / c) for row, value in expected if value is not None]
+        M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
+        slope, rest = M[:, 1], y - M[:, 0]
+        beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # any β will do
+        off, size = np.abs(rest - np.nan_to_num(slope * beta)), max(np.abs(y).max(), np.abs(M[:, 0]).max())
+        impossible = beta < -tol or (place == "complement" and beta > 1 + tol)
+        if off.max() <= tol * max(size, 1e-300) and not impossible:
             found.append(LossModel(place, reduction, late, beta))
     return found
 
 
-def _fit_beta(
-    place: str, reduction: str, late: bool, sizes: list[Weights], through: Passing, dtype: Any
-) -> float | None:
-    """β by least squares over all weights in units of c; None if they do not agree, NaN if any β will do."""
-    p, q = (np.array(part, float) for part in PLACES[place])
-    turned = through.kind == "rotation"
-    reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
-    rows: list[tuple[Any, float]] = []
-    for w in sizes:
-        expected = [
-            (p if place == "undetached" else p + q, w.W),  # one term that is both counts once
-            (p - q if late and not turned else p, w.A),
-            (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
-            (q * reaches_E, w.B),
-        ]
-        c = SCALES[reduction](*w.shape)
-        rows += [(row, value / c) for row, value in expected if value is not None]
-    if not rows:
-        return None
-    M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
-    slope, rest = M[:, 1], y - M[:, 0]
-    beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")
-    tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
-    size = max(np.abs(y).max(), np.abs(M[:, 0]).max(), 1e-300)
-    fits = np.abs(rest - np.nan_to_num(slope * beta)).max() <= tol * size
-    return None if not fits or beta < -tol or (place == "complement" and beta > 1 + tol) else beta
-
-
-def prefer(models: Models, sizes: list[Weights], has_steps: bool, beta: float | None) -> Models:
-    """Drop hypotheses that a simpler or a declared one makes idle.
-
-    Without a gradient of E nothing speaks for a term that is not detached. Where A = W and B = 0, a layer
-    with steps of its own has no codebook term. A β that was declared decides between averages that only a
-    change of D could tell apart.
-    """
-    if all(w.B is None for w in sizes):
+def prefer(
+    models: list[LossModel], sizes: list[Weights], has_steps: bool, beta: float | None
+) -> list[LossModel]:
+    """Drop hypotheses that a simpler or a declared one makes idle."""
+    if all(w.B is None for w in sizes):  # nothing speaks for a term that is not detached
         models = [m for m in models if m.beta_on != "undetached"] or models
-    if has_steps:
+    if has_steps:  # where A = W and B = 0, there is no codebook term
         models = [m for m in models if m.beta_on == "none"] or models
-    if beta is not None:
+    if beta is not None:  # decides between averages that only a change of D could tell apart
         models = [m for m in models if np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6)] or models
     return models
 
 
-def usual_beta(models: Models) -> float | None:
+def usual_beta(models: list[LossModel]) -> float | None:
     """β under the most usual of the hypotheses that are left: what a comparison may go by."""
     places = ("commitment", "none")
     usual = [m for m in models if m.beta_on in places and m.reduction == "mean" and not m.late]
     return next((m.beta for m in usual or models if np.isfinite(m.beta)), None)
 
 
-def find_loss(models: Models, sizes: list[Weights]) -> tuple[list[Finding], float | None]:
+def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Finding], float | None]:
     """Findings for β on, reduction and where the loss is taken; and β."""
-    seen = describe(sizes)
+    seen, why = describe(sizes), "needs the loss, or its gradients"
     if not seen:
-        why = "needs the loss, or its gradients"
         return [Finding(d, None, why) for d in ("beta_on", "reduction", "loss_from")], None
     if not models or not all(w.clean for w in sizes):
         return [
@@ -123,8 +105,8 @@ def describe(sizes: list[Weights]) -> str:
         return ""
     w, entries = sizes[0], float(np.prod(sizes[0].shape))
     named = (("loss", w.W), ("commitment gradient", w.A), ("codebook gradient", w.B))
-    told = ", ".join(f"{name} {value * entries:.5g}" for name, value in named if value is not None)
-    return told and f"weights of a mean: {told}"
+    told = [f"{name} {value * entries:.5g}" for name, value in named if value is not None]
+    return f"weights of a mean: {', '.join(told)}"
 
 
 def _reduction_of_value(sizes: list[Weights]) -> str | None:
@@ -137,49 +119,29 @@ def _reduction_of_value(sizes: list[Weights]) -> str | None:
     return fits[0] if len(fits) == 1 else None
 
 
-class Side(NamedTuple):
-    """The weights, and what explains them, if the loss uses the codes of this side of the EMA update."""
-
-    name: str
-    sizes: list[Weights]
-    models: list[LossModel]
-
-    @property
-    def explained(self) -> bool:
-        return bool(self.models) and all(w.clean for w in self.sizes)
-
-
 def find_gradients(record: Record, beta: float | None) -> tuple[list[Finding], float | None, float | None]:
     """Findings for β on, reduction, loss, straight-through, leak, codes; β if told; β to compare with."""
-    quantized, used = _side_of_z_q(record), batch(record, "")
-    assert used is not None
-    e = used.e["before"] if quantized != "after" else record.get("base")["z_q"]
+    quantized = _side_of_z_q(record)
+    e = record.output("base", "z_q") if quantized == "after" else batch(record, "").e["before"]
     through = weights.passing(record, None if e is None else e.astype(np.float64))
-    sides = [_side(record, name, through) for name in ("before", "after")]
-    explained = [side for side in sides if side.explained]
-    side = (explained or sides)[0]
-    models = prefer(side.models, side.sizes, record.can("step"), beta)
-    found, estimate = find_loss(models, side.sizes)
-    loss_side = side.name if len(explained) == 1 and side.sizes else None
-    codes = _codes(record, quantized, loss_side)
+    prefixes, sides = [p for p in weights.SIZES if f"{p}loss gradient" in record.cases], {}
+    for name in ("before", "after"):  # the loss is of codes from this side of the EMA update
+        measured = [weights.measure(record, prefix, name, through.kind) for prefix in prefixes]
+        sizes = [w for w in measured if w is not None]
+        sides[name] = sizes, explain(sizes, through, record.precision)
+    explained = [name for name, (sizes, models) in sides.items() if models and all(w.clean for w in sizes)]
+    side = (explained or ["before"])[0]
+    sizes, models = sides[side]
+    models = prefer(models, sizes, record.can("step"), beta)
+    found, estimate = find_loss(models, sizes)
+    codes = _codes(record, quantized, side if len(explained) == 1 and sizes else None)
     return [*found, *_through(record, through), codes], estimate, usual_beta(models)
-
-
-def _side(record: Record, name: str, through: Passing) -> Side:
-    batches = {prefix: batch(record, prefix) for prefix in weights.SIZES}
-    measured = [
-        weights.measure(record, prefix, b, name, through.kind)
-        for prefix, b in batches.items()
-        if b is not None and name in b.e
-    ]
-    known = [w for w in measured if (w.W, w.A, w.B) != (None, None, None)]
-    return Side(name, known, explain(known, through, record.precision))
 
 
 def _side_of_z_q(record: Record) -> str | None:
     """Which codebook the rows of z_q come from: "before", "after", or None if from neither."""
     z_q, used = record.output("base", "z_q"), batch(record, "")
-    if z_q is None or used is None:
+    if z_q is None:
         return None
     tol = tolerance(record.precision)
     for name, e in used.e.items():
@@ -193,9 +155,9 @@ def _side_of_z_q(record: Record) -> str | None:
 
 
 def _codes(record: Record, quantized: str | None, loss: str | None) -> Finding:
+    if record.output("base", "z_q") is None:
+        return Finding("codes", None, "needs z_q")
     if quantized is None:
-        if record.output("base", "z_q") is None:
-            return Finding("codes", None, "needs z_q")
         return Finding("codes", "other", "z_q has no row of E, nor of E after one step")
     evidence = f"z_q is made of the codebook {quantized} the update"
     if loss not in (None, quantized):
@@ -204,7 +166,7 @@ def _codes(record: Record, quantized: str | None, loss: str | None) -> Finding:
 
 
 def _through(record: Record, through: Passing) -> list[Finding]:
-    share = f"dz = {through.share:.4g} of the decoder's gradient"
+    leak, share = through.leak, f"dz = {through.share:.4g} of the decoder's gradient"
     kinds: dict[str | None, tuple[str | None, str]] = {
         None: (None, "needs backward's dz, with and without a cotangent"),
         "none": ("none", "the decoder's gradient does not reach z"),
@@ -213,9 +175,9 @@ def _through(record: Record, through: Passing) -> list[Finding]:
         "copy": ("copy" if abs(through.share - 1) < 1e-3 else "other", share),
     }
     straight = Finding("straight_through", *kinds[through.kind])
-    if through.leak is not None:
-        variant = "yes" if abs(through.leak) > 1e-3 else "no"
-        return [straight, Finding("leak", variant, f"{through.leak:.3g} of the decoder's gradient reaches E")]
+    if leak is not None:
+        reaches = f"{leak:.3g} of the decoder's gradient reaches E"
+        return [straight, Finding("leak", "yes" if abs(leak) > 1e-3 else "no", reaches)]
     if weights.has_no_gradient(record, record.get("gradient")):
         return [straight, Finding("leak", "no", "E has no gradient at all")]
     return [straight, Finding("leak", None, "needs backward's dE, with and without a cotangent")]

@@ -3,14 +3,13 @@
 n_t: (T, K), s_t: (T, K, D) statistics of each batch; H hypotheses at once -> E, m: (H, T, K, D), N: (H, T, K)
 """
 
-from collections.abc import Iterable
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from vqnp._check import Array
-from vqnp.crosscheck.questions.plain import counts_of, distances, sums_of
+from vqnp.crosscheck.questions.plain import distances, sums_of
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import STARTS
 from vqnp.ops.ema import SMOOTHINGS, laplace_smoothing
@@ -65,19 +64,17 @@ def observe(record: Record, name: str) -> Seen | None:
         if not np.isfinite(E[t][np.unique(k)]).all():
             why = f"at step {t + 1} a code in use is not finite"
             break
-        counts = counts_of(k, K)
-        for j in np.flatnonzero(counts == 0):
-            if (np.abs(z - E[t, j]).max(axis=1) <= 64 * eps * np.abs(z).max()).any():
-                restarts.append((t, int(j)))
+        counts = np.bincount(k, minlength=K).astype(np.float64)
+        off = {int(j): np.abs(z - E[t, j]).max(axis=1).min() for j in np.flatnonzero(counts == 0)}
+        restarts = [(t, j) for j, least in off.items() if least <= 64 * eps * np.abs(z).max()]
         if restarts:
             why = f"at step {t + 1} unused codes restart"
             break
         n.append(counts)
         s.append(sums_of(z, k, K))
         before = E[t]
-    T = len(n)
-    stored = [None if (a := outputs.get(name)) is None else a[:T].astype(np.float64) for name in ("N", "m")]
-    N, m = (None if a is None or not np.isfinite(a).all() else a for a in stored)
+    T, stored = len(n), (outputs.get("N"), outputs.get("m"))
+    N, m = (None if a is None or not np.isfinite(a[:T]).all() else a[:T].astype(float) for a in stored)
     return Seen(E0, np.array(n).reshape(T, K), np.array(s).reshape(T, *E0.shape), E[:T], N, m, restarts, why)
 
 
@@ -85,32 +82,28 @@ def simulate(seen: Seen, hypotheses: list[EMAModel], decay: Array, epsilon: Arra
     """E, N, m of each hypothesis with its own decay and epsilon: (H,) each."""
     T, K, D = seen.E.shape
     H, decay, epsilon = len(hypotheses), decay[:, None], epsilon[:, None]
-
-    def column(values: Iterable[Any]) -> Array:
-        return np.array([*values]).reshape(H, 1)
-
-    laplace, additive = (column(h.smoothing == name for h in hypotheses) for name in ("laplace", "additive"))
-    debias = column(h.zero_debias == "yes" for h in hypotheses)
-    back = column(h.write_back == "yes" for h in hypotheses)
-    free = column(STARTS[h.start][1] == "noise" for h in hypotheses)[..., None]
-    N: Array = np.ones((H, K)) * column(STARTS[h.start][0] for h in hypotheses)
-    m: Array = seen.E0 * column(STARTS[h.start][1] != "0" for h in hypotheses)[..., None]
+    _, smoothing, debiased, written = np.array(hypotheses).reshape(H, 4, 1).swapaxes(0, 1)
+    laplace, additive = smoothing == "laplace", smoothing == "additive"
+    debias, back = debiased == "yes", written == "yes"
+    N0, m0 = (np.array([STARTS[h.start][i] for h in hypotheses]).reshape(H, 1) for i in (0, 1))
+    free = (m0 == "noise")[..., None]
+    N: Array = np.ones((H, K)) * N0
+    m: Array = seen.E0 * (m0 != "0")[..., None]
     told, E = np.nan_to_num(seen.E), np.broadcast_to(seen.E0, (H, K, D))
     outputs = np.empty((H, T, K, D)), np.empty((H, T, K)), np.empty((H, T, K, D))
-    with np.errstate(all="ignore"):
-        for t in range(T):
-            N = decay * N + (1 - decay) * seen.n[t]
-            m = decay[..., None] * m + (1 - decay[..., None]) * seen.s[t]
-            scale = np.where(debias, 1 - decay ** (t + 1), 1.0)
-            used = N / scale
-            # Ñ is homogeneous in (N, ε), so that one call does for every ε.
-            smooth = epsilon * laplace_smoothing(used / epsilon, 1.0)
-            used = np.where(laplace, smooth, used + additive * epsilon)
-            shows = free & (used > 0)[..., None]  # an m of its own: whatever gives the first e = m / N
-            m = np.where(shows, told[t] * (used * scale)[..., None], m)
-            free = free & ~shows
-            E = np.where(used[..., None] > 0, m / scale[..., None] / used[..., None], E)
-            N = np.where(back, used, N)
-            for array, value in zip(outputs, (E, N, m), strict=True):
-                array[:, t] = value
+    for t in range(T):
+        N = decay * N + (1 - decay) * seen.n[t]
+        m = decay[..., None] * m + (1 - decay[..., None]) * seen.s[t]
+        scale = np.where(debias, 1 - decay ** (t + 1), 1.0)
+        used = N / scale
+        # Ñ is homogeneous in (N, ε), so that one call does for every ε.
+        smooth = epsilon * laplace_smoothing(used / epsilon, 1.0)
+        used = np.where(laplace, smooth, used + additive * epsilon)
+        shows = free & (used > 0)[..., None]  # an m of its own: whatever gives the first e = m / N
+        m = np.where(shows, told[t] * (used * scale)[..., None], m)
+        free = free & ~shows
+        E = np.where(used[..., None] > 0, m / scale[..., None] / used[..., None], E)
+        N = np.where(back, used, N)
+        for array, value in zip(outputs, (E, N, m), strict=True):
+            array[:, t] = value
     return outputs

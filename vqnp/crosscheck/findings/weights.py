@@ -15,8 +15,7 @@ from vqnp.crosscheck.questions.plain import nearest, sums_of
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import rotated
 
-SIZES = ("", "tiled ", "wide ")
-"""The prefixes of the cases at N × D, 4N × D and N × 2D."""
+SIZES = ("", "tiled ", "wide ")  # the prefixes of the cases at N × D, 4N × D and N × 2D
 
 
 def tolerance(dtype: Any) -> float:
@@ -55,11 +54,9 @@ class Passing(NamedTuple):
     leak: float | None  # the share of ΣG that reaches E
 
 
-def batch(record: Record, prefix: str) -> Batch | None:
-    """The batch of a size; None if it is not asked about."""
+def batch(record: Record, prefix: str) -> Batch:
+    """The batch of a size."""
     name = prefix.strip() or "base"
-    if name not in record.cases:
-        return None
     z, E = (a.astype(np.float64) for a in record.cases[name].arguments.values())
     k = codes_of(record, name)
     if k is None:
@@ -77,19 +74,16 @@ def fit(target: Array, *basis: Array) -> tuple[list[float], float]:
     size = np.linalg.norm(M, axis=0)
     size[size == 0] = 1
     coefficients = np.linalg.lstsq(M / size, y, rcond=None)[0]
-    residual = np.linalg.norm(y - M / size @ coefficients)
-    return [float(c) for c in coefficients / size], float(residual) / max(float(np.linalg.norm(y)), 1e-300)
+    residual, whole = (float(np.linalg.norm(a)) for a in (y - M / size @ coefficients, y))
+    return [float(c) for c in coefficients / size], residual / max(whole, 1e-300)
 
 
 def passing(record: Record, e: Array | None) -> Passing:
     """From dz and dE with a cotangent G, less those without it; e: (N, D), what z_q consists of."""
     with_G, without, used = record.get("gradient"), record.get("loss gradient"), batch(record, "")
-    G = record.cases["gradient"].arguments["G"]
-    assert used is not None  # "base" is always asked about
-    leak, dE = None, _difference(with_G, without, "dE")
-    if dE is not None:
-        leak = fit(dE, sums_of(G, used.k, len(used.E)))[0][0]
-    dz, loss_gradient = _difference(with_G, without, "dz"), without.get("dz")
+    G, loss_gradient = record.cases["gradient"].arguments["G"], without.get("dz")
+    dz, dE = (_difference(with_G, without, name) for name in ("dz", "dE"))
+    leak = None if dE is None else fit(dE, sums_of(G, used.k, len(used.E)))[0][0]
     if dz is None or loss_gradient is None:
         return Passing(None, 0.0, leak)
     # dz is a difference: what is left of a large loss gradient is rounding, not a finding.
@@ -116,24 +110,21 @@ def has_no_gradient(record: Record, gradient: Outputs) -> bool:
     return "dE" in gradient or record.can("step")
 
 
-def measure(record: Record, prefix: str, used: Batch, side: str, kind: str | None) -> Weights:
+def measure(record: Record, prefix: str, side: str, kind: str | None) -> Weights | None:
     """The weights of one size, if the loss uses the codes from before the EMA update, or from after it."""
-    z, E, k, _ = used
-    r, tol, clean = z - used.e[side], tolerance(record.dtype), True
-    L = record.output(prefix.strip() or "base", "L")
-    W = None if L is None else float(L) / float((r * r).sum())
-    gradient = record.get(f"{prefix}loss gradient")
+    z, E, k, e = batch(record, prefix)
+    if side not in e:
+        return None
+    r, tol, clean = z - e[side], tolerance(record.dtype), True
+    L, gradient = record.output(prefix.strip() or "base", "L"), record.get(f"{prefix}loss gradient")
     dz, dE = gradient.get("dz"), gradient.get("dE")
-    A, turned, B = None, 0.0, None
-    if dz is not None:
-        A = 0.0
-        if dz.any():
-            basis = [2 * r, 2 * rotated(r, z, used.e[side])] if kind == "rotation" else [2 * r]
-            (A, *more), residual = fit(dz, *basis)
-            turned, clean = sum(more), residual <= tol
+    W = None if L is None else float(L) / float((r * r).sum())
+    A, turned, B = None if dz is None else 0.0, 0.0, 0.0 if has_no_gradient(record, gradient) else None
+    if dz is not None and dz.any():
+        basis = [2 * r, 2 * rotated(r, z, e[side])] if kind == "rotation" else [2 * r]
+        (A, *more), residual = fit(dz, *basis)
+        turned, clean = sum(more), residual <= tol
     if dE is not None:
         (B,), residual = fit(dE, -2 * sums_of(z - E[k], k, len(E)))
         clean = clean and (residual <= tol or not dE.any())
-    elif has_no_gradient(record, gradient):
-        B = 0.0
-    return Weights(z.shape, W, A, turned, B, clean)
+    return None if W is A is B is None else Weights(z.shape, W, A, turned, B, clean)

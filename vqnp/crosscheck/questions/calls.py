@@ -15,18 +15,14 @@ Outputs = dict[str, Array | None]
 
 
 def call(
-    where: str,
-    function: Callable[..., Any],
-    arguments: Mapping[str, Array],
-    shapes: Mapping[str, tuple[int, ...]],
-    dtype: np.dtype[Any],
-) -> tuple[Outputs, list[str]]:
+    where: str, function: Callable[..., Any], arguments: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any],
+) -> tuple[Outputs, list[str]]:  # fmt: skip
     """Call function(*arguments); usable outputs by name, None for a None; and the faults.
 
     where: the function's name, for the sentences; shapes: of each output, in order; dtype: of float outputs.
-    Arguments are copied first, so that a function that writes into them spoils only its own report.
     """
-    copies = {name: np.array(a) for name, a in arguments.items()}
+    copies = {name: np.array(a) for name, a in arguments.items()}  # into which the function may write
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -49,9 +45,7 @@ def call(
         named = list(zip(shapes, result if several else [result], strict=False))
     outputs: Outputs = {name: None for name, value in named if value is None}
     for name, value in named:
-        if value is None:
-            continue
-        array, wrong = _checked(name, value, shapes[name], dtype)
+        array, wrong = (None, "") if value is None else _checked(name, value, shapes[name], dtype)
         faults += [f"{where}: {name} {wrong}"] if wrong else []
         if array is not None and array.dtype.kind == "f" and not np.isfinite(array).all():
             bad = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
@@ -65,9 +59,7 @@ def call(
     return outputs, faults
 
 
-def _checked(
-    name: str, value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[Array | None, str]:
+def _checked(name: str, value: Any, shape: Any, dtype: np.dtype[Any]) -> tuple[Array | None, str]:
     """An output as an array, None if it is of no use; and what is wrong with it."""
     array, wrong = to_array(value)
     if array is None:
@@ -89,10 +81,10 @@ def _checked(
 
 def to_array(value: Any) -> tuple[Array | None, str]:
     """A copy of what was returned, for the layer may reuse the memory; or None and why not."""
-    device = str(getattr(value, "device", "cpu"))
     try:
         array = np.array(np.asarray(value.detach() if hasattr(value, "detach") else value))
     except Exception as error:
+        device = str(getattr(value, "device", "cpu"))
         on = f" on {device}" if "cpu" not in device.lower() else ""
         kind = f"{type(value).__name__} of {getattr(value, 'dtype', 'unknown dtype')}{on}"
         first = (str(error).splitlines() or [type(error).__name__])[0]

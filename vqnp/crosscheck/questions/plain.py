@@ -1,6 +1,6 @@
-"""k_n = argmin_j ‖z_n − e_j‖²,  n_j = #{n : k_n = j},  s_j = Σ_{k_n = j} z_n, in plain NumPy and float64.
+"""k_n = argmin_j ‖z_n − e_j‖²,  s_j = Σ_{k_n = j} z_n, in plain NumPy and float64.
 
-z: (N, D), E: (K, D) -> k: (N,), n: (K,), s: (K, D)
+z: (N, D), E: (K, D) -> k: (N,), s: (K, D)
 
 A layer's codes and batch statistics are computed here and not by vqnp's kernels: the cross-check is run on
 vqnp's own layers too (tests/bugs), and a mistake in a kernel must not hide itself.
@@ -10,8 +10,7 @@ import numpy as np
 
 from vqnp._check import Array
 
-ROWS = 128
-"""Vectors at a time, so that (128, K, D) differences stay in the processor's cache."""
+ROWS = 128  # vectors at a time, so that (128, K, D) differences stay in the processor's cache
 
 
 def distances(z: Array, E: Array) -> Array:
@@ -25,13 +24,7 @@ def distances(z: Array, E: Array) -> Array:
 
 def nearest(z: Array, E: Array) -> Array:
     """k: (N,), ties to the lowest index."""
-    k: Array = distances(z, E).argmin(axis=1)
-    return k
-
-
-def counts_of(k: Array, K: int) -> Array:
-    """n: (K,)."""
-    return np.bincount(k, minlength=K).astype(np.float64)
+    return distances(z, E).argmin(axis=1)
 
 
 def sums_of(z: Array, k: Array, K: int) -> Array:

@@ -11,15 +11,13 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.crosscheck.questions.plain import distances
 
+# Eight steps separate all starts in float64; after 400 at γ = 0.99 an unused code has N = 0.018, where
+# ε = 1e-5 shows in float32 and any threshold for dead codes has been met.
 SHORT_STEPS, LONG_STEPS = 8, 400
-"""Of the two trajectories. Eight steps separate all starts in float64; after 400 at γ = 0.99 an unused code
-has N = 0.018, where ε = 1e-5 shows in float32 and any threshold for dead codes has been met."""
 
-OFFSETS = (0, 100, 1000)
-"""Data off the origin, as an encoder without normalisation gives it."""
-
-FAR_OFFSETS = (2**20, 2**24)
-"""The same for an expanded form in float64: 2^20 is where o²·ε_float64·D meets the grid's gaps."""
+# Data off the origin, as an encoder without normalisation gives it; and the same for an expanded form in
+# float64: 2^20 is where o²·ε_float64·D meets the grid's gaps.
+OFFSETS, FAR_OFFSETS = (0, 100, 1000), (2**20, 2**24)
 
 
 class Case(NamedTuple):
@@ -70,10 +68,7 @@ def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dic
 
 
 def clear_vectors(r: np.random.Generator, E: Array, N: int) -> Array:
-    """N vectors around the origin whose nearest code is clear: by 1e-3 of the squares that are subtracted.
-
-    So a difference in codes is a different rule, not another rounding, not even of the expanded form.
-    """
+    """N vectors around the origin whose nearest code is clear: by 1e-3 of the squares, above any rounding."""
     D, dtype = E.shape[1], E.dtype
     z = (max(float(np.abs(E).max()), 0.1) * r.standard_normal((40 * N, D))).astype(dtype)
     if len(E) > 1:
@@ -100,13 +95,12 @@ def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -
     def near(j: Array) -> Array:
         return (E[j] + 0.2 * r.standard_normal((len(j), D))).astype(dtype)
 
-    short, long = [], []
+    short = []
     for t in range(SHORT_STEPS):
-        used = max(1, (K + 1) // 2) if t < SHORT_STEPS // 2 else K  # each at least once
+        used = (K + 1) // 2 if t < SHORT_STEPS // 2 else K  # each at least once
         often = r.choice(used, 2 * K + 1 - used, p=np.arange(1, used + 1) / (used * (used + 1) / 2))
         short.append(near(np.concatenate([np.arange(used), often])))
-    for _ in range(LONG_STEPS):
-        long.append(near(r.integers(0, min(2, max(1, K - 1)), 6)))
+    long = [near(r.integers(0, min(2, max(1, K - 1)), 6)) for _ in range(LONG_STEPS)]
     return {"steps": step_case(np.stack(short), E), "long": step_case(np.stack(long), E)}
 
 
@@ -137,10 +131,7 @@ def without_ties(z: Array, E: Array) -> Array:
 
 
 def bisectors(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    """z within a few units in the last place (float64: 1e-12 to 1e-9) of midway between two codes.
-
-    There a code from rounded sums is a toss-up.
-    """
+    """z within a few units in the last place of midway between two codes, where rounding decides."""
     E = r.standard_normal((K, D)).astype(dtype)
     if K == 1:
         return E.repeat(64, axis=0), E

@@ -10,8 +10,8 @@ from vqnp.crosscheck.adapters.base import FUNCTIONS, float_dtype
 from vqnp.crosscheck.questions.calls import Outputs, call
 from vqnp.crosscheck.questions.plan import Case, plan
 
+# For a layer of any size: small enough to be quick; K is neither D nor 2D, so that shapes tell.
 SIZES = {"num_embeddings": 11, "embedding_dim": 6}
-"""For a layer of any size: small enough to be quick; K is neither D nor 2D, so that shapes tell."""
 
 
 class Record:
@@ -79,7 +79,7 @@ class Record:
         return outputs
 
     def call(self, where: str, function: Callable[..., Any], arguments: Any, shapes: Any) -> Outputs:
-        """See calls.call; the faults are kept."""
+        """As calls.call; the faults are kept."""
         outputs, faults = call(where, function, arguments, shapes, self.dtype)
         self.note(*faults)
         return outputs

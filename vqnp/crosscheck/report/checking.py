@@ -1,5 +1,6 @@
 """check(adapter) -> Report: ask, find the variants, compare with the reference; and the same as tests."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -11,28 +12,21 @@ from vqnp.crosscheck.findings.behaviour import find_beginnings, find_dead_codes,
 from vqnp.crosscheck.findings.codes import find_distance, find_perplexity, find_ties
 from vqnp.crosscheck.findings.gradients import find_gradients
 from vqnp.crosscheck.questions.record import Record
-from vqnp.crosscheck.report.quantities import QUANTITIES, behaviours, quantities
+from vqnp.crosscheck.report.quantities import QUANTITIES, quantities
 from vqnp.crosscheck.report.report import Report
 from vqnp.crosscheck.variants.reference import SETTINGS, Reference
 from vqnp.crosscheck.variants.table import VARIANTS
 
 Allow = Mapping[str, str | Iterable[str]] | Iterable[str]
 
+# What is assumed where nothing is found, and what may be given.
 CONSTANTS = {"beta": (0.25, "[0, inf)"), "decay": (0.99, "[0, 1)"), "epsilon": (1e-5, "[0, inf)")}
-"""What is assumed where nothing is found, and what may be given."""
 
 
 def check(
-    adapter: Any,
-    *,
-    beta: float | None = None,
-    decay: float | None = None,
-    epsilon: float | None = None,
-    allow: Allow = (),
-    seed: int = 0,
-    num_embeddings: int | None = None,
-    embedding_dim: int | None = None,
-) -> Report:
+    adapter: Any, *, beta: float | None = None, decay: float | None = None, epsilon: float | None = None,
+    allow: Allow = (), seed: int = 0, num_embeddings: int | None = None, embedding_dim: int | None = None,
+) -> Report:  # fmt: skip
     """Compare a layer with vqnp, quantity by quantity, and name the variant that it is in each dimension.
 
     Parameters
@@ -59,9 +53,8 @@ def check(
     InputError
         For the arguments only: whatever the layer does goes into the report.
     """
-    allowed = allowances(allow)
-    record = Record(adapter, seed, num_embeddings, embedding_dim)
-    return examine(record, allowed, beta=beta, decay=decay, epsilon=epsilon)
+    constants = {"beta": beta, "decay": decay, "epsilon": epsilon}
+    return examine(Record(adapter, seed, num_embeddings, embedding_dim), allowances(allow), **constants)
 
 
 def allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
@@ -78,7 +71,7 @@ def allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
     return found
 
 
-@np.errstate(all="ignore")  # of a layer's 1e300 the squares are infinite: a finding, not a warning of ours
+@np.errstate(all="ignore")  # 0/0 and squares of 1e300 are findings about a layer, not warnings of ours
 def examine(record: Record, allowed: Mapping[str, tuple[str, ...]], **given: float | None) -> Report:
     """The report on a record of answers, from a live layer or from files; given: beta, decay, epsilon."""
     for name, value in given.items():
@@ -89,16 +82,8 @@ def examine(record: Record, allowed: Mapping[str, tuple[str, ...]], **given: flo
     gradients, beta, likely_beta = find_gradients(record, given.get("beta"))
     averages, constants = find_averages(record)
     distance = find_distance(record)
-    findings = [
-        distance,
-        find_ties(record, distance.variant),
-        *gradients,
-        find_evaluation(record),
-        *averages,
-        find_perplexity(record),
-        find_dead_codes(record),
-        *find_beginnings(record),
-    ]
+    findings = [distance, find_ties(record, distance.variant), *gradients, find_evaluation(record), *averages]
+    findings += [find_perplexity(record), find_dead_codes(record), *find_beginnings(record)]
     note_chance(record)
     found = {"beta": beta, **constants}
     use = {}
@@ -111,15 +96,12 @@ def examine(record: Record, allowed: Mapping[str, tuple[str, ...]], **given: flo
     alone = fingerprint["beta_on"] == "none" and record.output("gradient", "dE") is None
     ema = record.can("step") or alone
     variants = {
-        dimension: variant
-        for dimension, variant in fingerprint.items()
-        if variant in allowed.get(dimension, ()) and variant in SETTINGS.get(dimension, ())[1:]
+        d: v for d, v in fingerprint.items() if v in allowed.get(d, ()) and v in SETTINGS.get(d, ())[1:]
     }
     reference = Reference(ema=ema, dtype=record.dtype, **use, **variants)  # type: ignore[arg-type]
     ours = Record(reference, 0, record.K, record.D)
     ours.cases = record.cases
-    rows = quantities(record, ours) + behaviours(findings, allowed)
-    setting = {"ema": ema, **use, "variants": variants}
+    rows, setting = quantities(record, ours, findings, allowed), {"ema": ema, **use, "variants": variants}
     shape, dtype = (record.K, record.D), str(record.dtype)
     return Report(record.name, shape, dtype, rows, findings, found, setting, record.faults)
 
@@ -148,18 +130,15 @@ def conformance_tests(adapter: Any, allow: Allow = (), **options: Any) -> Callab
     """A pytest function with one test for each quantity, and one for how the layer answers.
 
     Assign it to a name that pytest collects: `test_quantizer = conformance_tests(adapter)`. The layer is
-    asked once, when the first of the tests runs. A quantity that the adapter does not give is skipped,
-    with that as the reason.
+    asked once, by the first test. What the adapter does not give is skipped, with that as the reason.
     """
     import pytest
 
-    reports: list[Report] = []
+    asked = functools.cache(lambda: check(adapter, allow=allow, **options))
 
     @pytest.mark.parametrize("quantity", [*QUANTITIES, "answers"])
     def test_quantity(quantity: str) -> None:
-        if not reports:
-            reports.append(check(adapter, allow=allow, **options))
-        report = reports[0]
+        report = asked()
         result = {row.quantity: row.result for row in report.rows}.get(quantity, "pass")
         if result == "not checked":
             pytest.skip(f"not checked: the adapter does not give {quantity}")

@@ -17,21 +17,18 @@ from vqnp.crosscheck.questions.record import Record
 
 MARGIN = 32
 
+# Rows without numbers: what must outlast the next step; the dimension, the variants that pass and fail.
 BEHAVIOURS = (
     ("restarts stay", "dead_codes", "restart", "undone"),
     ("k-means start stays", "kmeans_start", "stays", "collapses"),
 )
-"""Rows without numbers: the dimension, and the variants that pass and fail."""
-
-FORWARD = ("codes", "z_q", "loss")
+# The rows of a report, in its order.
 QUANTITIES = (
-    *FORWARD,
-    *("perplexity", "loss, 4 × batch", "dz", "dE"),
-    *(f"evaluation: {quantity}" for quantity in FORWARD),
+    *("codes", "z_q", "loss", "perplexity", "loss, 4 × batch", "dz", "dE"),
+    *("evaluation: codes", "evaluation: z_q", "evaluation: loss"),
     *(f"{name} after {steps}" for steps in ("1 step", "5 steps") for name in "ENm"),
     *(quantity for quantity, *_ in BEHAVIOURS),
 )
-"""The rows of a report, in its order."""
 
 
 class Row(NamedTuple):
@@ -52,12 +49,10 @@ def compare(quantity: str, theirs: Array, ours: Array, dtype: Any, n: int, size:
     allowed = MARGIN * float(np.finfo(dtype).eps) * float(np.sqrt(n)) * max(size, np.abs(b).max(initial=0.0))
     bad = int((~np.isfinite(a)).sum())
     if bad:
-        inf, note = float("inf"), f"{bad} of {a.size} are not finite"
-        return Row(quantity, inf, inf, inf, allowed, "fail", note)
+        return Row(quantity, np.inf, np.inf, np.inf, allowed, "fail", f"{bad} of {a.size} are not finite")
     off, both = np.abs(a - b), np.maximum(np.abs(a), np.abs(b))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        relative = np.where(off > 0, off / both, 0.0)
-        ulps = np.where(off > 0, off / np.spacing(both.astype(dtype)).astype(np.float64), 0.0)
+    relative = np.where(off > 0, off / both, 0.0)
+    ulps = np.where(off > 0, off / np.spacing(both.astype(dtype)).astype(np.float64), 0.0)
     worst, most, far = (float(x.max(initial=0)) for x in (off, relative, ulps))
     return Row(quantity, worst, most, far, allowed, "pass" if worst <= allowed else "fail")
 
@@ -65,12 +60,14 @@ def compare(quantity: str, theirs: Array, ours: Array, dtype: Any, n: int, size:
 def compare_codes(quantity: str, theirs: Array, ours: Array) -> Row:
     """Codes are equal or not: the vectors asked about have a clear nearest code."""
     wrong, off = int((theirs != ours).sum()), float(np.abs(theirs - ours).max(initial=0))
-    note = f"{wrong} of {ours.size} differ"
-    return Row(quantity, off, None, None, 0.0, "fail" if wrong else "pass", note)
+    result, note = "fail" if wrong else "pass", f"{wrong} of {ours.size} differ"
+    return Row(quantity, off, tolerance=0.0, result=result, note=note)
 
 
-def quantities(theirs: Record, ours: Record) -> list[Row]:
-    """Every quantity of the table that has numbers, in its order."""
+def quantities(
+    theirs: Record, ours: Record, findings: list[Finding], allowed: Mapping[str, tuple[str, ...]]
+) -> list[Row]:
+    """Every row of the table, in its order."""
     z, E = theirs.cases["base"].arguments.values()
     size, (N, D) = float(max(np.abs(z).max(), np.abs(E).max())), z.shape
     per_code = int(np.ceil(4 * N / len(E)))  # of the batch's vectors, in the fullest codes
@@ -78,8 +75,7 @@ def quantities(theirs: Record, ours: Record) -> list[Row]:
     forward: list[tuple[str, int, float]] = [("k", 1, 0), ("z_q", 1, size), ("L", N * D, 0)]
     asked: list[tuple[str, Any, str, int, float]] = [
         *(("base", ..., *rest) for rest in (*forward, ("perplexity", len(E), 0))),
-        ("tiled", ..., "L", 4 * N * D, 0),
-        ("gradient", ..., "dz", 1, size),
+        *(("tiled", ..., "L", 4 * N * D, 0), ("gradient", ..., "dz", 1, size)),
         ("gradient", ..., "dE", per_code, size),
         *(("evaluation", ..., *rest) for rest in forward),
         *(("steps", t - 1, name, t * vectors, 0) for t in (1, 5) for name in "ENm"),
@@ -94,13 +90,7 @@ def quantities(theirs: Record, ours: Record) -> list[Row]:
         else:  # a perplexity has its own dtype, but a Python float has no more digits than the layer
             own = output == "perplexity" and a.dtype != np.float64
             rows.append(compare(quantity, a[at], b[at], a.dtype if own else theirs.precision, n, largest))
-    return rows
-
-
-def behaviours(findings: list[Finding], allowed: Mapping[str, tuple[str, ...]]) -> list[Row]:
-    """What no number shows: a restart, and a start from data, must outlast the next step."""
     told = {f.dimension: f for f in findings}
-    rows = []
     for quantity, dimension, right, wrong in BEHAVIOURS:
         f = told[dimension]
         failed = f.variant == wrong and wrong not in allowed.get(dimension, ())

@@ -42,10 +42,8 @@ class Report:
 
     def advice(self) -> list[str]:
         """A sentence with a reference for each finding that is a known bug or hazard."""
-        known = [(f, VARIANTS[f.dimension][f.variant]) for f in self.findings if f.variant is not None]
-        return [
-            f"{TITLES[f.dimension]}: {v.label}. {v.advice} See {v.reference}." for f, v in known if v.advice
-        ]
+        known = [(TITLES[d], VARIANTS[d][v]) for d, v in self.fingerprint.items() if v is not None]
+        return [f"{title}: {v.label}. {v.advice} See {v.reference}." for title, v in known if v.advice]
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -53,15 +51,13 @@ class Report:
     def _lines(self) -> Iterator[str]:
         K, D = self.shape
         yield f"vqnp crosscheck: {self.name}, K = {K}, D = {D}, {self.dtype}"
-        yield f"compared with {describe_reference(self.reference)}"
-        yield ""
+        yield f"compared with {describe_reference(self.reference)}\n"
         yield f"{'quantity':<20}{'difference':>12}{'relative':>10}{'ULPs':>10}{'tolerance':>11}  result"
         for r in self.rows:
             numbers = f"{_e(r.absolute):>12}{_e(r.relative):>10}{_e(r.ulps):>10}{_e(r.tolerance):>11}"
             note = f" ({r.note})" if r.note and r.result != "not checked" else ""
             yield f"{r.quantity:<20}{numbers}  {r.result}{note}"
-        yield ""
-        yield "fingerprint"
+        yield "\nfingerprint"
         for f in self.findings:
             yield f"  {TITLES[f.dimension] + ':':<20}{describe(f)}"
         told = [f"{name} = {value:.6g}" for name, value in self.constants.items() if value is not None]
@@ -70,7 +66,7 @@ class Report:
         yield f"  {'constants:':<20}{', '.join(told) or 'none told'}{cannot}"
         for title, lines in (("faults", self.faults), ("advice", self.advice())):
             if lines:
-                yield from ("", title, *(f"  - {line}" for line in lines))
+                yield from (f"\n{title}", *(f"  - {line}" for line in lines))
         results = [row.result for row in self.rows]
         counts = ", ".join(f"{results.count(result)} {result}" for result in ("pass", "fail", "not checked"))
         faults = f", {len(self.faults)} fault{'s' * (len(self.faults) > 1)}" if self.faults else ""
@@ -78,21 +74,14 @@ class Report:
 
     def to_json(self) -> str:
         """The whole report as one JSON object; a number that is not finite is null."""
+        K, D = self.shape
+        told = [{**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings]
         report = {
-            "name": self.name,
-            "num_embeddings": self.shape[0],
-            "embedding_dim": self.shape[1],
-            "dtype": self.dtype,
-            "ok": self.ok,
-            "reference": self.reference,
+            "name": self.name, "num_embeddings": K, "embedding_dim": D, "dtype": self.dtype,
+            "ok": self.ok, "reference": self.reference,
             "quantities": [{name: _finite(value) for name, value in r._asdict().items()} for r in self.rows],
-            "fingerprint": [
-                {**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings
-            ],
-            "constants": self.constants,
-            "faults": self.faults,
-            "advice": self.advice(),
-        }
+            "fingerprint": told, "constants": self.constants, "faults": self.faults, "advice": self.advice(),
+        }  # fmt: skip
         return json.dumps(report, ensure_ascii=False, indent=2)
 
 

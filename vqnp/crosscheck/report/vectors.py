@@ -13,15 +13,15 @@ import numpy as np
 from vqnp._check import Array, check_choice, fail
 from vqnp.crosscheck.questions.calls import Outputs
 from vqnp.crosscheck.questions.record import Record
-from vqnp.crosscheck.report.checking import Allow, allowances, examine
+from vqnp.crosscheck.report.checking import CONSTANTS, Allow, allowances, examine
 from vqnp.crosscheck.report.quantities import MARGIN
 from vqnp.crosscheck.report.report import Report
 from vqnp.crosscheck.variants.reference import AVERAGES, SETTINGS, Reference
 
 FORMAT = "vqnp-crosscheck-vectors-1"
-ABOUT_DISTANCE = ("offset", "far", "bisectors", "ties")
-"""Cases of which only k is expected, as z_q is E[k]."""
+ABOUT_DISTANCE = ("offset", "far", "bisectors", "ties")  # cases of which only k is expected, z_q being E[k]
 
+# Of the defaults; docs/crosscheck-variants.md has those of the variants.
 EQUATIONS = {
     "k": "k_n = argmin_j Σ_d (z_nd − e_jd)², the lowest j of equals; (N,) int64, from 0",
     "z_q": "z_q,n = e_{k_n}; (N, D)",
@@ -33,7 +33,6 @@ EQUATIONS = {
     "N": "N ← γN + (1 − γ)n from N = 1, n_j = how many of the batch have code j; (T, K)",
     "m": "m ← γm + (1 − γ)s from m = e, s_j = Σ z of code j; E = m/Ñ, Ñ = (N + ε)/(ΣN + Kε)·ΣN; (T, K, D)",
 }
-"""Of the defaults; docs/crosscheck-variants.md has those of the variants."""
 
 
 def layers(dtype: Any) -> dict[str, Reference]:
@@ -42,8 +41,8 @@ def layers(dtype: Any) -> dict[str, Reference]:
     for dimension, variants in SETTINGS.items():
         kind = "ema" if dimension in AVERAGES else "gradient"
         for variant in variants[1:]:
-            name, settings = f"{kind}-{dimension}-{variant}", {dimension: variant}
-            made[name] = Reference(ema=kind == "ema", dtype=dtype, **settings)  # type: ignore[arg-type]
+            settings: dict[str, Any] = {dimension: variant}
+            made[f"{kind}-{dimension}-{variant}"] = Reference(ema=kind == "ema", dtype=dtype, **settings)
     return made
 
 
@@ -58,41 +57,27 @@ def write_vectors(out: str | Path, dtype: str = "float64") -> dict[str, Any]:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fail("vectors", "--out", "must be a new or empty folder", folder)
     records = {name: Record(layer) for name, layer in layers(dtype).items()}
-    record = records["gradient"]
-    cases = {
-        name: {
-            "function": case.function,
-            "inputs": _save_all(folder / "inputs" / name, case.arguments),
-            "outputs": {output: list(shape) for output, shape in case.shapes.items()},
-        }
-        for name, case in record.cases.items()
-    }
-    about = {}
+    record, cases, about = records["gradient"], {}, {}
+    for name, case in record.cases.items():
+        inputs = _save_all(folder / "inputs" / name, case.arguments)
+        cases[name] = {"function": case.function, "inputs": inputs, "outputs": case.shapes}
     for name, layer in records.items():
         kind, *variant = name.split("-")
         base = records[kind] if variant else None
         new = {case: _new_outputs(layer, base, case) for case in cases if case != "long" or base is None}
+        place = folder / "expected" / name
         about[name] = {
             "variants": {variant[0]: variant[1]} if variant else {},
             "same_as_unless_listed": kind if variant else None,
-            "expected": {
-                case: _save_all(folder / "expected" / name / case, outputs)
-                for case, outputs in new.items()
-                if outputs
-            },
+            "expected": {case: _save_all(place / case, outputs) for case, outputs in new.items() if outputs},
         }
     manifest = {
-        "format": FORMAT,
-        "dtype": dtype,
-        "num_embeddings": record.K,
-        "embedding_dim": record.D,
-        "settings": {"beta": 0.25, "decay": 0.99, "epsilon": 1e-5},
+        "format": FORMAT, "dtype": dtype, "num_embeddings": record.K, "embedding_dim": record.D,
+        "settings": {name: default for name, (default, _) in CONSTANTS.items()},
         "tolerance": f"|theirs − expected| <= {MARGIN} · {np.finfo(dtype).eps:.3g} · √n · size; n: terms of "
         "the sum that an entry is, size: the largest magnitude among the terms and entries; codes: equal",
-        "equations": EQUATIONS,
-        "cases": cases,
-        "layers": about,
-    }
+        "equations": EQUATIONS, "cases": cases, "layers": about,
+    }  # fmt: skip
     text = json.dumps(manifest, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     (folder / "manifest.json").write_text(text, encoding="utf-8")
     return manifest
@@ -103,10 +88,9 @@ def _new_outputs(record: Record, base: Record | None, case: str) -> dict[str, Ar
     found = {}
     for output, a in record.get(case).items():
         b = None if base is None else base.output(case, output)
-        if a is None or (output != "k" and case.startswith(ABOUT_DISTANCE)):
-            continue
-        if b is None or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
-            found[output] = a
+        if a is not None and (output == "k" or not case.startswith(ABOUT_DISTANCE)):
+            if b is None or not np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+                found[output] = a
     return found
 
 
@@ -123,9 +107,9 @@ class FileRecord(Record):
 
     repeatable = False
 
-    def __init__(self, folder: Path, dtype: Any, name: str) -> None:
-        super().__init__(Reference(dtype=dtype, name=name))
-        self.folder = folder
+    def __init__(self, folder: Path, dtype: Any) -> None:
+        super().__init__(Reference(dtype=dtype))
+        self.folder, self.name = folder, folder.name
 
     def files(self, name: str) -> dict[str, Path]:
         """The files that there are for a case."""
@@ -136,10 +120,8 @@ class FileRecord(Record):
         return any(self.files(name) for name, case in self.cases.items() if case.function == function)
 
     def ask(self, name: str) -> Outputs:
-        files = self.files(name)
-
         def load(*arguments: Array) -> dict[str, Array]:
-            return {output: np.load(path, allow_pickle=False) for output, path in files.items()}
+            return {output: np.load(path, allow_pickle=False) for output, path in self.files(name).items()}
 
         return self.answer(f"{self.folder.name}/{name}", load, self.cases[name])
 
@@ -162,13 +144,13 @@ def read_answers(folder: str | Path, theirs: str | Path) -> FileRecord:
     except (ValueError, KeyError, TypeError) as error:
         fail("compare", str(path), f"must be a manifest of {FORMAT}", error)
     answers = Path(theirs)
-    record = FileRecord(answers, dtype, answers.name)
+    record = FileRecord(answers, dtype)
     if not any(record.files(case) for case in record.cases):
         fail("compare", "THEIRS", f"must have files such as {answers / 'base' / 'k.npy'}", "none of them")
     for other in sorted(p.name for p in answers.iterdir() if p.is_dir() and p.name not in record.cases):
         record.note(f"files: a folder must have the name of a case; got {other}")
     for file in sorted(file for name in record.cases for file in (answers / name).glob("*.npy")):
         if file.stem not in (*EQUATIONS, "z", "G"):  # a copy of the inputs does no harm
-            needed = f"files: a file must have the name of an output, {', '.join(EQUATIONS)}"
-            record.note(f"{needed}; got {file.name}")
+            names = ", ".join(EQUATIONS)
+            record.note(f"files: a file must have the name of an output, {names}; got {file.name}")
     return record

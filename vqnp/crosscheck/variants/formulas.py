@@ -6,6 +6,9 @@ import numpy as np
 
 from vqnp._check import Array
 
+# Where β stands: the weights p of the commitment term and q of the codebook term as (constant, times β).
+# "none" has no codebook term, as with a codebook that follows by EMA; "undetached" is one squared error whose
+# gradient reaches both z and E, so that it counts once in the loss.
 PLACES = {
     "commitment": ((0, 1), (1, 0)),
     "codebook": ((1, 0), (0, 1)),
@@ -14,19 +17,15 @@ PLACES = {
     "none": ((0, 1), (0, 0)),
     "undetached": ((0, 1), (0, 1)),
 }
-"""Where β stands: the weights p of the commitment term and q of the codebook term as (constant, times β).
-
-"none" has no codebook term, as with a codebook that follows by EMA; "undetached" is one squared error whose
-gradient reaches both z and E, so that it counts once in the loss."""
-
+# The constant c of ⟨·⟩ = c Σ for N vectors of D dimensions.
 SCALES: dict[str, Callable[[int, int], float]] = {
     "mean": lambda N, D: 1 / (N * D),
     "mean_of_sums": lambda N, D: 1 / N,
     "sum": lambda N, D: 1.0,
     "sum_of_means": lambda N, D: 1 / D,
 }
-"""The constant c of ⟨·⟩ = c Σ for N vectors of D dimensions."""
-
+# N₀ and m₀ of moving averages; noise is N(0, 1). With N₀ = 0 and m₀ = e, a code that the first batch does not
+# use becomes about γm/(εn/(n + Kε)).
 STARTS = {
     "consistent": (1.0, "e"),
     "zero_counts": (0.0, "e"),
@@ -34,9 +33,6 @@ STARTS = {
     "independent": (0.0, "noise"),
     "one_count_independent": (1.0, "noise"),
 }
-"""N₀ and m₀ of moving averages; noise is N(0, 1).
-
-With N₀ = 0 and m₀ = e, a code that the first batch does not use becomes about γm/(εn/(n + Kε))."""
 
 
 def rotated(G: Array, z: Array, e: Array) -> Array:
@@ -50,8 +46,7 @@ def rotated(G: Array, z: Array, e: Array) -> Array:
     """
     (u, of_z), (q, of_e) = _unit(z), _unit(e)
     w, _ = _unit(u + q)
-    turned = G - 2 * _dot(G, w) * w + 2 * _dot(G, q) * u
-    return of_e / of_z * turned
+    return of_e / of_z * (G - 2 * _dot(G, w) * w + 2 * _dot(G, q) * u)
 
 
 def _dot(a: Array, b: Array) -> Array:
@@ -71,10 +66,7 @@ def perplexities(counts: Array) -> dict[str, float]:
     q = p[p > 0]
     entropy = float(-(q * np.log(q)).sum())
     return {
-        "exact": float(np.exp(entropy)),
-        "log_offset": float(np.exp(-(p * np.log(p + 1e-10)).sum())),
-        "entropy": entropy,
-        "entropy_bits": float(entropy / np.log(2)),
-        "utilization": float(np.exp(entropy)) / len(counts),
-        "used": float(len(q)),
-    }
+        "exact": float(np.exp(entropy)), "log_offset": float(np.exp(-(p * np.log(p + 1e-10)).sum())),
+        "entropy": entropy, "entropy_bits": float(entropy / np.log(2)),
+        "utilization": float(np.exp(entropy)) / len(counts), "used": float(len(q)),
+    }  # fmt: skip

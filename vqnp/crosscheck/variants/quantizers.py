@@ -20,11 +20,11 @@ from vqnp.kernels.statistics import code_statistics
 from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 from vqnp.ops import EMAState, ema_restart, laplace_smoothing, quantize_forward
 
+# z_q, codebook loss, commitment loss, k, cache = (z − e, k, K, c, β, whether there is a codebook loss).
 Forward = tuple[Array, Array, Array, Array, tuple[Any, ...]]
-"""z_q, codebook loss, commitment loss, k, cache = (z − e, k, K, c, β, whether there is a codebook loss)."""
 
+# In the order of inheritance: a loss is scaled, then taken late, then passed on.
 PLANTS: dict[tuple[str, str], type[VectorQuantizer]] = {}
-"""In the order of inheritance: a loss is scaled, then taken late, then passed on."""
 
 
 class Planted(VectorQuantizer):
@@ -43,9 +43,7 @@ class Planted(VectorQuantizer):
 class Scaled(Planted):
     """factor · L."""
 
-    def __init__(self, *sizes: Any, **options: Any) -> None:
-        super().__init__(*sizes, **options)
-        self.factor = 1.0
+    factor = 1.0
 
     def forward(self, z: Array) -> Forward:
         z_q, codebook, commitment, k, cache = super().forward(z)
@@ -89,8 +87,8 @@ class LateLoss(Planted, dimension="loss_from", variant="straight_through"):
 
     def backward(self, dz_q: Array, cache: Any, dL: Any = 1.0, need_dx: bool = True) -> Array:
         r, k, K, c, beta, codebook_loss, *more = cache
-        dz_q = dz_q - codebook_loss * dL * 2 * c * r
-        return super().backward(dz_q, (r, k, K, c, beta, False, *more), dL, need_dx)
+        late = dz_q - codebook_loss * dL * 2 * c * r
+        return super().backward(late, (r, k, K, c, beta, False, *more), dL, need_dx)
 
 
 class Leak(Planted, dimension="leak", variant="yes"):
@@ -137,8 +135,8 @@ class LookUp(Planted):
         return self.nearest(z, self.embeddings)
 
     def forward(self, z: Array) -> Forward:
-        k, beta, reduction = self.encode(z), self.commitment_cost, self.reduction
-        terms = {"codebook_loss": self.has_codebook_loss}
+        k, terms = self.encode(z), {"codebook_loss": self.has_codebook_loss}
+        beta, reduction = self.commitment_cost, self.reduction
         return quantize_forward(z, self.book(z, k), k, beta=beta, reduction=reduction, **terms)
 
 
@@ -154,12 +152,9 @@ class Expanded(LookUp, dimension="distance", variant="expanded_float32"):
 
     def nearest(self, z: Array, E: Array) -> Array:
         x, y = (a.reshape(-1, a.shape[-1]).astype(np.float32) for a in (z, E))
-        d = (x * x).sum(axis=1, keepdims=True) - self.products(2 * x, y) + (y * y).sum(axis=1)
+        products = np.einsum("nd,kd->nk", 2 * x, y)  # a BLAS rounds otherwise with another number of threads
+        d = (x * x).sum(axis=1, keepdims=True) - products + (y * y).sum(axis=1)
         return d.argmin(axis=1).reshape(z.shape[:-1])
-
-    def products(self, x: Array, y: Array) -> Array:
-        """x·y: (N, K), without a BLAS, which rounds otherwise with another number of threads."""
-        return np.einsum("nd,kd->nk", x, y)
 
 
 class LookAhead(LookUp, EMAVectorQuantizer, dimension="codes", variant="after"):

@@ -13,26 +13,21 @@ from vqnp.crosscheck.variants.formulas import PLACES, SCALES, perplexities
 from vqnp.crosscheck.variants.quantizers import planted
 from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 
+# What the reference can be, the default first.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "beta_on": tuple(PLACES),
     "reduction": tuple(SCALES),
     "loss_from": ("codes", "straight_through"),
-    "straight_through": ("copy", "rotation", "none"),
-    "leak": ("no", "yes"),
-    "codes": ("before", "after"),
-    "evaluation_loss": ("same", "zero"),
-    "distance": ("exact", "expanded_float32"),
-    "ties": ("lowest", "highest"),
+    "straight_through": ("copy", "rotation", "none"), "leak": ("no", "yes"),
+    "codes": ("before", "after"), "evaluation_loss": ("same", "zero"),
+    "distance": ("exact", "expanded_float32"), "ties": ("lowest", "highest"),
     "perplexity": tuple(perplexities(np.ones(1))),
     "start": ("consistent", "zero_counts", "independent", "zero"),
-    "zero_debias": ("no", "yes"),
-    "write_back": ("no", "yes"),
+    "zero_debias": ("no", "yes"), "write_back": ("no", "yes"),
     "smoothing": ("laplace", "additive", "none"),
-}
-"""What the reference can be, the default first."""
-
+}  # fmt: skip
+# Dimensions of a codebook that follows by moving averages.
 AVERAGES = ("codes", "start", "zero_debias", "write_back", "smoothing")
-"""Dimensions of a codebook that follows by moving averages."""
 
 
 class Reference(QuantizerAdapter):
@@ -53,16 +48,9 @@ class Reference(QuantizerAdapter):
     fresh = None  # type: ignore[assignment]  # how a codebook begins is not compared
 
     def __init__(
-        self,
-        *,
-        ema: bool = False,
-        beta: float = 0.25,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        dtype: Any = np.float64,
-        name: str = "vqnp's reference",
-        **variants: str,
-    ) -> None:
+        self, *, ema: bool = False, beta: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
+        dtype: Any = np.float64, **variants: str,
+    ) -> None:  # fmt: skip
         default = {d: values[0] for d, values in SETTINGS.items()} | ({"beta_on": "none"} if ema else {})
         for dimension, variant in variants.items():
             check_choice("Reference", "the dimension", dimension, tuple(SETTINGS))
@@ -71,9 +59,9 @@ class Reference(QuantizerAdapter):
         idle = ("leak",) if ema else AVERAGES
         plants = {d: v for d, v in variants.items() if v != default[d] and d not in idle}
         kind, options = planted(EMAVectorQuantizer if ema else VectorQuantizer, plants)
-        averages = {"decay": decay, "epsilon": epsilon} if ema else {}
-        super().__init__(kind, dtype=dtype, commitment_cost=beta, **averages, **options)
-        self.name, self.inside = name, np.dtype(np.float64)
+        constants = {"commitment_cost": beta} | ({"decay": decay, "epsilon": epsilon} if ema else {})
+        super().__init__(kind, dtype=dtype, **constants, **options)
+        self.name, self.inside = "vqnp's reference", np.dtype(np.float64)
 
     def figure(self, counts: Array) -> float:
         return perplexities(counts)[self.v["perplexity"]]
