@@ -1,8 +1,8 @@
 """Do two checkouts train to the same parameters, bit for bit, and equally fast?
 
 python tests/compare_results.py OLD NEW [ROUNDS]
-Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook; then the
-vqnp.load of NEW reads both checkpoints, so that old ones are seen to load. Exit status 1 if they differ.
+
+Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook, in turn, as
 many times as ROUNDS says (once). Then NEW's vqnp.load reads both checkpoints, which also shows that old ones
 still load. Exit status 1 if they differ.
 """

@@ -249,11 +249,11 @@ def run(*args):
 @pytest.mark.parametrize(
     ("args", "argument", "needed", "got"),
     [
-        ("--model vae --decay 0.9", "--decay", "given with --model vqvae only", "--model vae"),
-        ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "--model vqvae only", "--model vae"),
-        ("--model autoencoder --kl-weight 1", "--kl-weight", "--model vae only", "--model autoencoder"),
-        ("--latent-dim 9", "--latent-dim", "--model vae or autoencoder only", "--model vqvae"),
-        ("--model vae --noise-std 0.2", "--noise-std", "--likelihood gaussian only", "bernoulli"),
+        ("--model vae --decay 0.9", "--decay", "given only with --model vqvae", "--model vae"),
+        ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "given only with --model vqvae", "--model vae"),
+        ("--model autoencoder --kl-weight 1", "--kl-weight", "given only with --model vae", "--model autoencoder"),
+        ("--latent-dim 9", "--latent-dim", "given only with --model vae or autoencoder", "--model vqvae"),
+        ("--model vae --noise-std 0.2", "--noise-std", "given only with --likelihood gaussian", "bernoulli"),
         ("--model vae --kl-weight -1", "kl_weight", "[0, inf)", "-1.0"),
         ("--model vae --latent-dim 0", "latent_dim", "at least 1", "0"),
     ],
