@@ -61,7 +61,8 @@ def test_each_plant_is_named_and_no_other(plants, size, beta, decay, epsilon, se
     K, D = size
     layer = NumpyEMA(beta, decay, epsilon, seed=seed, **plants)
     report = check(layer, seed=seed, num_embeddings=K, embedding_dim=D)
-    named_and_no_other(report, right_for(plants), plants, unsure=hidden(plants, decay, epsilon, layer.restarts))
+    unsure = hidden(plants, decay, epsilon, layer.restarts)
+    named_and_no_other(report, right_for(plants), plants, unsure=unsure)
     assert not report.faults
     told = report.constants
     assert np.isclose(told["beta"], beta, rtol=1e-6)

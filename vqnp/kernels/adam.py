@@ -64,7 +64,7 @@ def adam_step(
 
 
 @jit(error_model="numpy", nogil=True)  # no test for a zero divisor inside the loop: it would not vectorise
-def _adam_step(value: Array, grad: Array, m: Array, v: Array, factors: Any) -> None:  # pragma: no cover
+def _adam_step(value: Array, grad: Array, m: Array, v: Array, factors: Any) -> None:
     b1, c1, b2, c2, rate, unbias, epsilon = factors
     for i in range(value.size):
         m[i] = b1 * m[i] + c1 * grad[i]

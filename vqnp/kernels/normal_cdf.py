@@ -33,6 +33,6 @@ def normal_cdf(x: Array) -> Array:
 
 
 @jit(nogil=True)
-def _normal_cdf(x: Array, y: Array) -> None:  # pragma: no cover - compiled
+def _normal_cdf(x: Array, y: Array) -> None:
     for i in range(x.size):
         y[i] = 0.5 * math.erfc(-np.float64(x[i]) * ROOT_HALF)

@@ -45,12 +45,12 @@ def _chains_compile() -> bool:
 
 
 @jit(nogil=True)
-def _run_chains(x: Array, turns: int) -> float:  # pragma: no cover - compiled
+def _run_chains(x: Array, turns: int) -> float:
     return _chains(x, turns)  # type: ignore[call-arg]
 
 
 @jit(nogil=True)
-def _run_loop(x: Array, turns: int, lanes: int) -> float:  # pragma: no cover - compiled
+def _run_loop(x: Array, turns: int, lanes: int) -> float:
     """As many multiply-adds without vector instructions of our own: sums in memory, products not fused."""
     a = np.repeat(np.arange(CHAINS), lanes).astype(np.float32)
     for _ in range(turns):
@@ -60,7 +60,7 @@ def _run_loop(x: Array, turns: int, lanes: int) -> float:  # pragma: no cover - 
 
 
 @intrinsic
-def _chains(typing: Any, x: Any, turns: Any) -> Any:  # pragma: no cover - runs in the compiler
+def _chains(typing: Any, x: Any, turns: Any) -> Any: - runs in the compiler
     """a_i ← x a_i + x for vectors of a_i = i; returns one lane of Σ a_i."""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:

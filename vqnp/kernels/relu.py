@@ -26,6 +26,6 @@ def relu_gradient(dy: Array, y: Array) -> Array:
 
 
 @jit(nogil=True)
-def _relu_gradient(dy: Array, y: Array, dx: Array) -> None:  # pragma: no cover - compiled
+def _relu_gradient(dy: Array, y: Array, dx: Array) -> None:
     for i in range(dx.size):
         dx[i] = dy[i] if y[i] > 0 else 0

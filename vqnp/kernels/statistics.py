@@ -87,7 +87,7 @@ def code_statistics(z: Array, k: Array, num_embeddings: int) -> CodeStatistics:
 
 
 @jit()
-def _code_statistics(z: Array, k: Array, K: int) -> tuple[Array, Array, bool]:  # pragma: no cover - compiled
+def _code_statistics(z: Array, k: Array, K: int) -> tuple[Array, Array, bool]:
     """n, s, and whether every code is in [0, K); it stops at the first that is not."""
     # On one thread on purpose: memory limits it, not arithmetic, and one order of additions gives one answer.
     N, D = z.shape

@@ -84,7 +84,7 @@ def pack_plain(E: Array, codes: int) -> tuple[Array, Array, Array, float]:
 
 
 @jit(error_model="numpy")
-def _pack(E: Array, codes: int) -> tuple[Array, Array, Array, float]:  # pragma: no cover - compiled
+def _pack(E: Array, codes: int) -> tuple[Array, Array, Array, float]:
     """pack_plain, with its sums in the order of the indices."""
     K, D = E.shape
     total = np.zeros(D, np.float64)

@@ -37,7 +37,7 @@ def decide(z: Array, E: Array, k: Array, undecided: int) -> bool:
 
 
 @jit(nogil=True)
-def _direct_sums(z: Array, ET: Array, k: Array) -> bool:  # pragma: no cover - compiled
+def _direct_sums(z: Array, ET: Array, k: Array) -> bool:
     # The innermost loop runs over codes, which are independent, so it becomes vector code without
     # changing the order of any sum: each distance still adds its terms from d = 0 to D - 1.
     N, D = z.shape

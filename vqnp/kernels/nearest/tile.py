@@ -37,7 +37,7 @@ def certify_plain(z: Array, E: Array) -> Array:
 
 
 @jit(error_model="numpy", nogil=True)
-def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:  # pragma: no cover - compiled
+def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:
     """certify_plain, by tiles of 2 · lanes rows of z: (N, D); sets k: (N,), returns how many are −1."""
     panels, bias, centre, bound = codebook
     N, D = z.shape
@@ -73,7 +73,7 @@ def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:  # pragm
 
 
 @intrinsic
-def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) -> Any:  # pragma: no cover
+def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) -> Any:
     """For each column of zT, the code of the largest score, and how far that is above all others.
 
     zT: (D, rows), panels: (P, D, 6), bias: (P, 6) -> code: (rows,) int32, lead: (rows,)
@@ -137,7 +137,7 @@ def _keep_best_two(e: VectorBuilder, score: Any, index: Any, best: Any, second: 
 
 
 @intrinsic
-def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:  # pragma: no cover
+def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:
     """zT[d + j, r + i] = z[n + i, d + j] for i, j < lanes: rows exchange halves, then quarters, …"""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
