@@ -250,7 +250,7 @@ def run(*args):
     ("args", "argument", "needed", "got"),
     [
         ("--model vae --decay 0.9", "--decay", "given only with --model vqvae", "--model vae"),
-        ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "only with --model vqvae", "--model vae"),
+        ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "with --model vqvae", "--model vae"),
         ("--model autoencoder --kl-weight 1", "--kl-weight", "only with --model vae", "--model autoencoder"),
         ("--latent-dim 9", "--latent-dim", "given only with --model vae or autoencoder", "--model vqvae"),
         ("--model vae --noise-std 0.2", "--noise-std", "given only with --likelihood gaussian", "bernoulli"),

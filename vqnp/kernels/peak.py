@@ -60,7 +60,7 @@ def _run_loop(x: Array, turns: int, lanes: int) -> float:
 
 
 @intrinsic
-def _chains(typing: Any, x: Any, turns: Any) -> Any: - runs in the compiler
+def _chains(typing: Any, x: Any, turns: Any) -> Any:
     """a_i ← x a_i + x for vectors of a_i = i; returns one lane of Σ a_i."""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
