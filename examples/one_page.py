@@ -5,7 +5,7 @@
 
 van den Oord, Vinyals and Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv 1711.00937.
 ⟨·⟩ is the mean over all entries; sg[·], the stop-gradient, is a constant in the backward pass. Adam trains
-encoder and decoder; the codebook E follows by moving averages (appendix A). dz is ∂L/∂z and has z's shape.
+the encoder and decoder; moving averages update the codebook E (appendix A). dz is ∂L/∂z, of z's shape.
 
 `python examples/one_page.py [epochs]`: test MSE 0.0105 after 20 epochs, 50 s of CPU time. Read next
 docs/math/training.md, then vqnp/ops; tests/test_one_page.py checks that vqnp's trainer takes the same steps.
@@ -18,7 +18,7 @@ import numpy as np
 
 from vqnp import load_dataset
 
-P, H, M, D, K = 784, 512, 16, 16, 128  # pixels, hidden units, latents of an image, their dimensions, codes
+P, H, M, D, K = 784, 512, 16, 16, 128  # pixels, hidden units, latents per image, their dimensions, codes
 beta, gamma, epsilon, tau = 0.25, 0.99, 1e-5, 0.05  # commitment cost, decay, smoothing, restart threshold
 
 
@@ -30,7 +30,7 @@ def initialize(rng, dtype=np.float32):
 
 
 def mlp(x, W1, b1, W2, b2):
-    """y = max(0, x W1 + b1) W2 + b2; x: (B, I) -> y: (B, O), and what backward needs."""
+    """y = max(0, x W1 + b1) W2 + b2; x: (B, I) -> y: (B, O), and what the backward pass needs."""
     h = np.maximum(0, x @ W1 + b1)  # (B, H)
     return h @ W2 + b2, (x, h, W1, W2)
 
@@ -58,14 +58,14 @@ def backward(x, z, z_q, x_hat, encoder_cache, decoder_cache):
     """dθ for each θ of params: the chain rule again, forward's last line first."""
     dx_hat = 2 * (x_hat - x) / x.size  # ⟨(x̂ − x)²⟩
     dz_q, decoder_grads = mlp_backward(dx_hat, *decoder_cache)  # x̂ = decoder(z_q)
-    dz = dz_q.reshape(z.shape)  # straight through: z_q = z + sg[e_k − z], so that z gets z_q's gradient
+    dz = dz_q.reshape(z.shape)  # straight through: z_q = z + sg[e_k − z], so z gets z_q's gradient
     dz = dz + beta * 2 * (z - z_q) / z.size  # β⟨(z − sg[z_q])²⟩
     _, encoder_grads = mlp_backward(dz.reshape(len(x), M * D), *encoder_cache)  # z = encoder(x)
     return encoder_grads + decoder_grads
 
 
 def adam_step(params, grads, moments, t, lr, beta1=0.9, beta2=0.999, eps=1e-8):
-    """θ ← θ − lr · m̂ / (√v̂ + ε), in place; m and v average g and g², from 0: m̂ and v̂ correct this."""
+    """θ ← θ − lr · m̂ / (√v̂ + ε), in place; m and v average g and g² from 0, which m̂ and v̂ correct."""
     for theta, g, (m, v) in zip(params, grads, moments):
         m[:] = beta1 * m + (1 - beta1) * g
         v[:] = beta2 * v + (1 - beta2) * g**2
@@ -79,8 +79,8 @@ def ema_step(E, N, m, z, k, rng):
     m = gamma * m + (1 - gamma) * chosen.T @ z
     N_used = (N + epsilon) / (N.sum() + K * epsilon) * N.sum()  # Ñ, Laplace smoothing: Ñ > 0 and ΣÑ = ΣN
     E = m / N_used[:, None]
-    dead = np.flatnonzero(N < tau * N.mean())  # codes used less than τ of uniform use start again
-    E[dead] = z[rng.choice(len(z), len(dead), replace=False)]  # at latents of the batch
+    dead = np.flatnonzero(N < tau * N.mean())  # codes used less than τ times uniform use restart
+    E[dead] = z[rng.choice(len(z), len(dead), replace=False)]  # at random latents of the batch
     N[dead], m[dead] = N.mean(), N.mean() * E[dead]
     return E, N, m
 
@@ -89,7 +89,7 @@ def train(params, x, rng, epochs, batch_size=32, lr=1e-3):
     """x: (n, P) -> E, N, m and the losses of each step; params are changed in place."""
     order = rng.permutation(len(x))
     z = mlp(x[order[:2048]], *params[:4])[0].reshape(-1, D)
-    E = z[rng.choice(len(z), K, replace=False)]  # the codes start at random latents of the training images
+    E = z[rng.choice(len(z), K, replace=False)]  # initialize the codes at random latents of training images
     N, m = np.ones(K, E.dtype), E
     moments = [(np.zeros_like(theta), np.zeros_like(theta)) for theta in params]
     history, batches = [], int(np.ceil(len(x) / batch_size))
@@ -106,12 +106,12 @@ def train(params, x, rng, epochs, batch_size=32, lr=1e-3):
 
 
 def main(epochs=20, images=10000, out="one_page.png"):
-    """Train on digits, measure on test digits, and draw ten of those above their reconstructions."""
+    """Train on digits, measure the error on test digits, and draw ten of them above their reconstructions."""
     x, y = (load_dataset(split=part).images.reshape(-1, P) / np.float32(255) for part in ("train", "test"))
     params = initialize(np.random.default_rng(0))
     E, *_ = train(params, x[:images], np.random.default_rng(0), epochs)
     y_hat = np.clip(forward(params, E, y)[0], 0, 1)
-    print(f"test MSE {((y_hat - y) ** 2).mean():.5f} at {M * np.log2(K):g} bits an image; see {out}")
+    print(f"test MSE {((y_hat - y) ** 2).mean():.5f} at {M * np.log2(K):g} bits per image; see {out}")
     sheet = np.vstack([np.hstack(row[:10].reshape(-1, 28, 28)) for row in (y, y_hat)])
     plt.imsave(out, np.kron(sheet, np.ones((4, 4))), cmap="gray")
 

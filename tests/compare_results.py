@@ -1,7 +1,10 @@
-"""Do two checkouts train to the same parameters, bit for bit? python tests/compare_results.py OLD NEW
+"""Do two checkouts train to the same parameters, bit for bit, and equally fast?
 
-Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook; then NEW's
-vqnp.load reads both checkpoints, so that it also shows that old ones still load. Exit status 1 if they differ.
+python tests/compare_results.py OLD NEW [ROUNDS]
+
+Each runs `vqnp train --seed 0 --epochs 3` with its own code, for each kind of model and codebook, in turn, as
+many times as ROUNDS says (once). Then NEW's vqnp.load reads both checkpoints, which also shows that old ones
+still load. Exit status 1 if they differ.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 RUNS = {
@@ -33,27 +37,38 @@ sys.exit(not same)
 """
 
 
-def python(checkout: Path, *args: str) -> int:
-    """Run Python with a checkout's own vqnp."""
+def python(checkout: Path, *args: str) -> tuple[int, float]:
+    """Run Python with a checkout's own vqnp: its exit status, and the seconds that it took."""
     env = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
-    return subprocess.run([sys.executable, *args], env=env).returncode
+    start = time.perf_counter()
+    status = subprocess.run([sys.executable, *args], env=env, stdout=subprocess.DEVNULL).returncode
+    return status, time.perf_counter() - start
 
 
-def main(old: Path, new: Path) -> int:
-    """Train with both, compare, print a line for each run."""
-    different = 0
+def main(old: Path, new: Path, rounds: int) -> int:
+    """Train with both in turn, compare, print a line for each kind of run."""
+    different = False
     with tempfile.TemporaryDirectory() as folder:
         for name, options in RUNS.items():
-            outs = []
-            for checkout in (old, new):
-                outs.append(Path(folder, name, checkout.resolve().name))
-                command = ["-m", "vqnp", "train", "--quiet", "--seed", "0", "--epochs", "3", *options]
-                if python(checkout, *command, "--out", str(outs[-1])):
-                    return 2
-            print(f"{name}: ", end="", flush=True)
-            different += python(new, "-c", COMPARE, *map(str, outs))
-    return int(different > 0)
+            ratios = []
+            for i in range(rounds):
+                outs, seconds = [], []
+                for checkout in (old, new):
+                    outs.append(Path(folder, name, str(i), checkout.resolve().name))
+                    command = ["-m", "vqnp", "train", "--quiet", "--seed", "0", "--epochs", "3", *options]
+                    status, took = python(checkout, *command, "--out", str(outs[-1]))
+                    if status:
+                        return 2
+                    seconds.append(took)
+                ratios.append(seconds[1] / seconds[0])
+            env = {**os.environ, "PYTHONPATH": str(new.resolve())}
+            compared = subprocess.run([sys.executable, "-c", COMPARE, *map(str, outs)], env=env, text=True,
+                                      stdout=subprocess.PIPE)  # fmt: skip
+            different |= compared.returncode != 0
+            times = ", ".join(f"{ratio:.2f}" for ratio in sorted(ratios))
+            print(f"{name}: {compared.stdout.strip()}; seconds, new / old: {times}", flush=True)
+    return int(different)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1))

@@ -1,11 +1,13 @@
-"""What several test files share: how a wrong argument is refused, in Python and on the command line."""
+"""What several test files share: refused arguments, equal modules, a model's loss written out and checked."""
 
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
-from vqnp import InputError
+from vqnp import InputError, ops
 from vqnp.cli import main
+from vqnp.gradcheck import gradcheck_module
 
 
 @contextmanager
@@ -40,3 +42,34 @@ def refused_command(capsys, *args):
     assert "Traceback" not in captured.err
     assert len(lines) == 1 and lines[0].startswith("vqnp"), captured.err
     return lines[0].split("error: ", 1)[1]
+
+
+def same(a, b):
+    """Whether two modules have the same parameters and buffers, bit for bit."""
+    ours, theirs = a.state_dict(), b.state_dict()
+    assert ours.keys() == theirs.keys()
+    return all(np.array_equal(x, theirs[name]) for name, x in ours.items())
+
+
+ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "gelu": lambda x: ops.gelu_forward(x)[0],
+               "sigmoid": lambda x: (1 + np.tanh(x / 2)) / 2}  # fmt: skip
+
+
+def network(x, arrays, activation):
+    """A multilayer perceptron from W, b, W, b, …"""
+    for i in range(0, len(arrays), 2):
+        x = (ACTIVATIONS[activation](x) if i else x) @ arrays[i] + arrays[i + 1]
+    return x
+
+
+def gradcheck_loss(model, x, freeze, rng, noise=None):
+    """gradcheck_module of a model's loss alone, for x and every parameter; a VAE's noise is given."""
+
+    def forward(x):
+        losses, cache = model.loss((x,), noise)
+        return losses["loss"], cache
+
+    def backward(dL, cache):
+        return model.backward(cache, dL, need_dx=True)
+
+    return gradcheck_module(model, x, rng=rng, forward=forward, backward=backward, freeze=freeze)

@@ -187,9 +187,11 @@ def test_codes():
 def test_rows_of_codes():
     rows = check_code_rows("f", np.uint8([[0, 2]]), 3)
     assert rows.dtype == np.int64 and rows.tolist() == [[0, 2]]
-    for k in ([0, 1], [[]], np.zeros((2, 2, 2), int), np.zeros((0, 3), int)):
+    plane = check_code_rows("f", np.arange(8).reshape(2, 2, 2), 8)
+    assert plane.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    for k in ([0, 1], [[]], np.zeros((0, 3), int)):
         k = np.asarray(k, int)
-        with refused("codes", "(n, M)", f"shape {k.shape}", where="f"):
+        with refused("codes", "(n, *latent_shape)", f"shape {k.shape}", where="f"):
             check_code_rows("f", k, 3)
     with refused("num_embeddings", "an integer of at least 1", "0", where="f"):
         check_code_rows("f", [[0]], 0)

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import refused, refused_command
+from helpers import refused, refused_command, same
 
 from vqnp import VAE, Autoencoder, evaluate, export, fit, load, load_dataset, resume
 from vqnp._check import NonFiniteError
@@ -25,10 +25,6 @@ MAKE = {
 }
 SHORT = {"epochs": 3, "batch_size": 16, "seed": 5, "progress": False}
 each_model = pytest.mark.parametrize("name", MAKE)
-
-
-def same(a, b):
-    return all(np.array_equal(x, b.state_dict()[n]) for n, x in a.state_dict().items())
 
 
 @each_model
@@ -253,11 +249,11 @@ def run(*args):
 @pytest.mark.parametrize(
     ("args", "argument", "needed", "got"),
     [
-        ("--model vae --decay 0.9", "--decay", "given with --model vqvae only", "--model vae"),
-        ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "--model vqvae only", "--model vae"),
-        ("--model autoencoder --kl-weight 1", "--kl-weight", "--model vae only", "--model autoencoder"),
-        ("--latent-dim 9", "--latent-dim", "--model vae or autoencoder only", "--model vqvae"),
-        ("--model vae --noise-std 0.2", "--noise-std", "--likelihood gaussian only", "bernoulli"),
+        ("--model vae --decay 0.9", "--decay", "given only with --model vqvae", "--model vae"),
+        ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "with --model vqvae", "--model vae"),
+        ("--model autoencoder --kl-weight 1", "--kl-weight", "only with --model vae", "--model autoencoder"),
+        ("--latent-dim 9", "--latent-dim", "given only with --model vae or autoencoder", "--model vqvae"),
+        ("--model vae --noise-std 0.2", "--noise-std", "given only with --likelihood gaussian", "bernoulli"),
         ("--model vae --kl-weight -1", "kl_weight", "[0, inf)", "-1.0"),
         ("--model vae --latent-dim 0", "latent_dim", "at least 1", "0"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, same
 
 from vqnp import VQVAE, fit, load, load_dataset, resume
 from vqnp.nn import Linear, Module, Param, register
@@ -89,10 +89,6 @@ def registered():
     yield
     for cls in (Regression, Restarting):
         del MODULES[cls.__name__]
-
-
-def same(a, b):
-    return all(np.array_equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
 def test_it_trains_and_reports():

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, same
 
 from vqnp import VQVAE, DataSpec, EMAVectorQuantizer, InputError, fit, load, load_dataset, resume, save
 from vqnp._check import NonFiniteError
@@ -21,11 +21,6 @@ IMAGES = load_dataset("digits").images[:70]
 TEST = load_dataset("digits", "test").images[:20]
 SMALL = {"num_latents": 3, "embedding_dim": 4, "num_embeddings": 8, "hidden": (10,)}
 SHORT = {"epochs": 3, "batch_size": 16, "seed": 5, "progress": False}
-
-
-def same(a, b):
-    assert a.state_dict().keys() == b.state_dict().keys()
-    return all(np.array_equal(x, b.state_dict()[name]) for name, x in a.state_dict().items())
 
 
 def made(codebook="ema", **options):
@@ -241,6 +236,15 @@ def test_divergence_stops_names_the_step_and_keeps_the_last_good_checkpoint(tmp_
     assert text.endswith(f"; try a smaller lr; the last good checkpoint is kept in {path}")
     assert all(np.isfinite(array).all() for array in load(path).state_dict().values())
     assert Trainer.restore(path, IMAGES).step == 0
+
+
+@pytest.mark.parametrize("more", [{}, {"checkpoint": "c.npz"}, {"test_data": IMAGES}])
+def test_a_last_step_that_overflows_is_divergence_though_no_loss_follows(tmp_path, more):
+    """With a checkpoint or without; and it was step 1, not a second one of one."""
+    more = {name: tmp_path / value if name == "checkpoint" else value for name, value in more.items()}
+    settings = {"batch_size": len(IMAGES), "lr": 1e39, "lr_schedule": "constant", "progress": False}
+    with pytest.raises(TrainingDiverged, match="at step 1 of 1: encoder.1.W is no longer finite"):
+        fit(made(), IMAGES, epochs=1, **settings, **more)
 
 
 def test_a_loss_that_overflows_is_divergence_too():

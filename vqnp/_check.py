@@ -184,8 +184,8 @@ def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") ->
 
 
 def check_code_rows(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
-    """Return k as int64 codes in [0, K) of shape (n, M), n and M at least 1, else raise InputError."""
+    """Return codes in [0, K), of shape (n, *latent_shape), as int64 rows (n, M), else raise InputError."""
     k = check_codes(where, k, check_int(where, "num_embeddings", num_embeddings), name)
-    if k.ndim != 2 or k.size == 0:
-        fail(where, name, "must have shape (n, M), both at least 1", f"shape {k.shape}")
-    return k.astype(np.int64, copy=False)
+    if k.ndim < 2 or k.size == 0:
+        fail(where, name, "must have shape (n, *latent_shape), not empty", f"shape {k.shape}")
+    return k.reshape(len(k), -1).astype(np.int64, copy=False)

@@ -1,10 +1,8 @@
 """Arrays in files, written and read in one place for everyone.
 
-A file appears whole or not at all, the same content gives the same bytes, nothing is ever unpickled, and
-no memory is allocated for an array before its header has been checked against the bytes that are there.
+A file appears whole or not at all, the same content gives the same bytes, nothing is ever unpickled, and no
+memory is allocated for an array before its header has been checked against the bytes that are there.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -24,15 +22,16 @@ import numpy as np
 
 from vqnp._check import Array, InputError, fail
 
-META = "meta"
-"""The member of an .npz that holds a JSON text about the others."""
-
+META = "meta"  # the member of an .npz that holds a JSON text about the others
 CHUNK_BYTES = 1 << 20  # read at a time: large enough that Python's share of the time is small
 HEAD_BYTES = 12 + 10_000  # NumPy refuses a longer .npy header as unsafe to parse
 
-# What zipfile, gzip, zlib and NumPy raise for damaged, encrypted or exotic files. The OSErrors among them
-# have no number, or that of seeking to before the start of a file; those of the disk have others.
-_DAMAGE = (EOFError, KeyError, OverflowError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
+# What zipfile, gzip, zlib and NumPy raise for damaged, encrypted or exotic files. OSErrors of the disk have
+# other numbers than none or that of seeking to before the start of a file.
+_DAMAGE = (
+    EOFError, KeyError, OSError, OverflowError, RuntimeError, ValueError,
+    struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _DAMAGE_ERRNO = (None, errno.EINVAL)
 
 
@@ -40,8 +39,8 @@ _DAMAGE_ERRNO = (None, errno.EINVAL)
 def atomic(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file that appears at `path` whole or not at all; what was there stays until then.
 
-    The content goes to `path`.part beside it, reaches the disk (fsync), and takes the name in one
-    step (rename). Whatever goes wrong before, a full disk included, the part is removed.
+    The content goes to `path`.part, reaches the disk (fsync), and takes the name in one step (rename).
+    Whatever goes wrong before, a full disk included, the part is removed.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
@@ -78,9 +77,9 @@ def write_npy(file: IO[bytes], array: Array | Rows) -> None:
     if not isinstance(array, Rows):
         np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
         return
-    descr = np.lib.format.dtype_to_descr(array.dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": array.shape}
-    np.lib.format.write_array_header_1_0(file, header)
+    form = np.lib.format
+    descr = form.dtype_to_descr(array.dtype)
+    form.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": array.shape})
     for part in array.parts:
         file.write(np.ascontiguousarray(part, array.dtype).tobytes())
 
@@ -94,7 +93,7 @@ def write_npz(path: str | Path, arrays: Mapping[str, Array | Rows]) -> None:
 
 
 def write_arrays(path: str | Path, meta: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-    """Write an .npz of arrays and of meta, a JSON text; see write_npz."""
+    """write_npz of arrays and of meta, as a JSON text."""
     write_npz(path, {META: np.array(json.dumps(dict(meta))), **arrays})
 
 
@@ -109,10 +108,8 @@ def reading(where: object, needed: str = "must be whole and unchanged") -> Itera
     """Raise one InputError for whatever a damaged file makes its readers raise."""
     try:
         yield
-    except InputError:
-        raise
-    except (*_DAMAGE, OSError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno not in _DAMAGE_ERRNO:
+    except _DAMAGE as error:
+        if isinstance(error, InputError) or getattr(error, "errno", None) not in _DAMAGE_ERRNO:
             raise
         fail(str(where), "", needed, one_line(error))
 
@@ -128,18 +125,7 @@ def check_file(where: object, path: str | Path) -> Path:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's first bytes say about its array.
-
-    Attributes
-    ----------
-    shape : tuple of int
-    dtype : numpy.dtype
-        With the byte order of the file.
-    offset : int
-        Where the array's first byte is.
-    fortran : bool
-        Whether the first axis varies fastest in the file.
-    """
+    """What a file's first bytes say: dtype has the file's byte order, offset is where the array begins."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -154,8 +140,8 @@ class Header:
     def view(self, where: object, content: bytearray | Array) -> Array:
         """The array, as a view of the content, which must be exactly as long as the header says."""
         if len(content) != self.size:
-            claim = f"{self.dtype.name} of shape {self.shape}"
-            needed = f"must have {self.size} bytes, as its header says ({one_line(claim)})"
+            claim = one_line(f"{self.dtype.name} of shape {self.shape}")
+            needed = f"must have {self.size} bytes, as its header says ({claim})"
             fail(str(where), "", needed, f"{len(content)} bytes")
         with reading(where):  # a shape that NumPy refuses, such as one of 100 axes
             order: Literal["C", "F"] = "F" if self.fortran else "C"
@@ -164,12 +150,10 @@ class Header:
 
 def npy_header(where: object, head: bytes) -> Header:
     """The header of a .npy that begins with the bytes head: all of them, or at least HEAD_BYTES."""
-    file = io.BytesIO(head)
-    form = np.lib.format
+    file, form = io.BytesIO(head), np.lib.format
     try:
-        version = form.read_magic(file)
-        read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
-        shape, fortran, dtype = read(file)
+        one = form.read_magic(file) == (1, 0)
+        shape, fortran, dtype = (form.read_array_header_1_0 if one else form.read_array_header_2_0)(file)
     except Exception as error:  # the header is Python source: NumPy lets through what its parser raises
         fail(str(where), "", "must have a .npy header", one_line(error))
     if dtype.hasobject:
@@ -181,10 +165,9 @@ def npy_header(where: object, head: bytes) -> Header:
 def read_content(
     where: object, file: IO[bytes], parse: Callable[[object, bytes], Header] = npy_header
 ) -> tuple[Header, bytearray]:
-    """The header and the bytes of a stream that is one array.
+    """The header and the bytes of a stream that is one array, read to its end, where a checksum is checked.
 
-    The stream is read to its end, which checks a checksum, unless it is longer than its header says: a few
-    bytes that expand to many do not fill the memory.
+    A stream that is longer than its header says is not read on: a few bytes could expand to many.
     """
     with reading(where):
         content = bytearray(file.read(HEAD_BYTES))
@@ -197,17 +180,8 @@ def read_content(
 def read_npz(where: object, path: str | Path) -> dict[str, Array]:
     """The arrays of an uncompressed .npz by name, such as write_npz and numpy.savez write.
 
-    Parameters
-    ----------
-    where : object
-        For the error: what the file is to the user, with its path.
-    path : str or Path
-
-    Raises
-    ------
-    InputError
-        No such file; damaged, truncated or compressed; a member that is no .npy, holds objects, or has not
-        the bytes that its header claims.
+    where: what the file is to the user, with its path, for the InputError that refuses it if it is damaged,
+    truncated or compressed, or if a member is no .npy, holds objects, or has not the bytes its header claims
     """
     path, arrays = check_file(where, path), {}
     with reading(where, "must be an .npz file, whole and unchanged"), zipfile.ZipFile(path) as archive:

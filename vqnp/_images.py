@@ -8,21 +8,15 @@ from vqnp._check import FLOATS, Array, NonFiniteError, at_index, fail
 
 
 def to_float(
-    images: Array,
-    dtype: Any = np.float32,
-    *,
-    first: int = 0,
-    where: str = "to_float",
-    name: str = "images",
-    low: float = 0.0,
-    high: float = 1.0,
-) -> Array:
+    images: Array, dtype: Any = np.float32, *, first: int = 0, where: str = "to_float", name: str = "images",
+    low: float = 0.0, high: float = 1.0,
+) -> Array:  # fmt: skip
     """x = p / 255 for uint8 images p; floating-point images in [0, 1] are returned unchanged.
 
     images: (n, ...) of uint8, float32 or float64 -> x: (n, ...) of dtype, float32 or float64
 
-    p / 255 is rounded once, to dtype. first: the index of images[0] in the whole data set, and where and
-    name: the caller and its argument, for errors; low, high: the range of x, if it is not [0, 1].
+    p / 255 is rounded once, to dtype. low, high: the range of x, if it is not [0, 1]. For errors: where and
+    name are the caller and its argument, and first is the index of images[0] in the whole data set.
     """
     dtype = np.dtype(dtype)
     if dtype not in FLOATS:
@@ -31,9 +25,9 @@ def to_float(
         fail(where, name, "must be a NumPy array", type(images).__name__)
     if images.dtype == np.uint8:
         x: Array = np.divide(images, dtype.type(255), dtype=dtype)
-        if (low, high) == (0, 1):
-            return x
-        return np.clip(low + (high - low) * x, low, high).astype(dtype)  # rounding may pass an end
+        if (low, high) != (0, 1):
+            x = np.clip(low + (high - low) * x, low, high).astype(dtype)  # rounding may pass an end
+        return x
     check_pixels(where, images, first=first, name=name, low=low, high=high)
     return images.astype(dtype, copy=False)
 

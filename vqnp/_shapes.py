@@ -5,8 +5,6 @@ means the same length in all of an op's arrays, and "..." the same axes; the arr
 decides what a letter is. All the arrays are float32, or all are float64.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable

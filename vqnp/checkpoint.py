@@ -1,7 +1,5 @@
 """A checkpoint: one .npz of plain arrays and a JSON text, written so that a reader never sees half of it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +16,8 @@ FORMAT_VERSION = 2
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """meta and arrays of a checkpoint; anything else is refused with a sentence that says why.
-
-    No pickle is ever loaded, and no header is believed: an array's size must be what the file holds
-    of it, which is known before memory is asked for.
-    """
-    where = f"checkpoint {path}"
-    needed = "must be a checkpoint written by vqnp"
+    """meta and arrays of a checkpoint; anything else is refused with a sentence that says why."""
+    where, needed = f"checkpoint {path}", "must be a checkpoint written by vqnp"
     arrays = read_npz(where, path)
     try:
         meta = json.loads(str(arrays.pop(META)))
@@ -34,26 +27,22 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     if format != FORMAT:
         fail(where, "", needed, f"format {format!r}")
     if not isinstance(version, int) or version > FORMAT_VERSION:
-        made_by = meta.get("vqnp_version", "unknown")
-        got = f"format {version}, written by vqnp {made_by}"
+        got = f"format {version}, written by vqnp {meta.get('vqnp_version', 'unknown')}"
         fail(where, "", f"must be of format {FORMAT_VERSION} or older", got)
     return meta, arrays
 
 
 def save(
-    path: str | Path,
-    model: Module,
-    meta: Mapping[str, Any] | None = None,
-    arrays: Mapping[str, Array] | None = None,
-) -> None:
-    """Write a model, and whatever a trainer adds, to path, atomically.
-
-    model: made of registered modules, see vqnp.nn.describe -> an .npz
+    path: str | Path, model: Module,
+    meta: Mapping[str, Any] | None = None, arrays: Mapping[str, Array] | None = None,
+) -> None:  # fmt: skip
+    """Write a model, and whatever a trainer adds, to an .npz, atomically.
 
     Parameters
     ----------
-    path : path
+    path : str or Path
     model : Module
+        Made of registered modules, see vqnp.nn.describe.
     meta, arrays : mapping, optional
         What else the file shall hold: plain values, and arrays by names that do not begin with "model.".
 
@@ -64,12 +53,8 @@ def save(
     OSError
         The folder cannot be written, or the disk is full; what was at path is still there.
     """
-    head = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "vqnp_version": __version__,
-        "model": describe(model),
-    }
+    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
+    head["model"] = describe(model)
     state = {f"model.{name}": array for name, array in model.state_dict().items()}
     write_arrays(path, {**head, **(meta or {})}, {**state, **(arrays or {})})
 
@@ -78,37 +63,16 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
     """The model of a checkpoint, its meta, and the arrays that are not the model's."""
     meta, arrays = read_arrays(path)
     try:
+        model: Module
         if meta["format_version"] == 1:
-            return _load_format_1(meta, arrays)
-        model = build(meta["model"])
-        model.load_state_dict(_of_model(arrays))
+            model, meta, arrays = format1.checkpoint_of(meta, arrays)
+        else:
+            model = build(meta["model"])
+        state = {n.removeprefix("model."): arrays.pop(n) for n in list(arrays) if n.startswith("model.")}
+        model.load_state_dict(state)
     except (InputError, TypeError, KeyError, MemoryError, RecursionError) as error:
         raise InputError(f"checkpoint {path}", "", "must hold a whole model", error) from None
-    return model, meta, _beside_model(arrays)
-
-
-def _load_format_1(
-    meta: dict[str, Any], arrays: dict[str, Array]
-) -> tuple[Any, dict[str, Any], dict[str, Array]]:
-    """load_all of what version 0.1 wrote."""
-    trainer = meta.get("trainer")
-    restart = trainer["schedule"]["restart_dead_codes"] if trainer else 0.0
-    model = format1.model_of(meta.get("kind", "vqvae"), meta["model"], restart)
-    arrays = {format1.renamed(name): array for name, array in arrays.items()}
-    model.load_state_dict(_of_model(arrays))
-    rest = _beside_model(arrays)
-    if trainer:
-        trainer, rest = format1.trainer_of(trainer, model, rest)
-        meta = {**meta, "trainer": trainer}
-    return model, meta, rest
-
-
-def _of_model(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {n.removeprefix("model."): a for n, a in arrays.items() if n.startswith("model.")}
-
-
-def _beside_model(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: a for name, a in arrays.items() if not name.startswith("model.")}
+    return model, meta, arrays
 
 
 def load(path: str | Path) -> Any:

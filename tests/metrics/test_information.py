@@ -114,6 +114,8 @@ def test_code_changes_is_its_equation(rng):
     k = rng.integers(3, size=(6, 4))
     true = [sum(int(a != b) for a, b in zip(k[t], k[t + 1], strict=True)) for t in range(5)]
     assert code_changes(k).tolist() == true and code_changes(k[:1]).tolist() == []
+    two_axes = np.stack([k, k[::-1]], axis=2)  # such as interpolate gives for latents (M, 2)
+    assert code_changes(two_axes).tolist() == [a + b for a, b in zip(true, true[::-1], strict=True)]
 
 
 # --- what is refused ---
@@ -121,7 +123,7 @@ def test_code_changes_is_its_equation(rng):
 
 @pytest.mark.parametrize(
     ("codes", "needed", "got"),
-    [([1, 2], "shape (n, M), both at least 1", "shape (2,)"), ([[4]], "[0, 4)", "4 at index (0, 0)")],
+    [([1, 2], "shape (n, *latent_shape), not empty", "shape (2,)"), ([[4]], "[0, 4)", "4 at index (0, 0)")],
 )
 def test_codes_that_are_none(codes, needed, got):
     with refused("codes", needed, got, where="code_information"):
@@ -146,7 +148,7 @@ def test_labels_that_are_none(labels, needed, got):
 @pytest.mark.parametrize(
     ("codes", "needed", "got"),
     [
-        ([0, 1], "integers of shape (T, M)", "int64 of shape (2,)"),
+        ([0, 1], "integers of shape (T, *latent_shape)", "int64 of shape (2,)"),
         ([[0], [0, 1]], "an array", "different lengths"),
         ([[0.5]], "integers", "float64"),
     ],
@@ -154,3 +156,13 @@ def test_labels_that_are_none(labels, needed, got):
 def test_paths_that_are_none(codes, needed, got):
     with refused("codes", needed, got, where="code_changes"):
         code_changes(codes)
+
+
+def test_codes_of_a_plane_are_read_row_by_row(rng):
+    plane = rng.integers(0, 5, (30, 2, 3))
+    rows, labels = plane.reshape(30, 6), rng.integers(0, 3, 30)
+    one, other = code_information(plane, 5), code_information(rows, 5)
+    assert np.array_equal(one.per_position, other.per_position) and one.upper == other.upper
+    usages = [class_information(codes, labels, 5).usage for codes in (plane, rows)]
+    assert np.array_equal(*usages)
+    assert np.array_equal(code_changes(plane), code_changes(rows))

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import oracles
 import pytest
-from helpers import refused
+from helpers import ACTIVATIONS, gradcheck_loss, network, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
@@ -13,7 +13,6 @@ from strategies import seeds
 from vqnp import VAE, VQVAE, Autoencoder, InputError, ops
 from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
-from vqnp.gradcheck import gradcheck_module
 from vqnp.models.base import CHUNK_EXAMPLES
 from vqnp.nn import Activation, Flatten, Linear, Reshape, Sequential, build, describe
 
@@ -25,32 +24,6 @@ MAKE = {
 }
 each_model = pytest.mark.parametrize("name", MAKE)
 each_vae = pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
-ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "gelu": lambda x: ops.gelu_forward(x)[0],
-               "sigmoid": lambda x: (1 + np.tanh(x / 2)) / 2}  # fmt: skip
-
-
-class Checked:
-    """A model as gradcheck_module takes it: its loss alone, the noise fixed."""
-
-    def __init__(self, model, eps=None):
-        self.model, self.eps = model, eps
-
-    def named_parameters(self):
-        return self.model.named_parameters()
-
-    def forward(self, x):
-        losses, cache = self.model.loss((x,), self.eps)
-        return losses["loss"], cache
-
-    def backward(self, dL, cache):
-        return self.model.backward(cache, dL, need_dx=True)
-
-
-def network(x, arrays, activation):
-    """A multilayer perceptron from W, b, W, b, …"""
-    for i in range(0, len(arrays), 2):
-        x = (ACTIVATIONS[activation](x) if i else x) @ arrays[i] + arrays[i + 1]
-    return x
 
 
 def loss(model, a, x, mu, logvar):
@@ -97,7 +70,7 @@ def test_every_gradient(name, activation, options, rng):
 
         return surrogate
 
-    report = gradcheck_module(Checked(model, eps), rng.random((4, *model.data.shape)), rng=rng, freeze=freeze)
+    report = gradcheck_loss(model, rng.random((4, *model.data.shape)), freeze, rng, eps)
     assert len(report.rows) == 1 + len(names)
     report.raise_if_failed()
 
@@ -276,7 +249,7 @@ def test_every_gradient_of_a_vae_with_latents_of_two_axes(likelihood, rng):
 
         return surrogate
 
-    report = gradcheck_module(Checked(model, eps), rng.random((4, 2, 3)), rng=rng, freeze=freeze)
+    report = gradcheck_loss(model, rng.random((4, 2, 3)), freeze, rng, eps)
     assert len(report.rows) == 1 + len(names) == 7
     report.raise_if_failed()
 

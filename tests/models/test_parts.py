@@ -177,8 +177,8 @@ class Rows(Module):
         ({"quantizer": Linear(3, 3)}, "quantizer", "must be a quantizer of vqnp.nn", "Linear"),
         ({"data": DataSpec((28, 28))}, "encoder", "must take arrays of shape (B, 28, 28)", "linear_forward: x must have shape (..., 30); got shape (1, 784)"),  # noqa: E501
         ({"encoder": Linear(30, 12)}, "encoder", "must take arrays of shape (B, 6, 5)", "shape (1, 6, 5)"),
-        ({"encoder": enc(Reshape(2, 2, 4))}, "encoder", "must take arrays of shape (B, 6, 5)", "Reshape.forward: x must have 16 numbers an example"),  # noqa: E501
-        ({"encoder": enc(Reshape(3, 4))}, "encoder", "must give arrays (B, ..., 3), as the quantizer's codes are", "shape (3, 4) an example"),  # noqa: E501
+        ({"encoder": enc(Reshape(2, 2, 4))}, "encoder", "must take arrays of shape (B, 6, 5)", "Reshape.forward: x must have 16 numbers per example"),  # noqa: E501
+        ({"encoder": enc(Reshape(3, 4))}, "encoder", "must give arrays (B, ..., 3), like the quantizer's codes", "shape (3, 4) an example"),  # noqa: E501
         ({"quantizer": EMAVectorQuantizer(K, 4)}, "encoder", "must give arrays (B, ..., 4)", "shape (2, 2, 3)"),  # noqa: E501
         ({"encoder": Rows((1,))}, "encoder", "must give an array of shape (B, ..., D)", "shape (1,)"),
         ({"encoder": Rows((2, 3))}, "encoder", "must give an array of shape (B, ..., D)", "shape (2, 3)"),

@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import oracles
 import pytest
-from helpers import refused
+from helpers import ACTIVATIONS, gradcheck_loss, network, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
@@ -13,7 +13,6 @@ from strategies import seeds
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, ops
 from vqnp._check import NonFiniteError
 from vqnp.data.batches import BATCH
-from vqnp.gradcheck import gradcheck_module
 from vqnp.models import base
 from vqnp.models.base import CHUNK_EXAMPLES
 from vqnp.nn import build, describe
@@ -24,34 +23,6 @@ each_codebook = pytest.mark.parametrize("codebook", ["ema", "gradient"])
 
 def tiny(**options):
     return VQVAE.mlp(**{**TINY, "codebook_init": "normal", "dtype": "float64", "rng": 1, **options})
-
-
-class Checked:
-    """A VQVAE as gradcheck_module takes it: its loss alone."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def named_parameters(self):
-        return self.model.named_parameters()
-
-    def forward(self, x):
-        losses, cache = self.model.loss((x,))
-        return losses["loss"], cache
-
-    def backward(self, dL, cache):
-        return self.model.backward(cache, dL, need_dx=True)
-
-
-ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, "gelu": lambda x: ops.gelu_forward(x)[0],
-               "sigmoid": lambda x: (1 + np.tanh(x / 2)) / 2}  # fmt: skip
-
-
-def network(x, arrays, activation):
-    """A multilayer perceptron from W, b, W, b, …"""
-    for i in range(0, len(arrays), 2):
-        x = (ACTIVATIONS[activation](x) if i else x) @ arrays[i] + arrays[i + 1]
-    return x
 
 
 @each_codebook
@@ -94,7 +65,7 @@ def test_every_gradient_is_the_surrogates(codebook, activation, reduction, optio
 
         return surrogate
 
-    report = gradcheck_module(Checked(model), rng.random((4, 2, 3)), rng=rng, freeze=freeze)
+    report = gradcheck_loss(model, rng.random((4, 2, 3)), freeze, rng)
     assert len(report.rows) == 1 + len(names) and ("quantizer.E" in names) == (codebook == "gradient")
     report.raise_if_failed()
 

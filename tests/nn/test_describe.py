@@ -166,13 +166,13 @@ def test_a_registered_class_without_config_says_that_it_cannot_be_saved():
         ({"name": "relu"}, "a module's description", "must be a mapping with 'module' in it", "{'name'"),
         ({"module": "Convolution"}, "module", "must be one of 'Linear', 'Activation'", "'Convolution'"),
         ({"module": 3}, "module", "must be one of", "3"),
-        ({"module": "Linear"}, "the description of Linear", "must have its arguments", "in_features"),
-        ({"module": "Flatten", "axis": 1}, "the description of Flatten", "must have its arguments", "no arguments"),  # noqa: E501
-        ({"module": "Sequential"}, "the description of Sequential", "must have its arguments", "layers"),
-        ({"module": "Sequential", "layers": 3}, "the description of Sequential", "must have its arguments", "int"),  # noqa: E501
-        ({"module": "Reshape"}, "the description of Reshape", "must have its arguments", "shape"),
-        ({"module": "Reshape", "shape": [2], "order": "F"}, "the description of Reshape", "must have its arguments", "order"),  # noqa: E501
-        ({"module": "Sequential", "layers": [{"module": "Linear", "in_features": 2}]}, "the description of Linear", "must have its arguments", "out_features"),  # noqa: E501
+        ({"module": "Linear"}, "the description of Linear", "must match its arguments", "in_features"),
+        ({"module": "Flatten", "axis": 1}, "the description of Flatten", "must match its arguments", "no arguments"),  # noqa: E501
+        ({"module": "Sequential"}, "the description of Sequential", "must match its arguments", "layers"),
+        ({"module": "Sequential", "layers": 3}, "the description of Sequential", "must match its arguments", "int"),  # noqa: E501
+        ({"module": "Reshape"}, "the description of Reshape", "must match its arguments", "shape"),
+        ({"module": "Reshape", "shape": [2], "order": "F"}, "the description of Reshape", "must match its arguments", "order"),  # noqa: E501
+        ({"module": "Sequential", "layers": [{"module": "Linear", "in_features": 2}]}, "the description of Linear", "must match its arguments", "out_features"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_a_description_of_nothing_is_refused(description, argument, needed, got):

@@ -84,7 +84,7 @@ CHAIN = Markov([[0]], 2)
         (lambda: code_length([[0, 1]], [[0, 2]], 2), "code_length", "fitted_to", "[0, 2)", "2 at index"),
         (lambda: code_length([[0, 1]], [[0]], 2), "code_length", "fitted_to", "2 positions, as codes", "1"),
         (lambda: code_length([[2]], [[0]], 2), "code_length", "codes", "[0, 2)", "2 at index (0, 0)"),
-        (lambda: Markov([0, 1], 2), "Markov", "codes", "shape (n, M), both at least 1", "shape (2,)"),
+        (lambda: Markov([0, 1], 2), "Markov", "codes", "shape (n, *latent_shape), not empty", "shape (2,)"),
         (lambda: Markov([[0]], 0), "Markov", "num_embeddings", "at least 1", "0"),
         (lambda: Markov([[0]], 2, 2), "Markov", "order", "[0, 1]", "2"),
         (lambda: Markov([[0]], 2, weight=0), "Markov", "weight", "(0, inf)", "0.0"),

@@ -4,54 +4,46 @@ Every share is the median over rounds in each of which the machine's peak and th
 turn, so that a busy neighbour slows both.
 """
 
-from __future__ import annotations
-
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from vqnp._check import Array, fail
+from vqnp._check import fail
+from vqnp._version import __version__
 from vqnp.kernels import code_statistics, nearest_code
 from vqnp.kernels.adam import adam_step
 from vqnp.kernels.jit import JIT
+from vqnp.kernels.llvm import vector_bytes
 from vqnp.kernels.peak import flops, multiply_add
 from vqnp.kernels.threads import in_blocks
 from vqnp.models.vqvae import VQVAE
 from vqnp.training.trainer import Schedule, Trainer
 
 NEAREST = [
-    (65536, 64, 512),
-    (4096, 64, 512),
-    (16384, 256, 1024),
-    (65536, 16, 512),
-    (32768, 32, 128),
-    (65536, 8, 8192),
-    (200000, 4, 256),
-    (256, 64, 512),
-]
+    (65536, 64, 512), (4096, 64, 512), (16384, 256, 1024), (65536, 16, 512),
+    (32768, 32, 128), (65536, 8, 8192), (200000, 4, 256), (256, 64, 512),
+]  # fmt: skip
 """(N, D, K) at which nearest_code is timed: large and small, long vectors and short."""
 
-BATCHES = (32, 256, 1024)
-"""Images a step at which training is timed."""
+BATCHES = (32, 256, 1024)  # images a step at which training is timed
+SECONDS = 0.05  # the shortest timing: thousands of the clock's ticks, and many of the scheduler's slices
+PEAK = "the FMA peak"
 
-SECONDS = 0.05
-"""The shortest timing: thousands of times the resolution of the clock, and many of the scheduler's slices."""
+Call = Callable[[], object]
 
 
 class Row(NamedTuple):
-    """One figure: the median time, and the median share of the peak or of another computation.
-
-    what: the computation; size: of the problem; threads: their number; seconds: of one run; rate: in `unit`;
-    share: of what `of` names, or None
-    """
+    """One figure: the median seconds of a run, its rate in `unit`, and its share of what `of` names."""
 
     what: str
     size: str
@@ -59,12 +51,12 @@ class Row(NamedTuple):
     seconds: float
     rate: float
     unit: str
-    share: float | None
-    of: str
+    share: float | None = None
+    of: str = ""
 
 
 def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator[Row]:
-    """Every figure at one number of threads: NUMBA_NUM_THREADS, and here also the limit of NumPy's BLAS.
+    """Every figure at NUMBA_NUM_THREADS = threads, here also the limit of NumPy's BLAS.
 
     rounds: timings of each, of which medians are taken; lasting: how many seconds one timing takes, at least
     """
@@ -73,37 +65,33 @@ def measure(threads: int, rounds: int = 7, lasting: float = SECONDS) -> Iterator
 
 
 def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
-    peak = peak_of(threads)
-    timer = _Timer(rounds, lasting)
-    rng = np.random.default_rng(0)
-    t, _ = timer.against(peak.run, peak.run)
-    yield Row("FMA peak", "float32", threads, t, peak.flops / t / 1e9, "GFLOP/s", 1.0, "the FMA peak")
+    def timed(run: Call, *other: Call) -> tuple[float, float]:
+        return in_turn([run, *other], rounds, lasting)
 
+    peak = peak_of(threads)
+    rng = np.random.default_rng(0)
+    t, _ = timed(peak.run, peak.run)
+    peak_rate = peak.flops / t
+    yield Row("FMA peak", "float32", threads, t, peak_rate / 1e9, "GFLOP/s", 1.0, PEAK)
     for N, D, K in NEAREST:
         z, E = rng.standard_normal((N, D), dtype=np.float32), rng.standard_normal((K, D), dtype=np.float32)
         work, size = 2 * N * D * K, f"N={N} D={D} K={K}"
-        seconds, ratio = timer.against(lambda: nearest_code(z, E), peak.run)
-        rate = work / seconds / 1e9
-        yield Row(
-            "nearest_code", size, threads, seconds, rate, "GFLOP/s", ratio * work / peak.flops, "the FMA peak"
-        )
+        t, ratio = timed(lambda: nearest_code(z, E), peak.run)
+        share = ratio * work / peak.flops
+        yield Row("nearest_code", size, threads, t, work / t / 1e9, "GFLOP/s", share, PEAK)
     # Not in turn with the peak: OpenBLAS's threads spin for a while after a product, and would slow it down.
     a, b = rng.standard_normal((2, 1024, 1024), dtype=np.float32)
-    product, _ = timer.against(lambda: a @ b, None)
-    rate = 2 * 1024**3 / product
-    size, share = "1024 × 1024 × 1024", rate * t / peak.flops
-    yield Row("NumPy's matrix product", size, threads, product, rate / 1e9, "GFLOP/s", share, "the FMA peak")
+    t, _ = timed(lambda: a @ b)
+    rate, size = 2 * 1024**3 / t, "1024 × 1024 × 1024"
+    yield Row("NumPy's matrix product", size, threads, t, rate / 1e9, "GFLOP/s", rate / peak_rate, PEAK)
     z, k = rng.standard_normal((65536, 64), dtype=np.float32), rng.integers(0, 512, 65536)
-    t, _ = timer.against(lambda: code_statistics(z, k, 512), None)
-    yield Row("code_statistics", "N=65536 D=64 K=512", threads, t, z.nbytes / t / 1e9, "GB/s read", None, "")
-    adam = np.full((4, 1 << 20), 1e-3, np.float32)
-    value, grad, m, v = adam
-    arrays = [(value, grad, m, v)]
-    t, _ = timer.against(lambda: adam_step(arrays, 1, 1e-3, 0.9, 0.999, 1e-8), None)
-    yield Row("Adam's step", "1,048,576 parameters", threads, t, value.size / t / 1e6, "M/s", None, "")
+    t, _ = timed(lambda: code_statistics(z, k, 512))
+    yield Row("code_statistics", "N=65536 D=64 K=512", threads, t, z.nbytes / t / 1e9, "GB/s read")
+    value, grad, m, v = np.full((4, 1 << 20), 1e-3, np.float32)
+    t, _ = timed(lambda: adam_step([(value, grad, m, v)], 1, 1e-3, 0.9, 0.999, 1e-8))
+    yield Row("Adam's step", "1,048,576 parameters", threads, t, value.size / t / 1e6, "M/s")
     for batch in BATCHES:
-        step, products = training(batch)
-        t, ratio = timer.against(step, products)
+        t, ratio = timed(*training(batch))
         of = "its time is matrix products"
         yield Row("training step", f"batch {batch}", threads, t, batch / t, "images/s", ratio, of)
 
@@ -111,7 +99,7 @@ def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
 class Peak(NamedTuple):
     """Fused multiply-adds on every thread: a call that runs them, and how many operations it does."""
 
-    run: Callable[[], object]
+    run: Call
     flops: float
 
 
@@ -128,35 +116,24 @@ def peak_of(threads: int) -> Peak:
     return Peak(lambda: in_blocks(work, threads, 1 << 30), threads * flops(turns))
 
 
-class _Timer:
-    """Medians over rounds."""
+def in_turn(runs: Sequence[Call], rounds: int, lasting: float) -> tuple[float, float]:
+    """Median seconds of the first, and the median of (seconds of the last) / (seconds of the first)."""
+    for f in runs:
+        f()  # which may compile
+    calls = [max(1, round(lasting / max(1e-7, _time(f, 1)))) for f in runs]
+    times = np.array([[_time(f, n) for f, n in zip(runs, calls, strict=True)] for _ in range(rounds)])
+    return float(np.median(times[:, 0])), float(np.median(times[:, -1] / times[:, 0]))
 
-    def __init__(self, rounds: int, seconds: float) -> None:
-        self.rounds, self.seconds = rounds, seconds
 
-    def against(self, run: Callable[[], object], other: Callable[[], object] | None) -> tuple[float, float]:
-        """Median seconds of run, and the median of (seconds of other) / (seconds of run), timed in turn."""
-        runs = [run] if other is None else [run, other]
-        calls = [self._calls(f) for f in runs]
-        times = np.array(
-            [[self._time(f, n) for f, n in zip(runs, calls, strict=True)] for _ in range(self.rounds)]
-        )
-        return float(np.median(times[:, 0])), float(np.median(times[:, -1] / times[:, 0]))
-
-    def _calls(self, f: Callable[[], object]) -> int:
-        """How many calls last long enough to be timed; the first one, which may compile, is not counted."""
+def _time(f: Call, calls: int) -> float:
+    """Seconds of one call, the mean of so many."""
+    start = time.perf_counter()
+    for _ in range(calls):
         f()
-        return max(1, round(self.seconds / max(1e-7, self._time(f, 1))))
-
-    def _time(self, f: Callable[[], object], calls: int) -> float:
-        """Seconds of one call, the mean of so many."""
-        start = time.perf_counter()
-        for _ in range(calls):
-            f()
-        return (time.perf_counter() - start) / calls
+    return (time.perf_counter() - start) / calls
 
 
-def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object]]:
+def training(batch_size: int) -> tuple[Call, Call]:
     """A training step of an MLP 784-512-256-(16×16), and its matrix products alone."""
     rng = np.random.default_rng(0)
     images = rng.random((4 * batch_size, 784), dtype=np.float32)
@@ -168,14 +145,11 @@ def training(batch_size: int) -> tuple[Callable[[], object], Callable[[], object
             trainer.end_epoch(None)
         trainer.train_step()
 
-    pairs: list[tuple[Array, Array, Array]] = []
-    for name, param in trainer.model.named_parameters():
-        if name.endswith("W"):
-            rows = [rng.standard_normal((batch_size, n), dtype=np.float32) for n in param.value.shape]
-            pairs.append((rows[0], param.value.copy(), rows[1]))
+    weights = [p.value.copy() for name, p in trainer.model.named_parameters() if name.endswith("W")]
+    rows = [[rng.standard_normal((batch_size, n), dtype=np.float32) for n in W.shape] for W in weights]
 
     def products() -> None:
-        for i, (x, W, dy) in enumerate(pairs):
+        for i, (W, (x, dy)) in enumerate(zip(weights, rows, strict=True)):
             x @ W, x.T @ dy
             if i:  # the first layer's input needs no gradient
                 dy @ W.T
@@ -197,33 +171,22 @@ def start_up() -> list[Row]:
     rows = []
     with tempfile.TemporaryDirectory() as cache:
         for what in ("cold cache", "warm cache"):
-            begin = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-c", START], env={**os.environ, "NUMBA_CACHE_DIR": cache}, check=True
-            )
-            t = time.perf_counter() - begin
-            rows.append(Row("start to first step", what, 0, t, t, "s", None, ""))
+            env = {**os.environ, "NUMBA_CACHE_DIR": cache}
+            t = _time(lambda: subprocess.run([sys.executable, "-c", START], env=env, check=True), 1)
+            rows.append(Row("start to first step", what, 0, t, t, "s"))
     return rows
 
 
-def in_process(threads: int, rounds: int = 7, seconds: float = SECONDS) -> list[Row]:
+def in_process(threads: int, rounds: int) -> list[Row]:
     """measure() in a process of its own, since numba reads NUMBA_NUM_THREADS when it is imported."""
-    rows = f"list(b.measure({threads}, {rounds}, {seconds}))"
-    call = f"import json, vqnp.bench.measure as b; print(json.dumps({rows}))"
+    call = f"import json, vqnp.bench.measure as b; print(json.dumps(list(b.measure({threads}, {rounds}))))"
     env = {**os.environ, "NUMBA_NUM_THREADS": str(threads)}
-    done = subprocess.run(
-        [sys.executable, "-c", call], env=env, stdout=subprocess.PIPE, text=True, check=True
-    )
-    return [Row(*row) for row in json.loads(done.stdout)]
+    output = subprocess.check_output([sys.executable, "-c", call], env=env, text=True)
+    return [Row(*row) for row in json.loads(output)]
 
 
 def machine() -> dict[str, Any]:
     """The processor, its cores and vectors, the versions of the libraries, and the BLAS that NumPy uses."""
-    import numba
-
-    from vqnp._version import __version__
-    from vqnp.kernels.llvm import vector_bytes
-
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -243,17 +206,14 @@ def blas() -> str:
     threadpoolctl knows OpenBLAS, MKL, BLIS and FlexiBLAS. Any other is unknown, its threads are not limited.
     """
     fields = ("internal_api", "version", "architecture")
-    libraries = [info for info in threadpool_info() if info["user_api"] == "blas"]
+    libraries = (info for info in threadpool_info() if info["user_api"] == "blas")
     names = [" ".join(str(info[f]) for f in fields if info.get(f)) for info in libraries]
     return ", ".join(dict.fromkeys(names)) or "unknown"
 
 
 def _processor() -> str:
-    import platform
-
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
-        return names[0]
-    except (OSError, IndexError):
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
         return platform.processor() or platform.machine()

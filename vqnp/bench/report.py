@@ -1,40 +1,38 @@
 """The output of `vqnp bench`: a table, advice if matrix products are slow, and a figure."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from vqnp.bench.measure import Row
+from vqnp.bench.measure import PEAK, Row
 from vqnp.plots.style import BLUE, GREY, ORANGE, new_figure
 
-SLOW_SHARE = 0.6
-"""Below this share of the FMA peak, BLAS has chosen the wrong kernels for a matrix product: the right ones
-reach 0.8."""
+SLOW_SHARE = 0.6  # below this share of the FMA peak, BLAS uses the wrong kernels: the right ones reach 0.8
 
 
 def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
     """The rows as a Markdown table, below a description of the machine."""
-    lines = [f"{about['processor']}, {about['cores']} cores, vectors of {about['vector_bits']} bits"]
-    lines += [", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python"))]
-    lines.append(f"matrix products by {about['blas']}, OPENBLAS_CORETYPE {about['OPENBLAS_CORETYPE']}")
-    lines += ["", "| what | size | threads | time | rate | share |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"{about['processor']}, {about['cores']} cores, vectors of {about['vector_bits']} bits",
+        ", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python")),
+        f"matrix products by {about['blas']}, OPENBLAS_CORETYPE {about['OPENBLAS_CORETYPE']}",
+        "",
+        "| what | size | threads | time | rate | share |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows:
         share = f"{row.share:.0%} of {row.of}" if row.share is not None else ""
         rate = "" if row.unit == "s" else f"{row.rate:,.0f} {row.unit}"
-        threads = str(row.threads or "")
-        lines.append(f"| {row.what} | {row.size} | {threads} | {_time(row.seconds)} | {rate} | {share} |")
+        cells = (row.what, row.size, row.threads or "", _time(row.seconds), rate, share)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join([*lines, *_advice(rows, about)])
 
 
 def _time(seconds: float) -> str:
     """Seconds with a unit: s, ms or µs."""
-    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
-        if seconds >= scale:
-            return f"{seconds / scale:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs"
+    scale, unit = (1, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
+    return f"{seconds * scale:.3g} {unit}"
 
 
 def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
@@ -45,11 +43,11 @@ def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
     shares = [r.share for r in rows if r.what.startswith("NumPy") and r.threads == 1 and r.share is not None]
     if not shares or min(shares) >= SLOW_SHARE:
         return advice
-    core = about["OPENBLAS_CORETYPE"]
-    why = "its library may not know the processor" if core == "unset" else f"OPENBLAS_CORETYPE is {core}"
-    cure = "set OPENBLAS_CORETYPE to a processor that it does know" if core == "unset" else "unset it"
-    return [
-        *advice,
+    why, cure = f"OPENBLAS_CORETYPE is {about['OPENBLAS_CORETYPE']}", "unset it"
+    if about["OPENBLAS_CORETYPE"] == "unset":
+        why = "its library may not know the processor"
+        cure = "set OPENBLAS_CORETYPE to a processor that it does know"
+    return advice + [
         "",
         f"NumPy's matrix products reach {min(shares):.0%} of what this processor can do: {why}.",
         f"Training is mostly matrix products; if they are OpenBLAS's, {cure} and measure again.",
@@ -58,7 +56,7 @@ def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
 
 def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
     """Bars: the share of the FMA peak that each computation reaches, a colour for each number of threads."""
-    shown = [row for row in rows if row.of == "the FMA peak" and row.what != "FMA peak"]
+    shown = [row for row in rows if row.of == PEAK and row.what != "FMA peak"]
     threads = sorted({row.threads for row in shown})
     names = list(dict.fromkeys((row.what, row.size) for row in shown))
     figure = new_figure(8.0, 1.3 + 0.42 * len(names))
@@ -76,8 +74,7 @@ def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
             axes.text(x - 1, y, f"{x:.0f}", va="center", ha="right", color="white", fontsize=7)
     axes.set_yticks(range(len(names)), [f"{what}\n{size}" for what, size in names], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xlim(0, 100)
-    axes.set_xlabel("share of the machine's peak, fused multiply-adds in float32 (%)")
+    axes.set(xlim=(0, 100), xlabel="share of the machine's peak, fused multiply-adds in float32 (%)")
     axes.set_title(f"{about['processor']}, {about['vector_bits']}-bit vectors", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=8, frameon=False)

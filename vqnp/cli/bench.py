@@ -6,7 +6,7 @@ from pathlib import Path
 from vqnp._check import check_int
 from vqnp.cli.options import option, say
 
-HELP = "the speed of this machine, and the share of its peak that vqnp reaches"
+HELP = "measure this machine's speed, and the share of its peak that vqnp reaches"
 DESCRIPTION = (
     "Time the machine's fused multiply-adds, NumPy's matrix products, the kernels, a training step and "
     "the start-up; print a table; write bench.json and bench.png. Takes about a minute, in which nothing "

@@ -1,7 +1,5 @@
 """vqnp crosscheck: is this VQ layer right, and if not, which known variant or bug is it?"""
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib.util
@@ -12,7 +10,7 @@ from typing import Any
 from vqnp._check import InputError, fail
 from vqnp.cli.options import JSON, Option, option
 
-HELP = "is this VQ layer right, and if not, which known variant or bug is it?"
+HELP = "check whether a VQ layer is right and, if not, which known variant or bug it is"
 DESCRIPTION = (
     "Compare a VQ layer of any framework with vqnp, quantity by quantity, and name the variant or bug "
     "that it has in each respect, from its behaviour alone. See docs/crosscheck.md."

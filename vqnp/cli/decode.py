@@ -5,7 +5,7 @@ import argparse
 from vqnp._check import fail
 from vqnp.cli.options import FORCE, RUN, batch_bar, new_file, option
 
-HELP = "codes to images"
+HELP = "convert codes to images"
 DESCRIPTION = (
     "Decode the output of vqnp encode (or an .npy of integers, or of latents) into a float .npy "
     "(n, *image shape), or the first 100 images into a .png."

@@ -4,7 +4,7 @@ import argparse
 
 from vqnp.cli.options import DATA, FORCE, RUN, SPLIT, batch_bar, new_file, option
 
-HELP = "images to codes (of a VAE or an autoencoder: to latents)"
+HELP = "convert images to codes (for a VAE or an autoencoder: to latents)"
 DESCRIPTION = (
     "Encode images into an .npz: codes (n, M) in the narrowest unsigned dtype, num_embeddings, and "
     "the SHA-256 of the model; of a VAE latents (n, D), the posterior's means. "

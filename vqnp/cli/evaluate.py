@@ -6,7 +6,7 @@ from typing import Any
 
 from vqnp.cli.options import DATA, JSON, RUN, SPLIT
 
-HELP = "MSE, perplexity, utilization and diagnosis; a VAE's likelihood and KL"
+HELP = "report MSE, perplexity, utilization and diagnosis; for a VAE, likelihood and KL"
 DESCRIPTION = "Reconstruct a data set in constant memory and print the figures."
 OPTIONS = (RUN, DATA, SPLIT, JSON)
 

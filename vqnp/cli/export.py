@@ -4,7 +4,7 @@ import argparse
 
 from vqnp.cli.options import FORCE, RUN, new_file, option
 
-HELP = "parameters under PyTorch's names and in its layouts"
+HELP = "write the parameters under PyTorch's names and in its layouts"
 DESCRIPTION = (
     "Write the model's parameters under PyTorch's names and in its layouts (encoder.1.weight: (out, in)), "
     "with the description from which the model can be rebuilt. vqnp.export.load_torch reads them in Python."

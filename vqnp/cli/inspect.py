@@ -8,7 +8,7 @@ from typing import Any
 from vqnp.cli.evaluate import evaluated
 from vqnp.cli.options import DATA, RUN, SPLIT, option
 
-HELP = "the health of the codebook, and a picture of every code (or of a VAE's units)"
+HELP = "report the health of the codebook, and draw every code (or a VAE's units)"
 DESCRIPTION = (
     "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with "
     "advice; and codebook.png: every code decoded in context. Of a VAE: KL and use of each unit, their "

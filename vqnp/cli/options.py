@@ -37,10 +37,10 @@ def flag(name: str, help: str) -> Option:
 
 DATA_HELP = (
     "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
-    "(gzipped or not), a folder of them, a .npy or .npz of images, uint8 or float in [0, 1]"
+    "(gzipped or not), a folder of them, or a .npy or .npz of images, uint8 or float in [0, 1]"
 )
 RUN = option("model", metavar="RUN", help="a run folder, or a checkpoint")
-DATA = option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: the data of the training)")
+DATA = option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: the training run's data)")
 SPLIT = option(
     "--split",
     choices=("train", "test"),

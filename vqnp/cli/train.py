@@ -12,26 +12,26 @@ from vqnp.cli.options import DATA_HELP, Option, flag, option, say
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
 DESCRIPTION = (
     "Train an MLP VQ-VAE (or, for comparison, a VAE or an autoencoder) and write a run folder: "
-    "checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C saves; --resume goes on, to the "
-    "same result bit for bit."
+    "checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C saves; --resume continues, to "
+    "the same result, bit for bit."
 )
 
 Table = dict[str, tuple[type | tuple[str, ...], str, str]]
 """By the name of Python's argument: the type and the metavar of a number, or the choices and ""; the help."""
 
 MODEL_OPTIONS: Table = {
-    "num_latents": (int, "M", "latents, and so codes, in an image (default: 16)"),
+    "num_latents": (int, "M", "latents, and therefore codes, per image (default: 16)"),
     "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16)"),
     "num_embeddings": (int, "K", "codes in the codebook (default: 128)"),
     "commitment_cost": (float, "BETA", "weight of the commitment loss (default: 0.25)"),
     "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
-    "epsilon": (float, "EPS", "Laplace smoothing of the EMA cluster sizes (default: 1e-05)"),
+    "epsilon": (float, "EPS", "constant of the Laplace smoothing of EMA cluster sizes (default: 1e-05)"),
     "restart_dead_codes": (
         float,
         "SHARE",
-        "restart a code used less than this share of uniform use; 0: never (default: 0.05)",
+        "restart codes used less than this share of uniform use; 0: never (default: 0.05)",
     ),
-    "activation": (("relu", "gelu", "tanh", "sigmoid"), "", "(default: relu)"),
+    "activation": (("relu", "gelu", "tanh", "sigmoid"), "", "function between layers (default: relu)"),
     "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
     "codebook_init": (
         ("uniform", "normal", "scaled_uniform", "data", "kmeans"),
@@ -41,18 +41,18 @@ MODEL_OPTIONS: Table = {
     ),
 }
 LATENT_OPTIONS: Table = {
-    "latent_dim": (int, "D", "dimensions of an image's latent (default: 256)"),
-    "likelihood": (("bernoulli", "gaussian"), "", "of a pixel (default: bernoulli)"),
-    "noise_std": (float, "S", "standard deviation of a pixel, gaussian likelihood (default: 0.1)"),
-    "kl_weight": (float, "W", "weight of the KL (default: 1.0)"),
+    "latent_dim": (int, "D", "dimensions of the latent of an image (default: 256)"),
+    "likelihood": (("bernoulli", "gaussian"), "", "distribution of each pixel (default: bernoulli)"),
+    "noise_std": (float, "S", "standard deviation of a pixel, if gaussian (default: 0.1)"),
+    "kl_weight": (float, "W", "weight of the KL divergence (default: 1.0)"),
     "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0 (default: 0)"),
 }
 SCHEDULE_OPTIONS: Table = {
     "epochs": (int, "N", "passes over the training images (default: 60)"),
     "batch_size": (int, "B", "images per step (default: 32)"),
     "lr": (float, "LR", "Adam's learning rate (default: 0.001)"),
-    "lr_schedule": (("cosine", "constant"), "", "(default: cosine)"),
-    "seed": (int, "SEED", "of parameters, minibatches and restarts (default: 0)"),
+    "lr_schedule": (("cosine", "constant"), "", "course of the learning rate (default: cosine)"),
+    "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
 }
 
 
@@ -72,8 +72,8 @@ OPTIONS = (
     option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: digits)"),
     option("--out", metavar="DIR", help="the run folder to write (default: runs/DATA-1, or -2, ...)"),
     flag("--force", "replace the run in DIR"),
-    flag("--resume", "go on with the run in DIR, or start it if there is none"),
-    flag("--quiet", "no progress bar"),
+    flag("--resume", "continue the run in DIR, or start one if there is none"),
+    flag("--quiet", "show no progress bar"),
     option(
         "--model",
         dest="kind",
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
             history = fit(model, training.images, test.images, **options)
     except Interrupted as stop:
         command = f"vqnp train --out {folder.folder} --resume"
-        raise KeyboardInterrupt(f"stopped after step {stop.step}, saved; go on with: {command}") from None
+        raise KeyboardInterrupt(f"stopped after step {stop.step}, saved; continue with: {command}") from None
     folder.write_metrics(history)
     report = model.evaluate(test.images, history)
     plots.save_figure(plots.training_figure(report, model, history, test.images), folder.figure)
@@ -144,9 +144,9 @@ def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     from vqnp.training import Schedule
 
     if args.resume and args.force:
-        fail("", "--resume", "must be without --force", "both")
+        fail("", "--resume", "must be given without --force", "both")
     if args.resume and "out" not in args:
-        fail("", "--resume", "must have the run's folder in --out", "none")
+        fail("", "--resume", "must be given with the run's folder in --out", "none")
     if args.resume and Run(args.out).config.exists():
         config = Run(args.out).read_config()
         for part, given in _given(args, config["kind"]).items():
@@ -158,7 +158,7 @@ def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     config = {"data": "digits", "kind": getattr(args, "kind", "vqvae")}
     given = _given(args, config["kind"])
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
-        fail("", "--noise-std", "must be given with --likelihood gaussian only", "--likelihood bernoulli")
+        fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
     model = _arguments(config["kind"]) | given["model"]
     return {**config, **given[""], "model": model, "schedule": asdict(Schedule(**given["schedule"]))}, False
 
@@ -179,7 +179,7 @@ def _given(args: argparse.Namespace, kind: str) -> dict[str, dict[str, Any]]:
         if name in values:
             if name not in SCHEDULE_OPTIONS and name not in own:
                 owners = " or ".join(other for other in MODELS if name in _arguments(other))
-                fail("", _flag(name), f"must be given with --model {owners} only", f"--model {kind}")
+                fail("", _flag(name), f"must be given only with --model {owners}", f"--model {kind}")
             given["schedule" if name in SCHEDULE_OPTIONS else "model"][name] = values[name]
     return given
 

@@ -1,7 +1,5 @@
 """load_dataset("digits"), load_splits, open_images: images by name or path, in memory or as a stream."""
 
-from __future__ import annotations
-
 import difflib
 from dataclasses import dataclass
 from itertools import islice
@@ -48,13 +46,12 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
     Parameters
     ----------
     source : str or pathlib.Path
-        A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp),
-        "mnist" or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else
-        downloaded, which needs the extra "download"). Or a path ("./mnist" is one, "mnist" is a name):
-        an IDX file, gzipped or not; a folder of them with MNIST's names; a .npy file; a .npz file with
-        x_train and x_test, train_images and test_images, or images, or a single array of 2 axes or
-        more (the labels are y_train, train_labels or labels, and so on). The images are uint8, or
-        floating point in [0, 1].
+        A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp), "mnist"
+        or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else downloaded, which
+        needs the extra "download"). Or a path ("./mnist" is one, "mnist" is a name): an IDX file, gzipped or
+        not; a folder of them with MNIST's names; a .npy file; a .npz file with x_train and x_test,
+        train_images and test_images, or images (the labels are y_train, train_labels or labels, and so
+        on), or a single array of 2 axes or more. The images are uint8, or floating point in [0, 1].
     split : {"train", "test"}
         A single array has no splits: all of it is given for either (load_splits divides it).
 
@@ -152,10 +149,11 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
         labels = find_array(path, names) if images.member else None  # a file of one array has none
     else:
         known = ", ".join(map(repr, NAMES))
-        fail(where, "source", f"must be {known} or the path of a file or folder that exists", _hint(path))
+        fail(where, "source", f"must be {known} or the path of an existing file or folder", _hint(path))
     _check_images(images)
-    if labels is not None:
-        _check_labels(labels, len(images))
+    if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
+        needed = f"must be integers of shape {(len(images),)}, one for each image"
+        fail(str(labels.path), "labels", needed, f"{labels.dtype} of shape {labels.shape}")
     return images, labels
 
 
@@ -176,12 +174,6 @@ def _check_images(images: ArrayStream) -> None:
         fail(where, "", "must hold at least one image of at least one pixel", f"shape {images.shape}")
     if images.dtype != "uint8" and images.dtype not in FLOATS:
         fail(where, "images", "must be uint8, or float32 or float64 in [0, 1]", images.dtype)
-
-
-def _check_labels(labels: ArrayStream, n: int) -> None:
-    if labels.shape != (n,) or labels.dtype.kind not in "iu":
-        got = f"{labels.dtype} of shape {labels.shape}"
-        fail(str(labels.path), "labels", f"must be integers of shape {(n,)}, one for each image", got)
 
 
 def _hint(path: Path) -> str:

@@ -1,7 +1,5 @@
 """The IDX format, and MNIST's four files of it. http://yann.lecun.com/exdb/mnist/"""
 
-from __future__ import annotations
-
 import struct
 from pathlib import Path
 
@@ -23,16 +21,15 @@ FILES = {
 def idx_header(where: object, head: bytes) -> Header:
     """00 00 type axes, then one uint32 for each axis, then the numbers, all big-endian.
 
-    A file in the byte order of a PC has its magic number reversed, axes type 00 00, and is read too:
-    the two cannot be confused, because no type is 00.
+    A file in the byte order of a PC is read too: its magic number is reversed, and no type is 00.
     """
     if len(head) < 4:
         fail(str(where), "", "must have at least 4 bytes", f"{len(head)} bytes")
     order, (zero, zero_too, kind, axes) = (">", head[:4]) if head[:2] == b"\0\0" else ("<", head[3::-1])
     if zero or zero_too or kind not in TYPES:
-        types = ", ".join(f"{t:02x}" for t in TYPES)
-        needed = "must begin as gzip, .npy and .npz files do, or with IDX's magic number, 00 00, "
-        fail(str(where), "", f"{needed}a type ({types}) and the number of axes", head[:4].hex(" "))
+        idx = f"00 00, a type ({', '.join(f'{t:02x}' for t in TYPES)}) and the number of axes"
+        needed = f"must begin as gzip, .npy and .npz files do, or with IDX's magic number, {idx}"
+        fail(str(where), "", needed, head[:4].hex(" "))
     offset = 4 + 4 * axes
     if len(head) < offset:
         needed = f"must have an IDX header of {offset} bytes for its {axes} axes"
@@ -44,7 +41,5 @@ def idx_header(where: object, head: bytes) -> Header:
 def find_idx(folder: Path, name: str) -> Path | None:
     """The file of that name in a folder, if it is there: gzipped or not, with - or . before idx."""
     dotted = name.replace("-idx", ".idx")
-    for variant in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
-        if (folder / variant).is_file():
-            return folder / variant
-    return None
+    paths = [folder / variant for variant in (name, f"{name}.gz", dotted, f"{dotted}.gz")]
+    return next((path for path in paths if path.is_file()), None)

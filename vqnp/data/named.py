@@ -1,14 +1,11 @@
 """mnist and fashion-mnist: found on this machine, else downloaded by pooch; recognized by their SHA-256."""
 
-from __future__ import annotations
-
 import hashlib
 import os
-from functools import partial
 from pathlib import Path
 
 from vqnp._check import fail
-from vqnp._files import CHUNK_BYTES, one_line, reading
+from vqnp._files import one_line, reading
 from vqnp.data.idx import find_idx
 from vqnp.data.stream import open_content
 
@@ -57,9 +54,7 @@ MIRRORS = {
 
 RETRIES = 2  # of one file from one mirror, after a broken transfer
 TIMEOUT_SECONDS = 30.0  # without a byte, after which a transfer is broken
-
-# Where Debian's package dataset-fashion-mnist puts its files.
-SYSTEM = Path("/usr/share/datasets")
+SYSTEM = Path("/usr/share/datasets")  # where Debian's package dataset-fashion-mnist puts its files
 
 
 def cache_folder(name: str) -> Path:
@@ -68,17 +63,9 @@ def cache_folder(name: str) -> Path:
 
 
 def named_file(name: str, file: str) -> Path:
-    """Find one of the four files of a named data set, or download it into the cache.
-
-    It is looked for in $VQNP_DATA/NAME, $VQNP_DATA, the system's folder and the cache, in this order.
-
-    Raises
-    ------
-    InputError
-        A file of that name with other content; not found, and pooch is not installed or no mirror has it.
-    """
-    own = [Path(folder) for folder in [os.environ.get("VQNP_DATA")] if folder]
-    for folder in (*(folder / name for folder in own), *own, SYSTEM / name, cache_folder(name)):
+    """One of the four files, from $VQNP_DATA/NAME, $VQNP_DATA, the system's folder, the cache or a mirror."""
+    own = Path(os.environ.get("VQNP_DATA", ""))
+    for folder in ([own / name, own] if own.parts else []) + [SYSTEM / name, cache_folder(name)]:
         path = find_idx(folder, file)
         if path is not None and _is_right(path, name, file):
             return path
@@ -87,24 +74,16 @@ def named_file(name: str, file: str) -> Path:
 
 def content_sha256(path: Path) -> str:
     """The SHA-256 of a file's content, decompressed if it is gzipped."""
-    digest = hashlib.sha256()
-    with reading(path), open_content(path) as f:
-        for chunk in iter(partial(f.read, CHUNK_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
+    with reading(path), open_content(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _is_right(path: Path, name: str, file: str) -> bool:
-    """Whether path has the content wanted; another data set's is passed over, any other refused.
-
-    (VQNP_DATA may name the folder of one data set while the other is asked for.)
-    """
+    """Whether path has the content wanted, not another data set's; any other content is refused."""
     digest = content_sha256(path)
-    if digest in [SHA256[other][file] for other in SHA256 if other != name]:
-        return False
-    if digest != SHA256[name][file]:
+    if digest not in [files[file] for files in SHA256.values()]:
         fail(str(path), f"the content of {name}'s {file}", f"must have SHA-256 {SHA256[name][file]}", digest)
-    return True
+    return digest == SHA256[name][file]
 
 
 def _download(name: str, file: str) -> Path:

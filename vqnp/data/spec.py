@@ -50,9 +50,7 @@ class DataSpec:
     def to_array(self, data: Any, dtype: Any, where: str, first: int = 0) -> Array:
         """x as a model takes it: uint8 scaled to [low, high], floats checked.
 
-        (n, *shape) or (n, P) -> (n, *shape)
-
-        first is the number of data[0] in a larger set, so that an error names an example by its own number.
+        (n, *shape) or (n, P) -> (n, *shape); first: data[0]'s number in a larger set, for errors
         """
         x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
         if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):

@@ -4,22 +4,18 @@ The kind of file (IDX, .npy, either gzipped, .npz) follows from its first bytes.
 mapped into memory a batch at a time, compressed ones are decompressed into memory once.
 """
 
-from __future__ import annotations
-
 import gzip
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any
 
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
-from vqnp._files import (
-    CHUNK_BYTES, HEAD_BYTES, Header, check_file, npy_header, one_line, read_content, reading,
-)
+from vqnp._files import HEAD_BYTES, Header, check_file, npy_header, one_line, read_content, reading
 from vqnp.data.idx import idx_header
 
 GZIP = b"\x1f\x8b"
@@ -41,14 +37,10 @@ class ArrayStream:
     """
 
     def __init__(
-        self, path: Path, member: str, header: Header, content: Callable[[], bytearray | Array]
+        self, path: Path, header: Header, content: Callable[[], bytearray | Array], member: str = ""
     ) -> None:
-        self.path = path
-        self.member = member
-        self.shape = header.shape
-        self.dtype = header.dtype.newbyteorder("=")
-        self._header = header
-        self._content = content
+        self.path, self.member, self._header, self._content = path, member, header, content
+        self.shape, self.dtype = header.shape, header.dtype.newbyteorder("=")
         if header.dtype.kind not in "biuf":
             fail(str(path), "", "must hold numbers", header.dtype)
         if not header.shape:
@@ -98,8 +90,7 @@ class ArrayStream:
 def open_array(path: str | Path, names: Sequence[str] = ()) -> ArrayStream:
     """Open the array in an IDX or .npy file, gzipped or not, or one of a .npz file.
 
-    The file is checked before the first batch: its length against its header, and a compressed file's
-    checksum, so that a damaged file costs a sentence and not half a result.
+    Its length is checked against its header, and a compressed file's checksum, before the first batch.
 
     Parameters
     ----------
@@ -133,14 +124,17 @@ def find_array(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
     if head.startswith(GZIP):
         with open_content(path) as file:
             header, content = read_content(path, file, _header)
-        return ArrayStream(path, "", header, lambda: content)
-    return ArrayStream(path, "", _header(path, head), lambda: np.memmap(path, mode="r"))
+        return ArrayStream(path, header, lambda: content)
+    return ArrayStream(path, _header(path, head), lambda: np.memmap(path, mode="r"))
 
 
 def _only_images(path: Path) -> ArrayStream:
     """The only array of 2 axes or more in a .npz file whose arrays have none of the known names."""
-    members = _members(path)
-    images = [info for info in members.values() if len(_member_header(path, info).shape) >= 2]
+    members, images = _members(path), []
+    for info in members.values():
+        with _member(path, info) as file:
+            if len(_header(path, file.read(HEAD_BYTES)).shape) >= 2:
+                images.append(info)
     if len(images) != 1:
         known = "x_train and x_test, train_images and test_images, or images"
         got = f"arrays {', '.join(members)}" if members else "no arrays"
@@ -148,11 +142,11 @@ def _only_images(path: Path) -> ArrayStream:
     return _open_member(path, images[0])
 
 
-def open_content(path: Path) -> IO[bytes]:
+def open_content(path: Path) -> Any:
     """A file's content, decompressed if it is gzipped."""
     with open(path, "rb") as file:
         gzipped = file.read(2) == GZIP
-    return cast(IO[bytes], gzip.open(path, "rb")) if gzipped else open(path, "rb")
+    return gzip.open(path) if gzipped else open(path, "rb")
 
 
 def _header(where: object, head: bytes) -> Header:
@@ -166,25 +160,20 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     return {info.filename.removesuffix(".npy"): info for info in infos}
 
 
-def _member_header(path: Path, info: zipfile.ZipInfo) -> Header:
-    with _member(path, info) as file:
-        return _header(path, file.read(HEAD_BYTES))
-
-
 def _open_member(path: Path, info: zipfile.ZipInfo) -> ArrayStream:
     name = info.filename.removesuffix(".npy")
     with _member(path, info) as file:
         if info.compress_type == zipfile.ZIP_DEFLATED:
             header, content = read_content(path, file, _header)
-            return ArrayStream(path, name, header, lambda: content)
+            return ArrayStream(path, header, lambda: content, name)
         header = _header(path, file.read(HEAD_BYTES))
-        while file.read(CHUNK_BYTES):  # to the end, where the checksum is checked
+        while file.read(1 << 20):  # to the end, where the checksum is checked
             pass
     with reading(path), open(path, "rb") as archive:  # the local header: 30 bytes, a name, extra fields
         archive.seek(info.header_offset)
         start = info.header_offset + 30 + sum(struct.unpack("<26x2H", archive.read(30)))
     place = slice(start, start + info.file_size)
-    return ArrayStream(path, name, header, lambda: np.memmap(path, mode="r")[place])
+    return ArrayStream(path, header, lambda: np.memmap(path, mode="r")[place], name)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ n codes it is at most n, and below about ten for each it is biased low for any c
 class Evaluation:
     """The report on a VQ-VAE over a data set.
 
-    mse is the mean over all pixels of all images, in units of the data's range squared;
+    mse is the mean over all pixels of all images, in the data's own units, squared;
     counts: (K,) how often each code is used, over all images and latents.
     """
 

@@ -24,7 +24,7 @@ class SquaredError:
         self.count += error.size
 
     def mean(self) -> float:
-        """The MSE, in units of the data's range squared."""
+        """The MSE, in the data's own units, squared."""
         return self.total / self.count
 
 

@@ -19,7 +19,7 @@ from vqnp.ops.gaussian import gaussian_kl_terms
 class LatentEvaluation:
     """The report on a model with a continuous latent over a data set.
 
-    mse is that of decode(encode(x)), for a VAE at the posterior's mean, in units of the data's range
+    mse is that of decode(encode(x)), for a VAE at the posterior's mean, in the data's own units,
     squared; variance: (D,) of each unit of encode(x) over the images. Of a VAE also, in nats per image:
     reconstruction_loss, −log p(x|z) at one draw of z for each image, and kl_per_unit: (D,).
     """

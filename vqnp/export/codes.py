@@ -3,8 +3,6 @@
 Of a VAE or an autoencoder: images -> latents -> images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,26 +16,11 @@ from vqnp.data.batches import BATCH, batches, origin
 from vqnp.data.stream import find_array
 from vqnp.models import Model, format1
 
-Progress = Callable[[Iterator[Array], int], Iterator[Array]]
-
-
-def no_progress(parts: Iterator[Array], total: int) -> Iterator[Array]:
-    """The parts as they are; a caller who wants a bar gives another function of this form."""
-    return parts
-
-
-def smallest_dtype(num_embeddings: int) -> np.dtype[np.unsignedinteger]:
-    """The narrowest unsigned integer that holds the codes 0 … K − 1."""
-    return np.min_scalar_type(num_embeddings - 1)
-
-
-def file_dtype(model: Model) -> np.dtype[Any]:
-    """The dtype in a file: of codes the narrowest that holds them, of latents the model's."""
-    return smallest_dtype(model.num_embeddings) if model.num_embeddings else model.dtype
+Progress = Callable[[Iterator[Array], int], Iterator[Array]] | None  # (parts, how many) -> parts
 
 
 def encode_file(
-    model: Model, images: Array | ArrayStream, path: str | Path, progress: Progress = no_progress
+    model: Model, images: Array | ArrayStream, path: str | Path, progress: Progress = None
 ) -> None:
     """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, *latent_shape), num_embeddings (1,), model (32,).
 
@@ -48,13 +31,20 @@ def encode_file(
     codes have the narrowest unsigned dtype that holds K − 1; model is the SHA-256 by which `decode`
     knows whose codes they are (Model.fingerprint).
     """
-    name, shape, *_ = model.encoding
-    dtype = file_dtype(model)
-    parts = (model.encode(batch).astype(dtype) for batch in _floats(model, images))
-    about = {"num_embeddings": np.array([model.num_embeddings])} if model.num_embeddings else {}
-    about["model"] = np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)
-    rows = Rows((len(images), *shape), dtype, progress(parts, _parts(len(images))))
-    write_npz(path, {**about, name: rows})
+    name, shape, dtype, _ = model.encoding
+    arrays: dict[str, Array | Rows] = {}
+    if model.num_embeddings:
+        dtype = np.min_scalar_type(model.num_embeddings - 1)
+        arrays["num_embeddings"] = np.array([model.num_embeddings])
+    arrays["model"] = np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8)
+
+    def encoded(batch: Array, first: int) -> Array:
+        x = model.data.to_array(batch, model.dtype, origin(images, "encode"), first)
+        return model.encode(x).astype(dtype)
+
+    parts = (encoded(batch, i * BATCH) for i, batch in enumerate(batches(images)))
+    arrays[name] = _rows(parts, len(images), shape, dtype, progress)
+    write_npz(path, arrays)
 
 
 def open_codes(model: Model, path: str | Path) -> ArrayStream:
@@ -65,55 +55,44 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
     Raises
     ------
     InputError
-        No such codes, codes of another model, or of a wrong shape or dtype; codes out of range are
-        found by VQVAE.decode as they are read.
+        No such codes, codes of another model, or of a wrong shape or dtype; VQVAE.decode finds codes
+        that are out of range, as they are read.
     """
     name, shape, dtype, _ = model.encoding
     where = f"{name} {path}"
     codes = find_array(check_file(where, path), [name])
     if codes is None:
         fail(where, "", f"must hold an array named '{name}', as vqnp encode writes it", "none")
-    owner = find_array(path, ["model"]) if codes.member else None  # a .npy names no model
-    if owner is not None and not _is_of(owner.read().tobytes().hex(), model):
-        fail(where, "", f"must be {name} of this model", f"{name} of another model")
+    if codes.member and (owner := find_array(path, ["model"])) is not None:  # a .npy names no model
+        if owner.read().tobytes().hex() not in (model.fingerprint(), format1.fingerprint_of(model)):
+            fail(where, "", f"must be {name} of this model", f"{name} of another model")
     if codes.shape[1:] != shape:
         fail(where, name, f"must have shape {many(shape)}", f"shape {codes.shape}")
-    if model.num_embeddings:
-        if codes.dtype.kind not in "iu":
-            fail(where, "codes", "must be integers", codes.dtype)
-    elif codes.dtype != dtype:
+    if model.num_embeddings and codes.dtype.kind not in "iu":
+        fail(where, "codes", "must be integers", codes.dtype)
+    if not model.num_embeddings and codes.dtype != dtype:
         fail(where, "latents", f"must be {dtype}, as the model", codes.dtype)
     return codes
 
 
-def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Progress = no_progress) -> None:
+def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Progress = None) -> None:
     """x̂ = decoder(e_k) into a .npy: codes (n, *latent_shape) -> (n, *data.shape) in the model's dtype.
 
     Bit for bit model.reconstruct of the images that were encoded; appears whole or not at all.
     """
     parts = (_decode(model, batch, codes) for batch in codes.batches(BATCH))
     with atomic(path) as out:
-        shape = (len(codes), *model.data.shape)
-        write_npy(out, Rows(shape, model.dtype, progress(parts, _parts(len(codes)))))
+        write_npy(out, _rows(parts, len(codes), model.data.shape, model.dtype, progress))
 
 
-def _is_of(fingerprint: str, model: Model) -> bool:
-    """Whether a file of codes with this fingerprint, of any version, is of this model."""
-    return fingerprint in (model.fingerprint(), format1.fingerprint_of(model))
-
-
-def _floats(model: Model, images: Array | ArrayStream) -> Iterator[Array]:
-    """The images in batches, as numbers; an error names the image by its place among all."""
-    for i, batch in enumerate(batches(images)):
-        yield model.data.to_array(batch, model.dtype, origin(images, "encode"), first=i * BATCH)
+def _rows(parts: Iterator[Array], n: int, shape: tuple[int, ...], dtype: Any, progress: Progress) -> Rows:
+    """n rows that come in parts of BATCH."""
+    return Rows((n, *shape), dtype, progress(parts, -(-n // BATCH)) if progress else parts)
 
 
 def _decode(model: Model, batch: Array, codes: ArrayStream) -> Array:
+    """model.decode(batch), with the file's name in an error."""
     try:
         return model.decode(batch)
     except InputError as error:
         raise error.within(f"{model.encoding.name} {codes.path}") from None
-
-
-def _parts(n: int) -> int:
-    return -(-n // BATCH)

@@ -3,8 +3,6 @@
 torch-npz: a plain .npz of arrays by name, and "meta", a JSON text; safetensors: the same, meta in its header.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from types import ModuleType
@@ -16,11 +14,8 @@ from vqnp.export.names import from_torch, to_torch
 from vqnp.models import format1
 from vqnp.nn import Module, build, describe
 
-FORMATS = {"torch-npz": ".npz", "safetensors": ".safetensors"}
-"""Formats by name, each with its file's suffix."""
-
-FORMAT = "vqnp-torch"
-FORMAT_VERSION = 2
+FORMATS = {"torch-npz": ".npz", "safetensors": ".safetensors"}  # with its file's suffix
+FORMAT, FORMAT_VERSION = "vqnp-torch", 2
 
 
 def save_torch(path: str | Path, model: Module, format: str = "torch-npz") -> dict[str, Array]:
@@ -32,9 +27,8 @@ def save_torch(path: str | Path, model: Module, format: str = "torch-npz") -> di
         Any name; load_torch wants it to end in .npz or .safetensors.
     model : Module
     format : {"torch-npz", "safetensors"}
-        "torch-npz" is an .npz: its members are the arrays, and "meta", a JSON text whose "model" is the
-        description. "safetensors" needs the package of that name; the JSON text is the entry "vqnp"
-        of its metadata.
+        "torch-npz" is an .npz of the arrays, and "meta", a JSON text whose "model" is the description.
+        "safetensors" needs the package of that name; the JSON text is the entry "vqnp" of its metadata.
 
     Returns
     -------
@@ -50,12 +44,8 @@ def save_torch(path: str | Path, model: Module, format: str = "torch-npz") -> di
     """
     check_choice("save_torch", "format", format, tuple(FORMATS))
     arrays = to_torch(model)
-    meta = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "vqnp_version": __version__,
-        "model": describe(model),
-    }
+    meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
+    meta["model"] = describe(model)
     if format == "torch-npz":
         write_arrays(path, meta, arrays)
     else:
@@ -73,8 +63,8 @@ def load_torch(path: str | Path, model: Module | None = None) -> Module:
     path : str or Path
         An .npz (as numpy.savez writes it, uncompressed) or a .safetensors.
     model : Module, optional
-        A model of the same parts, whose parameters are replaced; default: one made from the file's
-        description. A file that vqnp did not write has none.
+        A model of the same parts, whose parameters are replaced; needed for a file that vqnp did not
+        write. Default: one made from the file's description.
 
     Returns
     -------
@@ -92,7 +82,11 @@ def load_torch(path: str | Path, model: Module | None = None) -> Module:
         fail(where, "", f"must end in {' or '.join(FORMATS.values())}", path.name)
     check_file(where, path)
     try:
-        arrays, text = _read_npz(path) if path.suffix == ".npz" else _read_safetensors(path)
+        if path.suffix == ".npz":
+            arrays = read_npz("file", path)
+            text = str(arrays.pop(META)) if META in arrays else None
+        else:
+            arrays, text = _read_safetensors(path)
         if model is None:
             model, arrays = _described(text, arrays)
         return from_torch(arrays, model)
@@ -124,13 +118,6 @@ def _described(text: str | None, arrays: dict[str, Array]) -> tuple[Module, dict
     return build(description), arrays
 
 
-def _read_npz(path: Path) -> tuple[dict[str, Array], str | None]:
-    """The arrays of an .npz, and its meta if there is one."""
-    arrays = read_npz("file", path)
-    text = arrays.pop(META, None)
-    return arrays, None if text is None else str(text)
-
-
 def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
     """The arrays of a .safetensors, and its meta if there is one."""
     package = _safetensors("load_torch")
@@ -139,8 +126,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Array], str | None]:
             meta = (file.metadata() or {}).get("vqnp")
             return {name: file.get_tensor(name) for name in file.keys()}, meta
     except (package.SafetensorError, TypeError, ValueError, AttributeError) as error:  # NumPy has no bfloat16
-        needed = "must be a .safetensors of NumPy's dtypes, whole and unchanged"
-        fail("file", "", needed, one_line(error))
+        fail("file", "", "must be a .safetensors of NumPy's dtypes, whole and unchanged", one_line(error))
 
 
 def _safetensors(where: str) -> ModuleType:

@@ -3,9 +3,7 @@
 encoder.1.W: (I, O) <-> encoder.1.weight: (O, I);  quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,11 +25,9 @@ def torch_names(model: Module) -> dict[str, TorchName]:
     for prefix, module in model.named_modules():
         theirs = module.torch_names()
         own = {name for name, value in vars(module).items() if isinstance(value, Param)}
-        own |= set(module.buffers())
-        if own - theirs.keys():
+        if (own | module.buffers().keys()) - theirs.keys():
             fail("to_torch", prefix[:-1], "must have names for PyTorch", type(module).__name__)
-        for name, torch in theirs.items():
-            names[prefix + name] = torch._replace(name=prefix + torch.name)
+        names |= {prefix + ours: torch._replace(name=prefix + torch.name) for ours, torch in theirs.items()}
     return names
 
 
@@ -48,10 +44,10 @@ def to_torch(model: Module) -> dict[str, Array]:
     Returns
     -------
     arrays : dict of ndarray
-        What ``load_state_dict`` takes once each array has gone through ``torch.from_numpy``, for a
-        module with the parts ``encoder`` and ``decoder`` (each an ``nn.Sequential``) and
-        ``quantizer`` (``embedding``, an ``nn.Embedding(K, D)``; the buffers ``cluster_size``: (K,), N,
-        and with an EMA codebook ``embedding_sum``: (K, D), m, and ``num_updates``: (), t).
+        What ``load_state_dict`` takes, after ``torch.from_numpy``, for a module with the parts ``encoder``
+        and ``decoder`` (each an ``nn.Sequential``) and ``quantizer`` (``embedding``, an
+        ``nn.Embedding(K, D)``; the buffers ``cluster_size``: (K,), N, and with an EMA codebook
+        ``embedding_sum``: (K, D), m, and ``num_updates``: (), t).
 
     Raises
     ------
@@ -73,9 +69,9 @@ def from_torch(arrays: Mapping[str, Any], model: Module) -> Module:
     Parameters
     ----------
     arrays : mapping of str to array_like
-        Arrays, or a ``state_dict()`` on the CPU, under the names that to_torch gives. The statistics
-        of the quantizer (``cluster_size``, ``embedding_sum``, ``num_updates``) may all be absent: they
-        are then those with which training would begin at these codes. Codes do not depend on them.
+        Arrays, or a ``state_dict()`` on the CPU, under the names that to_torch gives. The statistics of
+        the quantizer (``cluster_size``, ``embedding_sum``, ``num_updates``), on which codes do not depend,
+        may all be absent: they are then those with which training would begin at these codes.
     model : Module
         Of the same parts, such as VQVAE.mlp(...) with the same arguments; changed in place.
 
@@ -90,53 +86,40 @@ def from_torch(arrays: Mapping[str, Any], model: Module) -> Module:
         A name is missing or unknown; an array has another shape or dtype than the model's, is NaN or
         infinite, or cannot become a NumPy array (it is on a GPU, say). The model is then unchanged.
     """
-    where = "from_torch"
     names, state = torch_names(model), model.state_dict()
-    statistics = {theirs.name for theirs in names.values() if theirs.statistic}
-    _check_names(where, arrays, {theirs.name for theirs in names.values()}, statistics)
+    _check_names(arrays, names.values())
     new: dict[str, Array] = {}
     for ours, (theirs, transposed, _) in names.items():
         if theirs in arrays:
             form = state[ours].T if transposed else state[ours]
-            array = _checked(where, theirs, arrays[theirs], form)
+            array = _checked(theirs, arrays[theirs], form)
             new[ours] = array.T if transposed else array
-    model.load_state_dict({**state, **_first_statistics(model, new), **new})
+    for prefix, module in model.named_modules():
+        if isinstance(module, VectorQuantizer) and f"{prefix}E" in new:
+            state |= {prefix + name: a for name, a in module.first_buffers(new[f"{prefix}E"]).items()}
+    model.load_state_dict(state | new)
     return model
 
 
-def _first_statistics(model: Module, new: Mapping[str, Array]) -> dict[str, Array]:
-    """The buffers with which training would begin at the new codes."""
-    first: dict[str, Array] = {}
-    for prefix, module in model.named_modules():
-        if isinstance(module, VectorQuantizer) and f"{prefix}E" in new:
-            buffers = module.first_buffers(new[f"{prefix}E"])
-            first |= {prefix + name: array for name, array in buffers.items()}
-    return first
-
-
-def _check_names(where: str, arrays: Mapping[str, Any], names: set[str], statistics: set[str]) -> None:
+def _check_names(arrays: Mapping[str, Any], known: Iterable[TorchName]) -> None:
     """Raise if a name is missing or unknown; statistics may be absent, but all of them."""
+    names = {torch.name for torch in known}
+    statistics = {torch.name for torch in known if torch.statistic}
     needed = names if statistics & arrays.keys() else names - statistics
     for problem, wrong in (("missing", needed - arrays.keys()), ("unknown", arrays.keys() - names)):
         if wrong:
-            fail(
-                where,
-                "arrays", f"must be named {', '.join(sorted(names))}",
-                f"{problem} {', '.join(sorted(map(str, wrong)))}",
-            )
+            got = f"{problem} {', '.join(sorted(map(str, wrong)))}"
+            fail("from_torch", "arrays", f"must be named {', '.join(sorted(names))}", got)
 
 
-def _checked(where: str, name: str, value: Any, form: Array) -> Array:
+def _checked(name: str, value: Any, form: Array) -> Array:
     """value as an array of the dtype and shape of form, else raise."""
+    where = "from_torch"
     try:
         array = np.asarray(value)
-    except (
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # a GPU's tensor, bfloat16, one that wants a gradient
-        sentence = " ".join(str(error).split())
-        fail(where, name, "must be an array in the CPU's memory, or a tensor's .detach().cpu()", sentence)
+    except (TypeError, ValueError, RuntimeError) as error:  # a GPU's tensor, bfloat16, one with a gradient
+        needed = "must be an array in the CPU's memory, or a tensor's .detach().cpu()"
+        fail(where, name, needed, " ".join(str(error).split()))
     if array.dtype != form.dtype:
         fail(where, name, f"must be {form.dtype}, as the model's", array.dtype)
     if array.shape != form.shape:

@@ -3,8 +3,6 @@
 θ, g, m, v: all of one shape
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,29 +12,18 @@ from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
 from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, in_blocks
 
-ELEMENTS_PER_BLOCK = 1 << 15
-"""Of one parameter: 512 KB of θ, g, m and v in float32."""
+ELEMENTS_PER_BLOCK = 1 << 15  # of one parameter: 512 KB of θ, g, m and v in float32
 
+# With fewer, a second thread was measured to gain nothing in training: memory is the limit, and OpenBLAS's
+# threads still occupy the other cores, waiting for the next product.
 ELEMENTS_WORTH_SHARING = 1 << 22
-"""From so many elements on, threads share the work. With fewer, in training, a second thread was measured to
-gain nothing: memory is the limit, and OpenBLAS's threads still occupy the other cores, waiting for the next
-product."""
 
 
 def adam_step_plain(
-    value: Array,
-    grad: Array,
-    m: Array,
-    v: Array,
-    t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-) -> None:
-    """m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − (α/(1−β₁ᵗ)) · m / (√(v/(1−β₂ᵗ)) + ε), in place.
-
-    value, grad, m, v: θ, g, m, v of one parameter, all of one shape; t: the step's number, from 1
+    value: Array, grad: Array, m: Array, v: Array,
+    t: int, lr: float, beta1: float, beta2: float, epsilon: float,
+) -> None:  # fmt: skip
+    """The update above. value, grad, m, v: θ, g, m, v of one parameter; t: the step's number, from 1.
 
     References
     ----------
@@ -49,15 +36,11 @@ def adam_step_plain(
 
 def adam_step(
     arrays: Sequence[tuple[Array, Array, Array, Array]],
-    t: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-) -> None:
+    t: int, lr: float, beta1: float, beta2: float, epsilon: float,
+) -> None:  # fmt: skip
     """adam_step_plain on every parameter, with the same bits, in one pass over memory instead of ten.
 
-    arrays: (θ, g, m, v) of each parameter, each (n,) and contiguous; t: the step's number, from 1
+    arrays: (θ, g, m, v) of each parameter, each (n,) and contiguous
     """
     t, lr, beta1, beta2, epsilon = int(t), float(lr), float(beta1), float(beta2), float(epsilon)
     if not JIT:
@@ -67,8 +50,7 @@ def adam_step(
     # As NumPy does, each factor is computed in float64 and then rounded to the arrays' dtype.
     factors = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
     rounded = [tuple(value.dtype.type(x) for x in factors) for value, *_ in arrays]
-    sizes = [value.size for value, *_ in arrays]
-    blocks = [(p, i) for p, size in enumerate(sizes) for i in range(0, size, ELEMENTS_PER_BLOCK)]
+    blocks = [(p, i) for p, (x, *_) in enumerate(arrays) for i in range(0, x.size, ELEMENTS_PER_BLOCK)]
 
     def work(start: int, stop: int) -> None:
         for p, i in blocks[start:stop]:
@@ -82,9 +64,7 @@ def adam_step(
 
 
 @jit(error_model="numpy", nogil=True)  # no test for a zero divisor inside the loop: it would not vectorise
-def _adam_step(
-    value: Array, grad: Array, m: Array, v: Array, factors: tuple[Any, ...]
-) -> None:  # pragma: no cover - compiled
+def _adam_step(value: Array, grad: Array, m: Array, v: Array, factors: Any) -> None:
     b1, c1, b2, c2, rate, unbias, epsilon = factors
     for i in range(value.size):
         m[i] = b1 * m[i] + c1 * grad[i]

@@ -1,15 +1,12 @@
 """LLVM's vector instructions for numba kernels: the only file that uses the private API of numba or llvmlite.
 
-Python cannot express that twelve vectors of sums stay in registers, so the inner loops of tile.py and
-peak.py are written as LLVM instructions, through numba's `intrinsic`. Tested with numba 0.58 to 0.68
-and llvmlite 0.41 to 0.50, the range that setup.cfg declares. Where another version does not compile
-them, `compiles` warns once, and a slower kernel with the same results takes their place.
+Python cannot express that twelve vectors of sums stay in registers, so the inner loops of tile.py and peak.py
+are LLVM instructions, through numba's `intrinsic`. Tested with numba 0.58 to 0.68 and llvmlite 0.41 to 0.50,
+as setup.cfg declares. Where another version does not compile them, a slower kernel takes their place.
 
 Private are `cpu_target`, `magic_tuple`, `make_array` and `get_dummy_value`. Numba's on-disk cache looks only
 at the file in which a kernel is defined: after an edit here, delete the .nbi and .nbc files in __pycache__.
 """
-
-from __future__ import annotations
 
 import functools
 import warnings
@@ -38,27 +35,23 @@ def compiles(kernel: str, probe: Callable[[], object]) -> bool:
 def vector_bytes() -> int:
     """The widest vectors of the processor that numba compiles for: 64 (AVX-512), 32 (AVX2) or 16 bytes.
 
-    Read from LLVM's feature list, which is also part of the key of numba's cache; NUMBA_CPU_NAME and
-    NUMBA_CPU_FEATURES limit it. 16 bytes are SSE2 and NEON; on a processor with neither, LLVM replaces
-    the vectors by scalar instructions.
+    Read from LLVM's features, part of the key of numba's cache; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES limit
+    them. 16 bytes are SSE2 and NEON; on a processor with neither, LLVM uses scalar instructions.
     """
     try:
         _, _, features = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
     except Exception:
         _warn("vqnp.kernels", "the width of the processor's vectors is unknown")
         return 16
-    names = set(features.split(","))
-    return 64 if "+avx512f" in names else 32 if "+avx2" in names else 16
+    widths = {"+avx512f": 64, "+avx2": 32}
+    return max(widths.get(name, 16) for name in features.split(","))
 
 
 @functools.cache
 def _warn(kernel: str, problem: str) -> None:
     versions = f"numba {numba.__version__} and llvmlite {llvmlite.__version__}"
-    warnings.warn(
-        f"{kernel}: {problem} with {versions}, so slower code with the same results is used",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    message = f"{kernel}: {problem} with {versions}, so slower code with the same results is used"
+    warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class VectorBuilder:
@@ -89,17 +82,17 @@ class VectorBuilder:
         b.branch(head)
         b.position_at_end(head)
         i = b.phi(I64)
-        i.add_incoming(i64(0), before)
+        i.add_incoming(I64(0), before)
         b.cbranch(b.icmp_signed("<", i, count), body, after)
         b.position_at_end(body)
         yield i
-        i.add_incoming(b.add(i, i64(1)), b.block)
+        i.add_incoming(b.add(i, I64(1)), b.block)
         b.branch(head)
         b.position_at_end(after)
 
     def at(self, pointer: Any, i: Any, stride: Any = 1) -> Any:
         """&pointer[i · stride]"""
-        i, stride = (i64(x) if isinstance(x, int) else x for x in (i, stride))
+        i, stride = (I64(x) if isinstance(x, int) else x for x in (i, stride))
         return self.builder.gep(pointer, [self.builder.mul(i, stride)])
 
     def load(self, pointer: Any) -> Any:
@@ -110,14 +103,14 @@ class VectorBuilder:
 
     def store(self, vector: Any, pointer: Any) -> None:
         """A vector to memory, aligned as one number is."""
-        place = self.builder.bitcast(pointer, vector.type.as_pointer())
-        self.builder.store(vector, place).align = 4
+        self.builder.store(vector, self.builder.bitcast(pointer, vector.type.as_pointer())).align = 4
 
     def splat(self, number: Any) -> Any:
         """One number in every lane."""
         kind = ir.VectorType(number.type, self.lanes)
-        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), number, ir.Constant(I32, 0))
-        return self.shuffle(first, ir.Constant(kind, ir.Undefined), [0] * self.lanes)
+        undefined = ir.Constant(kind, ir.Undefined)
+        first = self.builder.insert_element(undefined, number, I32(0))
+        return self.shuffle(first, undefined, [0] * self.lanes)
 
     def shuffle(self, a: Any, b: Any, lanes: Sequence[int]) -> Any:
         """Lane i of the result is lane lanes[i] of a followed by b."""
@@ -147,8 +140,3 @@ class VectorBuilder:
     def nothing(self) -> Any:
         """What an intrinsic without a result returns."""
         return self.context.get_dummy_value()
-
-
-def i64(n: int) -> Any:
-    """The constant n, as an index."""
-    return ir.Constant(I64, n)

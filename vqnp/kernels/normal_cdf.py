@@ -6,19 +6,15 @@ NumPy has no erfc. Python's, called for each element, takes 10 to 16 times as lo
 (docs/benchmarks/elementwise.md).
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
 
 from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
-from vqnp.kernels.threads import in_blocks
+from vqnp.kernels.threads import elementwise
 
-MULTIPLY_ADDS_PER_ERFC = 1 << 11
-"""The C library's erfc takes 10 to 15 ns, about as long as 2048 multiply-adds of a tile."""
-
+MULTIPLY_ADDS_PER_ERFC = 1 << 11  # the C library's erfc takes 10 to 15 ns
 ROOT_HALF = math.sqrt(0.5)
 
 
@@ -32,18 +28,11 @@ def normal_cdf_plain(x: Array) -> Array:
 
 
 def normal_cdf(x: Array) -> Array:
-    """Φ(x) = ½ erfc(−x/√2), in float64 and rounded once to x's dtype; x: any shape -> the same."""
-    if not JIT:
-        return normal_cdf_plain(x)
-    flat = np.ascontiguousarray(x).reshape(-1)
-    y = np.empty_like(flat)
-    in_blocks(
-        lambda start, stop: _normal_cdf(flat[start:stop], y[start:stop]), flat.size, MULTIPLY_ADDS_PER_ERFC
-    )
-    return y.reshape(x.shape)
+    """normal_cdf_plain, compiled; x: any shape -> the same."""
+    return elementwise(_normal_cdf, MULTIPLY_ADDS_PER_ERFC, x) if JIT else normal_cdf_plain(x)
 
 
 @jit(nogil=True)
-def _normal_cdf(x: Array, y: Array) -> None:  # pragma: no cover - compiled
+def _normal_cdf(x: Array, y: Array) -> None:
     for i in range(x.size):
         y[i] = 0.5 * math.erfc(-np.float64(x[i]) * ROOT_HALF)

@@ -6,13 +6,11 @@ np.where branches at each element, and the sign of an activation is hard to pred
 5 to 30 times as long as the compiled loop, which has no branch (docs/benchmarks/elementwise.md).
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
-from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, in_blocks
+from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, elementwise
 
 
 def relu_gradient_plain(dy: Array, y: Array) -> Array:
@@ -21,20 +19,13 @@ def relu_gradient_plain(dy: Array, y: Array) -> Array:
 
 
 def relu_gradient(dy: Array, y: Array) -> Array:
-    """dx = dy where y > 0, else 0; dy, y: any shape -> the same."""
+    """relu_gradient_plain, compiled; dy, y: any shape -> the same."""
     if not JIT:
         return relu_gradient_plain(dy, y)
-    flat_dy, flat_y = np.ascontiguousarray(dy).reshape(-1), np.ascontiguousarray(y).reshape(-1)
-    dx = np.empty_like(flat_dy)
-    in_blocks(
-        lambda start, stop: _relu_gradient(flat_dy[start:stop], flat_y[start:stop], dx[start:stop]),
-        dx.size,
-        MULTIPLY_ADDS_PER_ELEMENT,
-    )
-    return dx.reshape(y.shape)
+    return elementwise(_relu_gradient, MULTIPLY_ADDS_PER_ELEMENT, dy, y)
 
 
 @jit(nogil=True)
-def _relu_gradient(dy: Array, y: Array, dx: Array) -> None:  # pragma: no cover - compiled
+def _relu_gradient(dy: Array, y: Array, dx: Array) -> None:
     for i in range(dx.size):
         dx[i] = dy[i] if y[i] > 0 else 0

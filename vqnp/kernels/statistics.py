@@ -14,7 +14,7 @@ from vqnp.kernels.jit import JIT, jit
 
 
 def code_statistics_plain(z: Array, k: Array, K: int) -> tuple[Array, Array]:
-    """n_j = #{i : k_i = j},  s_j = Σ_{i : k_i = j} z_i, added in float64 in the order of the vectors.
+    """n and s, added in float64 in the order of the vectors.
 
     z: (N, D), k: (N,) -> n: (K,) int64, s: (K, D) float64
     """
@@ -24,26 +24,19 @@ def code_statistics_plain(z: Array, k: Array, K: int) -> tuple[Array, Array]:
 
 
 class CodeStatistics(NamedTuple):
-    """n_j and s_j of a set of vectors; those of a union of disjoint sets are the sums of those of the sets.
-
-    counts: (K,) int64, sums: (K, D) float64
-    """
+    """n_j and s_j of a set of vectors: counts (K,) int64 and sums (K, D) float64."""
 
     counts: Array
     sums: Array
 
     def merge(self, other: CodeStatistics) -> CodeStatistics:
-        """(n + n', s + s'): the statistics of both sets together.
+        """(n + n', s + s'): the statistics of two disjoint sets together.
 
-        Counts are exact. Sums are rounded in float64 once for each merge, so another order of merging
-        may change the last bit.
+        Each merge rounds the sums in float64, so another order of merging may change their last bit.
         """
         if self.sums.shape != other.sums.shape:
-            fail(
-                "CodeStatistics.merge",
-                "other", f"must be of {self.sums.shape[0]} codes of {self.sums.shape[1]} dimensions",
-                f"sums of shape {other.sums.shape}",
-            )
+            needed = f"must be of {self.sums.shape[0]} codes of {self.sums.shape[1]} dimensions"
+            fail("CodeStatistics.merge", "other", needed, f"sums of shape {other.sums.shape}")
         return CodeStatistics(self.counts + other.counts, self.sums + other.sums)
 
 
@@ -83,7 +76,7 @@ def code_statistics(z: Array, k: Array, num_embeddings: int) -> CodeStatistics:
         k = check_codes(where, k, K)  # otherwise the kernel checks them
     if k.shape != z.shape[:-1]:
         fail(where, "k", f"must have shape {z.shape[:-1]}, one code for each vector", f"shape {k.shape}")
-    rows = np.ascontiguousarray(z).reshape(-1, z.shape[-1]) if z.size else z.reshape(k.size, z.shape[-1])
+    rows = np.ascontiguousarray(z).reshape(k.size, z.shape[-1])
     codes = np.ascontiguousarray(k.reshape(-1), np.int64)
     if not JIT:
         return CodeStatistics(*code_statistics_plain(rows, codes, K))
@@ -94,7 +87,7 @@ def code_statistics(z: Array, k: Array, num_embeddings: int) -> CodeStatistics:
 
 
 @jit()
-def _code_statistics(z: Array, k: Array, K: int) -> tuple[Array, Array, bool]:  # pragma: no cover - compiled
+def _code_statistics(z: Array, k: Array, K: int) -> tuple[Array, Array, bool]:
     """n, s, and whether every code is in [0, K); it stops at the first that is not."""
     # On one thread on purpose: memory limits it, not arithmetic, and one order of additions gives one answer.
     N, D = z.shape

@@ -1,53 +1,39 @@
 """work(0, size) in blocks of independent outputs, shared among threads; their number changes no bit."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 from numba import config
 
+from vqnp._check import Array
+
+# Costs are in multiply-adds of the tile of nearest_code. The smallest block takes an eighth of a millisecond
+# of one core; to hand it out takes some ten microseconds, to wake a thread some fifty.
 MULTIPLY_ADDS_PER_BLOCK = 1 << 24
-"""The smallest block: about an eighth of a millisecond of one core, in the tile of nearest_code. To hand out
-a block takes some ten microseconds, and to wake a thread some fifty."""
-
-MULTIPLY_ADDS_PER_ELEMENT = 1 << 5
-"""To read and write one element in memory takes about as long as 32 multiply-adds of the tile."""
-
-MOST_BLOCKS_PER_THREAD = 8
-"""Enough for all threads to end at about the same time, even if one core is slower."""
+MULTIPLY_ADDS_PER_ELEMENT = 1 << 5  # to read and write one element in memory
+MOST_BLOCKS_PER_THREAD = 8  # so that all end at about the same time, even if one core is slower
 
 
 def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, multiple: int = 1) -> None:
-    """Call work(start, stop) for blocks that cover range(size), on several threads if that pays.
+    """Call work(start, stop) for blocks that cover range(size), on NUMBA_NUM_THREADS threads if that pays.
 
-    Parameters
-    ----------
-    work : callable
-        Computes outputs start to stop − 1 and nothing else, and releases the interpreter's lock meanwhile.
-    size : int
-        The number of outputs.
-    multiply_adds : int
-        The cost of one output. Less than two blocks' worth in all runs on the calling thread.
-    multiple : int
-        Blocks begin at multiples of this number of outputs.
+    work: computes outputs start to stop − 1 and nothing else, without the interpreter's lock; multiply_adds:
+    the cost of one output; multiple: blocks begin at multiples of so many outputs
 
-    Notes
-    -----
-    NUMBA_NUM_THREADS sets the number of threads, by default the number of cores. A thread that has finished
-    a block takes the next one. A process made by fork starts threads of its own, and a call that finds all
-    threads busy with the blocks of another call computes its own blocks alone.
+    A thread that has finished a block takes the next one. A process made by fork starts threads of its own,
+    and a call that finds all threads busy with another call's blocks computes its own alone.
     """
     threads = int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
     least = max(MULTIPLY_ADDS_PER_BLOCK // max(1, multiply_adds), size // (MOST_BLOCKS_PER_THREAD * threads))
     block = max(1, least // multiple) * multiple
-    starts = range(0, size, block)
     if threads == 1 or size < 2 * block:
         work(0, size)
         return
+    starts = range(0, size, block)
     number = itertools.count()
     jobs = [work]
 
@@ -63,6 +49,14 @@ def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, m
             if not helper.cancel():
                 helper.result()
         jobs.clear()  # cancelled helpers stay in the pool's queue for a while and must not keep arrays alive
+
+
+def elementwise(kernel: Callable[..., None], multiply_adds: int, *inputs: Array) -> Array:
+    """y, as kernel(*inputs, y) sets it in blocks of the flattened arrays; inputs and y: of one shape."""
+    flat = [np.ascontiguousarray(x).reshape(-1) for x in inputs]
+    y = np.empty_like(flat[0])
+    in_blocks(lambda i, j: kernel(*(x[i:j] for x in flat), y[i:j]), y.size, multiply_adds)
+    return y.reshape(inputs[0].shape)
 
 
 @functools.cache

@@ -50,7 +50,7 @@ def code_information(codes: Any, num_embeddings: int) -> CodeInformation:
 
     Parameters
     ----------
-    codes : array_like of integers, shape (n, M)
+    codes : array_like of integers, shape (n, M) or (n, *latent_shape)
         At least one image and one position.
     num_embeddings : int
         K.
@@ -85,7 +85,7 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
 
     Parameters
     ----------
-    codes : array_like of integers, shape (n, M)
+    codes : array_like of integers, shape (n, M) or (n, *latent_shape)
     labels : array_like of integers, at least 0, shape (n,)
         C is one more than the largest.
     num_embeddings : int
@@ -133,12 +133,13 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
 def code_changes(codes: Any) -> Array:
     """#{m : k_m(t + 1) ≠ k_m(t)}: how many positions change at each step of a path.
 
-    k: (T, M) -> (T − 1,) integers
+    k: (T, *latent_shape) -> (T − 1,) integers
     """
     k = as_array("code_changes", "codes", codes)
-    if k.dtype.kind not in "iu" or k.ndim != 2 or len(k) < 1:
-        fail("code_changes", "codes", "must be integers of shape (T, M)", f"{k.dtype} of shape {k.shape}")
-    return np.sum(k[1:] != k[:-1], axis=1)
+    if k.dtype.kind not in "iu" or k.ndim < 2 or len(k) < 1:
+        needed = "must be integers of shape (T, *latent_shape)"
+        fail("code_changes", "codes", needed, f"{k.dtype} of shape {k.shape}")
+    return np.sum(k[1:] != k[:-1], axis=tuple(range(1, k.ndim)))
 
 
 def _entropy(counts: Array) -> float:

@@ -31,7 +31,7 @@ def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistorti
 
     Parameters
     ----------
-    codes : array_like of integers, shape (n, M)
+    codes : array_like of integers, shape (n, M) or (n, *latent_shape)
         Of images that are like those to be coded.
     num_embeddings : int
         K.

@@ -1,4 +1,4 @@
-"""Whole models, made of parts from vqnp.nn."""
+"""Whole models, built from parts in vqnp.nn."""
 
 from vqnp.models.autoencoder import Autoencoder
 from vqnp.models.base import Encoding, Model

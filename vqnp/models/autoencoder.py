@@ -21,7 +21,7 @@ from vqnp.ops.loss import mse_backward, mse_forward
 
 @register
 class Autoencoder(Model):
-    """z = encoder(x),  x̂ = decoder(z): one example becomes real numbers that no prior constrains.
+    """z = encoder(x),  x̂ = decoder(z): one example becomes real numbers, constrained by no prior.
 
     x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 
@@ -32,12 +32,12 @@ class Autoencoder(Model):
     decoder : Module
         (B, *latent_shape, D) -> (B, *data.shape).
     data : DataSpec
-        Shape and range of one example; grey images of 28 × 28 pixels in [0, 1] by default.
+        The shape and range of one example; by default grey images of 28 × 28 pixels in [0, 1].
 
     Raises
     ------
     InputError
-        Parts that do not fit: which part gave what.
+        The parts do not fit together; the error says which part returned what.
 
     References
     ----------
@@ -71,8 +71,8 @@ class Autoencoder(Model):
         image_shape : tuple of int
             The shape of one image.
         latent_dim : int
-            D. The default, 256, is the 16 · 16 numbers of the default VQVAE's latents before they are
-            quantized: encoder and decoder then start as the same networks, weight for weight.
+            D. The default, 256, is the number of entries, 16 · 16, in the default VQVAE's latents before
+            quantization: encoder and decoder then start with the same weights as the VQVAE's.
         hidden, activation, rng, dtype
             As in VQVAE.mlp.
         """
@@ -87,7 +87,7 @@ class Autoencoder(Model):
     def loss(
         self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
     ) -> tuple[dict[str, Array], Cache]:
-        """L = ⟨(x̂ − x)²⟩ for a batch (x,), the mean over all numbers of all examples; draws nothing."""
+        """L = ⟨(x̂ − x)²⟩ for a batch (x,), the mean over all entries of all examples; uses no randomness."""
         (x,) = batch
         z, encoder_cache = self.encoder.forward(x)
         x_hat, decoder_cache = self.decoder.forward(z)
@@ -97,9 +97,9 @@ class Autoencoder(Model):
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
     ) -> Any:
-        """Adds dL · ∂L/∂θ to every grad: decoder, then encoder.
+        """Add dL · ∂L/∂θ to every grad: decoder, then encoder.
 
-        dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
+        dx, if needed, is the gradient through the encoder alone: as the target, x is treated as constant.
         """
         encoder_cache, decoder_cache, mse_cache = cache
         dx_hat, _ = mse_backward(dL, mse_cache)
@@ -111,5 +111,5 @@ class Autoencoder(Model):
         return evaluate_latents(self, data, progress)
 
     def _latents_of(self, h: Array) -> Array:
-        """z of the encoder's output."""
+        """The z in the encoder's output."""
         return h

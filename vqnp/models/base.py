@@ -1,9 +1,7 @@
-"""x̂ = decoder(encoder(x)): what every model made of an encoder and a decoder shares.
+"""x̂ = decoder(encoder(x)): what all models with an encoder and a decoder share.
 
 x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -19,16 +17,16 @@ from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe,
 from vqnp.nn.trainable import Trainable
 
 CHUNK_EXAMPLES = 128
-"""Examples in each pass of encode and decode. A matrix product may round differently at another size, and
-(OpenBLAS in float32) a row at another place: so passes have one size, the last one padded, and batches
-that begin at multiples of it give the same bits as all examples at once."""
+"""Examples in each pass of encode and decode. A matrix product of another size may round differently, and so
+(with OpenBLAS in float32) may a row in another place. So all passes have one size, the last one padded, and
+batches that begin at multiples of it give the same bits as all examples at once."""
 
 PART_EXAMPLES = 16 * CHUNK_EXAMPLES
-"""Examples that encode has in memory as numbers at a time."""
+"""Examples that encode holds in memory as numbers at a time."""
 
 
 class Encoding(NamedTuple):
-    """What encode gives: "codes" or "latents", (n, *shape) of dtype; size says how much that is."""
+    """What encode returns: "codes" or "latents", (n, *shape) of dtype; size says how much that is."""
 
     name: str
     shape: tuple[int, ...]
@@ -37,9 +35,9 @@ class Encoding(NamedTuple):
 
 
 class Model(Trainable, Module):  # type: ignore[misc]
-    """An encoder and a decoder, the form of the data, and latents, continuous unless a subclass quantizes.
+    """An encoder, a decoder, the form of the data, and latents: continuous unless a subclass quantizes them.
 
-    A subclass has `kind` (its name on the command line) and: loss, backward, evaluate.
+    A subclass provides `kind` (its name on the command line), loss, backward and evaluate.
     """
 
     kind: str
@@ -52,7 +50,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
     num_embeddings = 0
 
     def _connect(self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any]) -> Array:
-        """Take the parts; the encoder's output for one example, (1, ...), as the parts are tried on zeros."""
+        """Store the parts; return the encoder's output (1, ...) for one example of zeros."""
         where = type(self).__name__
         for name, part in (("encoder", encoder), ("decoder", decoder)):
             if not isinstance(part, Module):
@@ -76,7 +74,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return y
 
     def _check_decoder(self, z: Array) -> None:
-        """Raise unless the decoder makes an example of latents z: (1, *latent_shape, D)."""
+        """Raise unless the decoder turns latents z: (1, *latent_shape, D) into an example."""
         shape = self._tried("decoder", self.decoder, np.zeros_like(z)).shape[1:]
         if shape != self.data.shape:
             needed = f"must give arrays of the data's shape, {self.data.shape}"
@@ -86,7 +84,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return {"encoder": self.encoder, "decoder": self.decoder, "data": self.data.as_dict()}
 
     def prepare(self, data: Any) -> tuple[Array, ...]:
-        """x as minibatches are taken from it: (n, *data.shape) of the model's dtype, in a tuple of one."""
+        """The x that minibatches are taken from: (n, *data.shape) in the model's dtype, as a tuple of one."""
         x = self.data.to_array(data, self.dtype, "fit")
         if len(x) == 0:
             fail("fit", "images", "must hold at least one image", f"shape {x.shape}")
@@ -101,23 +99,23 @@ class Model(Trainable, Module):  # type: ignore[misc]
 
     @property
     def encoding(self) -> Encoding:
-        """What encode gives for one example: latents, (*latent_shape, D) numbers of the model's dtype."""
+        """What encode returns for one example: latents, (*latent_shape, D) numbers of the model's dtype."""
         shape = (*self.latent_shape, self.latent_dim)
         return Encoding("latents", shape, self.dtype, f"{int(np.prod(shape))} numbers")
 
     def latents(self, images: Any, first: int = 0) -> Array:
-        """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D); first numbers images[0]."""
+        """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D); first is images[0]'s number."""
         return self.encode_raw(images, first)
 
     def quantize(self, z: Array) -> Array | None:
-        """The codes of latents z, or None where latents are not quantized."""
+        """The codes of latents z, or None if latents are not quantized."""
         return None
 
     def encode(self, images: Any, progress: bool = False) -> Array:
-        """What an example becomes: (n, *data.shape) -> (n, *encoding.shape).
+        """The codes or latents of examples: (n, *data.shape) -> (n, *encoding.shape).
 
-        Memory-mapped arrays are read a part at a time, so that ten million examples need the same memory as
-        a thousand, beside the result; progress draws a bar on standard error.
+        Memory-mapped arrays are read in parts, so that, apart from the result, ten million examples need no
+        more memory than a few thousand. With progress, a bar is drawn on standard error.
         """
         n = len(images) if np.ndim(images) else 0
         out = np.empty((n, *self.encoding.shape), self.encoding.dtype)
@@ -131,7 +129,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return out
 
     def decode(self, codes: Any) -> Array:
-        """x̂ in the data's range of what encode gave: (n, *encoding.shape) -> (n, *data.shape)."""
+        """x̂, in the data's range, for what encode returned: (n, *encoding.shape) -> (n, *data.shape)."""
         return self._decode_latents(codes, "decode")
 
     def reconstruct(self, images: Any) -> Array:
@@ -139,7 +137,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return self.decode(self.encode(images))
 
     def decode_latents(self, z: Array) -> Array:
-        """x̂ = decoder(z) in the data's range, not quantized: (n, *latent_shape, D) -> (n, *data.shape)."""
+        """x̂ = decoder(z) in the data's range, z unquantized: (n, *latent_shape, D) -> (n, *data.shape)."""
         return self._decode_latents(z, "decode_latents")
 
     def _decode_latents(self, z: Array, method: str) -> Array:
@@ -148,20 +146,20 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return self.to_data(self.decode_raw(z))
 
     def to_data(self, x_hat: Array) -> Array:
-        """The decoder's output brought into the data's range, a value outside to the nearer end."""
+        """The decoder's output clipped to the data's range."""
         return self.data.clip(x_hat)
 
     def encode_raw(self, images: Any, first: int = 0) -> Array:
-        """The encoder's own output, in chunks: (n, *data.shape) -> (n, ...)."""
+        """The encoder's raw output, in chunks: (n, *data.shape) -> (n, ...)."""
         x = self.data.to_array(images, self.dtype, f"{type(self).__name__}.encode", first)
         return in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
 
     def decode_raw(self, z: Array) -> Array:
-        """The decoder's own output, in chunks, not clipped: (n, *latent_shape, D) -> (n, *data.shape)."""
+        """The decoder's raw output, in chunks, not clipped: (n, *latent_shape, D) -> (n, *data.shape)."""
         return in_chunks(lambda rows: self.decoder.forward(rows)[0], z)
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that gives a code or a latent its meaning: 64 hexadecimal digits."""
+        """SHA-256 of everything that gives a code or latent its meaning: 64 hexadecimal digits."""
         digest = hashlib.sha256()
         for array in self.defining_arrays():
             digest.update(np.ascontiguousarray(array).tobytes())
@@ -171,16 +169,16 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return digest.hexdigest()
 
     def defining_values(self) -> list[Any]:
-        """Plain values that the meaning of a code or a latent depends on."""
+        """Plain values on which the meaning of a code or latent depends."""
         return [describe(self.decoder), self.data.as_dict()]
 
     def defining_arrays(self) -> list[Array]:
-        """Arrays beside the decoder's that the meaning of a code depends on."""
+        """Arrays, other than the decoder's, on which the meaning of a code depends."""
         return []
 
 
 def in_chunks(f: Callable[[Array], Array], x: Array) -> Array:
-    """f over CHUNK_EXAMPLES at a time, the last chunk padded with zeros: (n, ...) -> (n, ...)."""
+    """f applied to CHUNK_EXAMPLES at a time, the last chunk padded with zeros: (n, ...) -> (n, ...)."""
     outputs = []
     for start in range(0, max(len(x), 1), CHUNK_EXAMPLES):
         chunk = x[start : start + CHUNK_EXAMPLES]
@@ -217,7 +215,7 @@ def mlp_networks(
 
 
 def check_dtype(where: str, dtype: Any) -> np.dtype[Any]:
-    """float32 or float64, from its name or type; else raise."""
+    """float32 or float64, from its name or type; otherwise raise."""
     try:
         found = np.dtype(dtype)
     except TypeError:

@@ -1,9 +1,7 @@
-"""What version 0.1 wrote, read as what this version has: flat arguments, and layers numbered without Flatten.
+"""Reads what version 0.1 wrote: flat arguments, and layers numbered without Flatten.
 
-A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` take now.
+A model was described by the arguments that `VQVAE.mlp`, `VAE.mlp` and `Autoencoder.mlp` now take.
 """
-
-from __future__ import annotations
 
 import hashlib
 import re
@@ -17,19 +15,21 @@ from vqnp.models import MODELS
 from vqnp.models.base import Model
 from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
 
+Arrays = dict[str, Array]
+
+# Options of quantizers that this version does not have, with the value that means what this version does.
 REMOVED = {"beta_on": "commitment", "write_back": False, "codes": "before", "start": "consistent"}
-"""Options of quantizers that this version does not have, with the value that means what this version does."""
 
 
 def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0.0) -> Model:
-    """The model of flat arguments as version 0.1 kept them, its parameters newly drawn."""
+    """The model for flat arguments as version 0.1 stored them, with newly drawn parameters."""
     check_choice("checkpoint", "kind", kind, tuple(MODELS))
     config = dict(config)
     if kind != "vqvae":
         return MODELS[kind].mlp(**config)
     options = dict(config.pop("quantizer_options", {}))
     if options.get("zero_debias") and options.get("start") == "zero":
-        del options["start"]  # Sonnet's averages, which zero_debias alone means now
+        del options["start"]  # Sonnet's averages, now given by zero_debias alone
     for name, value in REMOVED.items():
         if (found := options.pop(name, value)) != value:
             fail("checkpoint", f"the quantizer's {name}", f"must be {value!r} in this version", repr(found))
@@ -49,36 +49,38 @@ def renamed(name: str) -> str:
     return re.sub(r"\b(encoder|decoder)\.(\d+)\.", lambda m: f"{m[1]}.{int(m[2]) + 1}.", name)
 
 
-def trainer_of(
-    saved: Mapping[str, Any], model: Model, arrays: Mapping[str, Array]
-) -> tuple[dict[str, Any], dict[str, Array]]:
-    """A trainer's entries and arrays as version 0.1 kept them, as Trainer.restore reads them."""
+def checkpoint_of(meta: dict[str, Any], arrays: Arrays) -> tuple[Model, dict[str, Any], Arrays]:
+    """The model, its parameters newly drawn, and a checkpoint's meta and arrays in this version's terms."""
+    trainer = meta.get("trainer")
+    restart = trainer["schedule"]["restart_dead_codes"] if trainer else 0.0
+    model = model_of(meta.get("kind", "vqvae"), meta["model"], restart)
+    arrays = {renamed(name): array for name, array in arrays.items()}
+    if trainer:
+        trainer, arrays = _trainer(trainer, model, arrays)
+    return model, {**meta, "trainer": trainer} if trainer else meta, arrays
+
+
+def _trainer(saved: Mapping[str, Any], model: Model, arrays: Arrays) -> tuple[dict[str, Any], Arrays]:
+    """A trainer's entries and arrays, as Trainer.restore reads them."""
     schedule = dict(saved["schedule"])
     schedule.pop("restart_dead_codes")
-    n = len(arrays["trainer.order"])
-    seen = min(saved["step"] % -(-n // schedule["batch_size"]) * schedule["batch_size"], n)
-    beta = model.quantizer.commitment_cost if hasattr(model, "quantizer") else 0.0
-    gradient = type(getattr(model, "quantizer", None)) is VectorQuantizer
+    n, size = len(arrays["trainer.order"]), schedule["batch_size"]
+    seen = min(saved["step"] % -(-n // size) * size, n)
+    quantizer = getattr(model, "quantizer", None)
+    beta, gradient = getattr(quantizer, "commitment_cost", 0.0), type(quantizer) is VectorQuantizer
     names = {"vqvae": ("loss", "mse", "quantization_loss"), "vae": ("loss", "reconstruction_loss", "kl")}
     sums = dict(zip(names.get(model.kind, ("loss", "mse")), arrays["trainer.sums"].tolist(), strict=True))
-    entries = {
-        "schedule": schedule,
-        "step": saved["step"],
-        "seen": seen,
-        "history": [_row(row, beta, gradient) for row in saved["history"]],
-        "losses": _row(sums, beta, gradient) if seen else {},
-        "restarted": saved["restarted"] if model.kind == "vqvae" and seen else None,
-        "rng": saved["rng"],
-        "data": saved["images"],
-    }
-    kept = {name: a for name, a in arrays.items() if name not in ("trainer.counts", "trainer.sums")}
+    history = [_row(row, beta, gradient) for row in saved["history"]]
+    entries = {**saved, "schedule": schedule, "history": history, "data": saved["images"], "seen": seen}
+    entries |= {"losses": _row(sums, beta, gradient) if seen else {}, "restarted": None}
     if model.kind == "vqvae" and seen:
-        kept["statistics.quantizer"] = arrays["trainer.counts"]
-    return entries, kept
+        entries["restarted"] = saved["restarted"]
+        arrays["statistics.quantizer"] = arrays["trainer.counts"]
+    return entries, arrays
 
 
 def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, float]:
-    """A row of the history with this version's columns: L_vq = codebook + commitment, the latter β times."""
+    """A row of the history with this version's columns: L_vq = codebook + commitment, in the ratio 1 : β."""
     new: dict[str, float] = {}
     for name, value in row.items():
         if name == "quantization_loss":
@@ -90,17 +92,15 @@ def _row(row: Mapping[str, float], beta: float, gradient: bool) -> dict[str, flo
 
 
 def fingerprint_of(model: Model) -> str | None:
-    """The fingerprint that version 0.1 gave an MLP model, in files of its codes; None for another network."""
+    """The fingerprint of an MLP model in version 0.1's files of codes; None for other networks."""
     layers = list(getattr(model.decoder, "layers", ()))
     kinds = [type(layer).__name__ for layer in layers]
-    inner = kinds[1:-1]
-    if kinds[:1] != ["Flatten"] or kinds[-1:] != ["Reshape"] or set(inner) - {"Linear", "Activation"}:
+    if kinds[:1] != ["Flatten"] or kinds[-1:] != ["Reshape"] or set(kinds[1:-1]) - {"Linear", "Activation"}:
         return None
     hidden = [layer.W.value.shape[0] for layer in layers if type(layer).__name__ == "Linear"][1:]
     activation = next((layer.name for layer in layers if type(layer).__name__ == "Activation"), "relu")
     size = model.num_latents if model.kind == "vqvae" else model.latent_dim
-    meaning: list[Any] = [list(model.data.shape), size]
-    meaning += [hidden[::-1], activation, model.dtype.name]
+    meaning = [list(model.data.shape), size, hidden[::-1], activation, model.dtype.name]
     if model.kind == "vae":
         meaning.append(model.likelihood)  # type: ignore[attr-defined]
     digest = hashlib.sha256(repr(meaning).encode())

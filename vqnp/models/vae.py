@@ -29,7 +29,7 @@ LIKELIHOODS = ("bernoulli", "gaussian")
 
 @register
 class VAE(Autoencoder):
-    """q(z|x) = N(μ, diag exp ℓ),  L = −⟨log p(x|z)⟩ + w KL(q(z|x) ‖ N(0, I)), in nats an example.
+    """q(z|x) = N(μ, diag exp ℓ),  L = −⟨log p(x|z)⟩ + w KL(q(z|x) ‖ N(0, I)), in nats per example.
 
     x: (B, *data.shape) -> mu, logvar, z: (B, *latent_shape, D) -> a: (B, *data.shape)
 
@@ -40,22 +40,23 @@ class VAE(Autoencoder):
     decoder : Module
         (B, *latent_shape, D) -> a: (B, *data.shape).
     data : DataSpec
-        Shape and range of one example; grey images of 28 × 28 pixels in [0, 1] by default.
+        The shape and range of one example; by default grey images of 28 × 28 pixels in [0, 1].
     likelihood : {"bernoulli", "gaussian"}
-        p(x|z): of each pixel Bernoulli with mean σ(a), or N(a, s²). For grey pixels the first is no
-        density over [0, 1], but the usual choice for MNIST: its terms are a cross-entropy.
+        p(x|z): for each pixel, Bernoulli with mean σ(a), or N(a, s²). For grey pixels the first is not a
+        density over [0, 1], but it is the usual choice for MNIST: its terms are cross-entropies.
     noise_std : float
         s, for "gaussian". The default, 0.1, is about the root of the default VQ-VAE's MSE. The weight of
-        the error against the KL is proportional to 1/s²: at s = 1 few latent units of digits are used.
+        the error relative to the KL is proportional to 1/s²: at s = 1, few latent units are used on digits.
     kl_weight : float
-        w; 1 is the evidence lower bound, more is the β of a β-VAE, 0 no KL at all.
+        w; 1 gives the evidence lower bound, a larger w is the β of a β-VAE, and 0 removes the KL.
     kl_warmup : int
         Steps over which w grows linearly from 0 to kl_weight; 0 for none.
 
     Raises
     ------
     InputError
-        Parts that do not fit, an argument out of range, a Bernoulli likelihood of data not in [0, 1].
+        The parts do not fit together, an argument is out of range, or a Bernoulli likelihood is used for
+        data not in [0, 1].
 
     References
     ----------
@@ -100,11 +101,11 @@ class VAE(Autoencoder):
     ) -> VAE:
         """A VAE of two multilayer perceptrons; arguments as in VAE and Autoencoder.mlp.
 
-        The decoder starts as the default VQVAE's, weight for weight; the encoder's last layer is twice as
-        wide. With a Gaussian likelihood the posterior starts about as narrow as a pixel's noise,
-        σ ≈ min(s, 1): from σ ≈ 1, the noise of 256 latents costs so much at first that Adam drives most of
-        the decoder's ReLUs to 0 (after four epochs on digits only four of 256 were above 0 for more than
-        one draw in fifty).
+        The decoder starts with the weights of the default VQVAE's decoder; the encoder's last layer is
+        twice as wide. With a Gaussian likelihood the posterior starts about as narrow as a pixel's noise,
+        σ ≈ min(s, 1). With σ ≈ 1, the noise of 256 latents would initially cost so much that Adam drives
+        most of the decoder's ReLUs to 0 (after four epochs on digits, only four of 256 were above 0 for more
+        than one draw in fifty).
         """
         shape = check_lengths("VAE", "image_shape", image_shape)
         D = check_int("VAE", "latent_dim", latent_dim)
@@ -129,9 +130,9 @@ class VAE(Autoencoder):
     def loss(
         self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
     ) -> tuple[dict[str, Array], Cache]:
-        """L = −log p(x|z) + w KL for a batch (x,), means over examples of sums over an example, in nats.
+        """L = −log p(x|z) + w KL for a batch (x,): summed over each example, averaged over examples, in nats.
 
-        rng is the generator of ε, or ε itself: (B, *latent_shape, D); without it, ε = 0.
+        rng is the generator that draws ε, or ε itself: (B, *latent_shape, D); without it, ε = 0.
         """
         (x,) = batch
         h, encoder_cache = self.encoder.forward(x)
@@ -148,9 +149,9 @@ class VAE(Autoencoder):
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
     ) -> Any:
-        """Adds dL · ∂L/∂θ to every grad: decoder, through the draw, with the KL's own gradient, encoder.
+        """Add dL · ∂L/∂θ to every grad: decoder, then the draw, plus the KL's own gradient, then encoder.
 
-        dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
+        dx, if needed, is the gradient through the encoder alone: as the target, x is treated as constant.
         """
         encoder_cache, draw_cache, decoder_cache, nll_cache, kl_cache, w = cache
         da = self.nll_backward(dL, nll_cache)
@@ -161,7 +162,7 @@ class VAE(Autoencoder):
         return self.encoder.backward(np.concatenate([dmu, dlogvar], axis=-1), encoder_cache, need_dx)
 
     def nll_forward(self, a: Array, x: Array) -> tuple[Array, Cache]:
-        """−log p(x|z), a = decoder(z), in nats an example: cross-entropy, or error/2s² + a constant."""
+        """−log p(x|z), a = decoder(z), in nats per example: cross-entropy, or error/2s² + a constant."""
         if self.likelihood == "bernoulli":
             return bce_logits_forward(_rows(a), _rows(x), "mean_of_sums")
         return gaussian_nll_forward(_rows(a), _rows(x), self.noise_std)
@@ -183,7 +184,7 @@ class VAE(Autoencoder):
     # Public interface.
 
     def _split(self, h: Array) -> tuple[Array, Array]:
-        """The encoder's output (..., 2 D) as μ, ℓ: (..., D)."""
+        """Split the encoder's output (..., 2 D) into μ, ℓ: (..., D)."""
         D = h.shape[-1] // 2
         return h[..., :D], h[..., D:]
 
@@ -223,5 +224,5 @@ def _noise(rng: Any, mu: Array) -> Array:
 
 
 def _rows(x: Array) -> Array:
-    """(B, ...) -> (B, P): an example in one row, over which its loss is a sum."""
+    """(B, ...) -> (B, P): each example as one row, over which its loss is summed."""
     return x.reshape(len(x), int(np.prod(x.shape[1:])))

@@ -33,16 +33,16 @@ class VQVAE(Model):
     encoder : Module
         (B, *data.shape) -> z: (B, *latent_shape, D); M is the product of latent_shape.
     quantizer : VectorQuantizer or EMAVectorQuantizer
-        Of codes of D dimensions.
+        Its codes have D dimensions.
     decoder : Module
         (B, *latent_shape, D) -> (B, *data.shape).
     data : DataSpec
-        Shape and range of one example; grey images of 28 × 28 pixels in [0, 1] by default.
+        The shape and range of one example; by default grey images of 28 × 28 pixels in [0, 1].
 
     Raises
     ------
     InputError
-        Parts that do not fit: which part gave what.
+        The parts do not fit together; the error says which part returned what.
 
     References
     ----------
@@ -73,7 +73,7 @@ class VQVAE(Model):
         if not isinstance(quantizer, VectorQuantizer):
             fail("VQVAE", "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
         if z.shape[-1] != quantizer.embedding_dim:
-            needed = f"must give arrays (B, ..., {quantizer.embedding_dim}), as the quantizer's codes are"
+            needed = f"must give arrays (B, ..., {quantizer.embedding_dim}), like the quantizer's codes"
             fail("VQVAE", "encoder", needed, f"shape {z.shape[1:]} an example")
         if quantizer.embeddings.dtype != self.dtype:
             fail("VQVAE", "quantizer", f"must be {self.dtype}, as the encoder", quantizer.embeddings.dtype)
@@ -107,22 +107,22 @@ class VQVAE(Model):
         Parameters
         ----------
         image_shape : tuple of int
-            The shape of one image; P is its product.
+            The shape of one image; P is the product of its entries.
         num_latents, embedding_dim, num_embeddings : int
-            M latents of D dimensions each, and K codes which they share.
+            M latents of D dimensions each, and K codes that they share.
         hidden : sequence of int
-            The widths of the encoder's hidden layers; the decoder has them in reverse order.
+            The widths of the encoder's hidden layers; the decoder uses them in reverse order.
         activation : {"relu", "gelu", "tanh", "sigmoid"}
-            Between layers.
+            The function between layers.
         codebook : {"ema", "gradient"}
             EMAVectorQuantizer or VectorQuantizer.
         commitment_cost, decay, epsilon, codebook_init, restart_dead_codes
-            The quantizer's; epsilon is EMA's. By default the codes start at random latents of the training
-            set, and those used less than 5 % of uniform use start again.
+            Passed to the quantizer; epsilon applies to EMA only. By default the codes start at random latents
+            of the training set, and codes used less than 5 % as often as under uniform use are restarted.
         quantizer : VectorQuantizer or EMAVectorQuantizer, optional
-            In place of one from the arguments above; embedding_dim and num_embeddings are then its own.
+            Used instead of one built from the arguments above; it sets embedding_dim and num_embeddings.
         rng : numpy.random.Generator or int
-            What the parameters are drawn from.
+            The source of the parameters' initial values.
         dtype : "float32" or "float64"
         """
         where = "VQVAE"
@@ -131,7 +131,7 @@ class VQVAE(Model):
         D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
         K = check_int(where, "num_embeddings", num_embeddings)
         check_choice(where, "codebook", codebook, ("ema", "gradient"))
-        check_float(where, "epsilon", epsilon, "[0, inf)")  # refused with a gradient codebook too
+        check_float(where, "epsilon", epsilon, "[0, inf)")  # checked with a gradient codebook too
         rng = check_rng(where, rng)
         dtype = check_dtype(where, dtype).name
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
@@ -157,7 +157,7 @@ class VQVAE(Model):
     def loss(
         self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
     ) -> tuple[dict[str, Array], Cache]:
-        """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩ for a batch (x,); draws nothing."""
+        """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩ for a batch (x,); uses no randomness."""
         (x,) = batch
         z, encoder_cache = self.encoder.forward(x)
         z_q, codebook, commitment, k, quantizer_cache = self.quantizer.forward(z)
@@ -174,9 +174,9 @@ class VQVAE(Model):
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
     ) -> Any:
-        """Adds dL · ∂L/∂θ to every grad: decoder, straight through the quantizer, encoder.
+        """Add dL · ∂L/∂θ to every grad: decoder, then straight through the quantizer, then encoder.
 
-        dx, if needed, is the gradient through the encoder alone: as the target, x is a constant.
+        dx, if needed, is the gradient through the encoder alone: as the target, x is treated as constant.
         """
         encoder_cache, quantizer_cache, decoder_cache, mse_cache, _, _ = cache
         dx_hat, _ = mse_backward(dL, mse_cache)
@@ -184,24 +184,24 @@ class VQVAE(Model):
         dz = self.quantizer.backward(dz_q, quantizer_cache, dL)
         return self.encoder.backward(dz, encoder_cache, need_dx)
 
-    # What else a trainer asks.
+    # What else the trainer calls.
 
     def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
-        """Start the codebook at latents of the batch, if the quantizer's codebook_init says so."""
+        """Initialize the codebook from latents of the batch, if the quantizer's codebook_init says so."""
         self.quantizer.initialize(self.encode_raw(batch[0]), rng)
 
     def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
-        """The quantizer's own update with this batch's z and k; which codes it restarted."""
+        """Run the quantizer's own update with this batch's z and k; return the codes that it restarted."""
         *_, z, k = cache
         return {"quantizer.E": self.quantizer.update(z, k, rng)}
 
     def statistics(self, cache: Cache) -> dict[str, Array]:
-        """n_j, how often the batch used each code: (K,)."""
+        """n_j, the number of times the batch used each code: (K,)."""
         k = cache[-1]
         return {"quantizer": np.bincount(k.reshape(-1), minlength=self.num_embeddings)}
 
     def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
-        """The perplexity over the epoch, and how many codes it used."""
+        """The perplexity over the epoch, and the number of codes used."""
         counts = statistics["quantizer"]
         return {"perplexity": perplexity(counts), "codes_used": int(np.count_nonzero(counts))}
 
@@ -218,7 +218,7 @@ class VQVAE(Model):
 
     @property
     def encoding(self) -> Encoding:
-        """Codes: (*latent_shape) integers."""
+        """Codes: integers of shape latent_shape."""
         bits = f"{self.bits_per_image:g} bits"
         return Encoding("codes", self.latent_shape, np.dtype(np.int64), bits)
 

@@ -1,4 +1,4 @@
-"""Layers: they own Params and use vqnp.ops for their mathematics."""
+"""Layers, which own Params and leave the mathematics to vqnp.ops."""
 
 from vqnp.nn.description import build, describe, register
 from vqnp.nn.layers import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp

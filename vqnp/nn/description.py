@@ -1,16 +1,17 @@
-"""A module as plain data: {"module": "Linear", "in_features": 784, ...}, and a module from such data.
+"""A module as plain data, {"module": "Linear", "in_features": 784, ...}, and a module from such data.
 
-This is how a checkpoint knows what it holds, whatever parts a model is made of.
+This is how a checkpoint records what it holds, whatever parts a model consists of. The second and every later
+use of one module with arrays only refers to the first: {"module": "the same as", "number": 0}, where modules
+are numbered from 0 in the order in which they are completed, parts before the whole. What is shared is thus
+shared again.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
-from vqnp._check import InputError, check_choice, fail
+from vqnp._check import InputError, check_choice, check_int, fail
 from vqnp.nn.module import Module
 
 M = TypeVar("M", bound=type[Module])
@@ -18,54 +19,76 @@ M = TypeVar("M", bound=type[Module])
 MODULES: dict[str, type[Module]] = {}
 """Every kind of module that a description can name."""
 
+SHARED = "the same as"
+"""Stands for the class of a module that has been described already; no class can have this name."""
+
 
 def register(cls: M) -> M:
-    """Make a class of modules known by its name to `build`; a decorator. Its `config` must rebuild it."""
+    """Class decorator: make a module class known to `build` by its name. Its `config` must rebuild it."""
     MODULES[cls.__name__] = cls
     return cls
 
 
 def describe(module: Module) -> dict[str, Any]:
-    """The module's class and config, and those of the modules in it: what JSON can hold.
+    """The class and config of the module and of the modules in it, in a form that JSON can hold.
 
     Raises
     ------
     InputError
-        A module of a class that is not registered.
+        The class of a module is not registered.
     """
-    name = type(module).__name__
-    if MODULES.get(name) is not type(module):
-        fail("describe", name, "must be registered with vqnp.nn.register", "an unknown class")
-    return {"module": name, **{key: _plain(value) for key, value in module.config().items()}}
+    return _description(module, [])
 
 
 def build(description: Mapping[str, Any]) -> Module:
-    """The module that a description is of, its parameters newly drawn.
+    """The module that the description describes, with newly drawn parameters.
 
     Raises
     ------
     InputError
-        An unknown class, or arguments that it does not take.
+        The class is unknown, or does not take these arguments.
     """
     if not isinstance(description, Mapping) or "module" not in description:
         fail("build", "a module's description", "must be a mapping with 'module' in it", repr(description))
-    name = check_choice("build", "module", description["module"], tuple(MODULES))
-    config = {key: _built(value) for key, value in description.items() if key != "module"}
+    return _module(description, [])
+
+
+def _description(module: Module, before: list[Module]) -> dict[str, Any]:
+    """describe(module); before: the modules that have been described, to which it is added."""
+    name = type(module).__name__
+    if MODULES.get(name) is not type(module):
+        fail("describe", name, "must be registered with vqnp.nn.register", "an unknown class")
+    number = next((i for i, other in enumerate(before) if other is module), None)
+    if number is not None and module.state_dict():
+        return {"module": SHARED, "number": number}
+    plain = {key: _plain(value, before) for key, value in module.config().items()}
+    before.append(module)
+    return {"module": name, **plain}
+
+
+def _module(description: Mapping[str, Any], before: list[Module]) -> Module:
+    """build(description); before: the modules that have been built, to which it is added."""
+    name = check_choice("build", "module", description["module"], (*MODULES, SHARED))
+    if name == SHARED:
+        return before[check_int("build", "number", description.get("number"), 0, len(before) - 1)]
+    config = {key: _built(value, before) for key, value in description.items() if key != "module"}
     try:
-        return MODULES[name].from_config(**config)
+        module = MODULES[name].from_config(**config)
     except (TypeError, KeyError) as error:
-        raise InputError("build", f"the description of {name}", "must have its arguments", error) from None
+        raise InputError("build", f"the description of {name}", "must match its arguments", error) from None
+    before.append(module)
+    return module
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, before: list[Module]) -> Any:
     if isinstance(value, Module):
-        return describe(value)
+        return _description(value, before)
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, before) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _built(value: Any) -> Any:
+def _built(value: Any, before: list[Module]) -> Any:
     if isinstance(value, Mapping) and "module" in value:
-        return build(value)
-    return [_built(item) for item in value] if isinstance(value, list) else value
+        return _module(value, before)
+    return [_built(item, before) for item in value] if isinstance(value, list) else value

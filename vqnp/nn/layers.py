@@ -16,7 +16,7 @@ from vqnp.ops.linear import linear_backward, linear_forward
 
 @register
 class Linear(Module):
-    """y = x W + b;  at the start W ~ U(−√(3/I), √(3/I)), so that Var W = 1/I, and b = 0.
+    """y = x W + b;  initially W ~ U(−√(3/I), √(3/I)), so that Var W = 1/I, and b = 0.
 
     x: (..., I), W: (I, O), b: (O,) -> y: (..., O)
 
@@ -25,13 +25,13 @@ class Linear(Module):
     in_features, out_features : int
         I and O.
     rng : numpy.random.Generator or int
-        What W is drawn from.
+        The source of W's initial values.
     dtype : float32 or float64
 
     References
     ----------
     LeCun et al. 1998, "Efficient BackProp", section 4.6: σ_W = 1/√I. PyTorch's
-    default is √3 times narrower.
+    default range is √3 times narrower.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Linear(Module):
         return {"in_features": I, "out_features": O, "dtype": self.W.value.dtype.name}
 
     def torch_names(self) -> dict[str, TorchName]:
-        """PyTorch's Linear holds Wᵀ."""
+        """PyTorch's Linear stores Wᵀ."""
         return {"W": TorchName("weight", transposed=True), "b": TorchName("bias")}
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
@@ -73,7 +73,7 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 
 @register
 class Activation(Module):
-    """y = f(x), element by element; f is one of ACTIVATIONS by name. x: any shape -> y: the same."""
+    """y = f(x), element by element; f is named in ACTIVATIONS. x: any shape -> y: the same."""
 
     def __init__(self, name: str) -> None:
         self.name = check_choice("Activation", "name", name, tuple(ACTIVATIONS))
@@ -94,13 +94,13 @@ class Activation(Module):
 
 @register
 class Flatten(Module):
-    """y = x, each example in one row: (B, ...) -> (B, P), P the product of the other axes."""
+    """y = x, each example as one row: (B, ...) -> (B, P), where P is the product of the other axes."""
 
     def config(self) -> dict[str, Any]:
         return {}
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y_n = x_n, read row by row."""
+        """y_n = x_n, flattened in row-major order."""
         _check_batch("Flatten.forward", x)
         return x.reshape(len(x), int(np.prod(x.shape[1:]))), x.shape
 
@@ -128,7 +128,7 @@ class Reshape(Module):
         """y_n = x_n in the layer's shape."""
         _check_batch("Reshape.forward", x)
         if np.prod(x.shape[1:]) != np.prod(self.shape):
-            needed = f"must have {int(np.prod(self.shape))} numbers an example"
+            needed = f"must have {int(np.prod(self.shape))} numbers per example"
             fail("Reshape.forward", "x", needed, f"shape {x.shape}")
         return x.reshape(len(x), *self.shape), x.shape
 
@@ -145,7 +145,7 @@ def _check_batch(where: str, x: Any) -> None:
 
 @register
 class Sequential(Module):
-    """y = f_n(… f_2(f_1(x))): layers in a row; the cache is the list of theirs."""
+    """y = f_n(… f_2(f_1(x))): layers in sequence; the cache is the list of their caches."""
 
     def __init__(self, *layers: Module) -> None:
         for i, layer in enumerate(layers):
@@ -165,7 +165,7 @@ class Sequential(Module):
         return ((str(i), layer) for i, layer in enumerate(self.layers))
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y, caches: each layer takes the output of the one before."""
+        """y, caches: each layer takes the output of the previous one."""
         caches = []
         for layer in self.layers:
             x, cache = layer.forward(x)
@@ -173,7 +173,7 @@ class Sequential(Module):
         return x, caches
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
-        """dx: the chain rule, the last layer first; without need_dx only as far as there are Params."""
+        """dx: the chain rule, last layer first; without need_dx it stops at the first layer with Params."""
         if len(cache) != len(self.layers):
             fail("Sequential.backward", "cache", f"must be of {len(self.layers)} layers", len(cache))
         with_params = [i for i, layer in enumerate(self.layers) if any(True for _ in layer.parameters())]
@@ -186,7 +186,7 @@ class Sequential(Module):
 def mlp(
     sizes: tuple[int, ...], activation: str, rng: np.random.Generator | int = 0, dtype: Any = np.float32
 ) -> Sequential:
-    """Linear, f, Linear, f, …, Linear: a multilayer perceptron; f stands between layers, not after the last.
+    """Linear, f, Linear, f, …, Linear: a multilayer perceptron; f comes between layers, not after the last.
 
     x: (..., sizes[0]) -> y: (..., sizes[-1])
     """

@@ -1,7 +1,7 @@
 """y, cache = layer.forward(x);  dx = layer.backward(dy, cache), with param.grad += dL/dparam.
 
 The cache is returned, never stored, so a layer can be used twice before its backward pass. It may hold the
-arrays themselves (x, y, W), not copies: change none of them before backward has been called.
+arrays themselves (x, y, W) and not copies, so do not change them before backward has been called.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ Cache = Any
 class Param:
     """A parameter: its value, and the gradient that backward passes add to.
 
-    value, grad: of one shape and dtype
+    value, grad: of the same shape and dtype
     """
 
     def __init__(self, value: Array) -> None:
-        self.value = np.array(check_array("Param", "value", value), order="C")  # a copy of its own
+        self.value = np.array(check_array("Param", "value", value), order="C")  # its own copy
         self._grad: Array | None = None
 
     @property
     def grad(self) -> Array:
-        """The sum of what backward passes have added since zero_grad; zeros at first."""
+        """The sum of what backward passes have added since zero_grad; initially zeros."""
         if self._grad is None:
             self._grad = np.zeros_like(self.value)
         return self._grad
 
     def add_grad(self, d: Array) -> None:
-        """grad += d: gradients add up where a parameter is used more than once.
+        """grad += d: the gradients of a parameter that is used more than once add up.
 
-        d: a new array of value's shape and dtype; the first after zero_grad becomes grad itself, which
-        saves a pass of writing zeros and one of adding to them.
+        d: a new array of value's shape and dtype; the first one after zero_grad becomes grad itself,
+        which saves one pass to write zeros and another to add to them.
         """
         if self._grad is None:
             self._grad = d
@@ -53,9 +53,9 @@ class Param:
 
 
 class TorchName(NamedTuple):
-    """PyTorch's name of an array; whether it holds it transposed; whether it is a statistic.
+    """PyTorch's name for an array; whether PyTorch stores it transposed; whether it is a statistic.
 
-    A statistic only matters to further training: it may be absent in a file.
+    A statistic matters only for further training, so it may be missing from a file.
     """
 
     name: str
@@ -66,7 +66,7 @@ class TorchName(NamedTuple):
 class Module:
     """Something that has Params, buffers (arrays that no gradient reaches) and child modules.
 
-    A Param or a Module that is assigned to an attribute belongs to the module, under the attribute's name.
+    A Param or a Module assigned to an attribute belongs to the module, under the attribute's name.
     """
 
     def forward(self, x: Array) -> Any:
@@ -74,59 +74,67 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
-        """dx for dy; adds to the grad of every Param. None for dx where need_dx is False."""
+        """dx for dy; adds to the grad of every Param. dx is None if need_dx is False."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def config(self) -> dict[str, Any]:
-        """The arguments that make a module like this one: plain values, and modules. See nn.describe."""
+        """The arguments that construct a module like this one: plain values and modules. See nn.describe."""
         raise NotImplementedError(f"{type(self).__name__} has no config, so it cannot be saved")
 
     @classmethod
     def from_config(cls, **config: Any) -> Module:
-        """A module like the one whose config() this is, its parameters newly drawn."""
+        """A module like the one whose config() this is, with newly drawn parameters."""
         return cls(**config)
 
     def torch_names(self) -> Mapping[str, TorchName]:
-        """What PyTorch calls this module's own Params and buffers, by our names."""
+        """PyTorch's names for this module's own Params and buffers, by our names."""
         return {}
 
     def buffers(self) -> Mapping[str, Array]:
-        """This module's own arrays that no gradient reaches but a checkpoint must hold, by name."""
+        """This module's own arrays that no gradient reaches, but that a checkpoint must contain, by name."""
         return {}
 
     def check_buffers(self, where: str, arrays: Mapping[str, Array]) -> None:
         """Raise InputError if the module's own buffers cannot have these values."""
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
-        """Take new values for the module's own buffers."""
+        """Set the module's own buffers to new values."""
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """(name, module) of the modules that this one is made of."""
+        """(name, module) of each direct child module."""
         return ((name, value) for name, value in vars(self).items() if isinstance(value, Module))
 
     def children(self) -> Iterator[Module]:
-        """The modules that this one is made of."""
+        """The direct child modules."""
         return (module for _, module in self.named_children())
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """(dotted prefix, module) of this module and all below it, depth first."""
+        """(dotted prefix, module) of this module and all modules below it, depth first."""
         yield prefix, self
         for name, child in self.named_children():
             yield from child.named_modules(f"{prefix}{name}.")
 
     def named_parameters(self) -> Iterator[tuple[str, Param]]:
-        """(dotted name, Param) of this module and all below it."""
+        """(dotted name, Param) of this module and all below it; a shared Param once, by its first name."""
+        seen: set[int] = set()
+        for name, param in self._parameter_names():
+            if id(param) not in seen:
+                seen.add(id(param))
+                yield name, param
+
+    def _parameter_names(self) -> Iterator[tuple[str, Param]]:
+        """(dotted name, Param) for every place in which a Param is used, so a shared one more than once."""
         for prefix, module in self.named_modules():
             for name, value in vars(module).items():
                 if isinstance(value, Param):
                     yield prefix + name, value
 
     def parameters(self) -> Iterator[Param]:
-        """Every Param of this module and all below it."""
+        """Every Param of this module and all modules below it."""
         return (param for _, param in self.named_parameters())
 
     def num_parameters(self) -> int:
-        """How many numbers the gradient trains."""
+        """The number of entries in all Params."""
         return sum(param.value.size for param in self.parameters())
 
     def zero_grad(self) -> None:
@@ -135,19 +143,23 @@ class Module:
             param.zero_grad()
 
     def state_dict(self) -> dict[str, Array]:
-        """A copy of every parameter and buffer by its dotted name: all that a checkpoint needs."""
-        arrays = {name: param.value.copy() for name, param in self.named_parameters()}
+        """A copy of every parameter and buffer, by its dotted name: all that a checkpoint needs.
+
+        A shared one has all its names, as in PyTorch.
+        """
+        arrays = {name: param.value.copy() for name, param in self._parameter_names()}
         for prefix, module in self.named_modules():
             arrays.update({prefix + name: buffer.copy() for name, buffer in module.buffers().items()})
         return arrays
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Take every parameter and buffer from arrays named as in state_dict.
+        """Set every parameter and buffer from arrays named as in state_dict.
 
         Raises
         ------
         InputError
-            A name missing or unknown, a wrong shape or dtype, NaN or infinity; nothing is then changed.
+            A missing or unknown name, a wrong shape or dtype, NaN or infinity, or two values for one shared
+            parameter; then nothing is changed.
         """
         where = f"{type(self).__name__}.load_state_dict"
         own = self.state_dict()
@@ -164,6 +176,11 @@ class Module:
                 check_array(where, name, new, shape=old.shape, dtype=old.dtype, finite=True)
             elif new.shape != old.shape or new.dtype != old.dtype:
                 fail(where, name, f"must be {_form(old)}", _form(new))
+        first: dict[int, str] = {}
+        for name, param in self._parameter_names():
+            one = first.setdefault(id(param), name)
+            if one != name and not np.array_equal(arrays[name], arrays[one]):
+                fail(where, name, f"must equal {one}, which is the same parameter", "other values")
         buffers = [
             (module, {name: arrays[prefix + name].copy() for name in module.buffers()})
             for prefix, module in self.named_modules()

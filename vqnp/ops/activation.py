@@ -1,9 +1,7 @@
 """Elementwise nonlinearities y = f(x), dx = dy · f'(x); every array has x's shape and dtype.
 
-Each forward keeps for its backward only what f' needs: the output where f' is a function of it.
+Each forward pass caches only what f' needs: the output, if f' can be computed from it.
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any
@@ -26,7 +24,7 @@ def relu_forward(x: Array) -> tuple[Array, Cache]:
 
 
 def relu_backward(dy: Array, cache: Cache) -> Array:
-    """dx = dy · [x > 0]; at 0 the derivative is taken as 0, as PyTorch does."""
+    """dx = dy · [x > 0]; at 0 the derivative is taken to be 0, as in PyTorch."""
     (y,) = cache
     check_array("relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
     return relu_gradient(dy, y)
@@ -47,7 +45,7 @@ def tanh_backward(dy: Array, cache: Cache) -> Array:
 
 
 def sigmoid(x: Array) -> Array:
-    """σ(x) = 1 / (1 + exp(−x)), without overflow: exp is only ever taken of −|x|."""
+    """σ(x) = 1 / (1 + exp(−x)), without overflow: exp is only ever applied to −|x|."""
     small = np.exp(-np.abs(x))
     y: Array = np.where(x >= 0, 1 / (1 + small), small / (1 + small))
     return y

@@ -1,9 +1,7 @@
 """N ← γN + (1−γ)n,  m ← γm + (1−γ)s,  E = m / Ñ,  Ñ = (N + ε) / (ΣN + Kε) · ΣN.
 
-E, m: (K, D), N: (K,); n_j vectors of the batch have code j, and s_j is their sum
+E, m: (K, D), N: (K,); n_j vectors of the batch have code j, and s_j is their sum.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -17,7 +15,7 @@ SMOOTHINGS = ("laplace", "additive", "none")
 
 
 class EMAState(NamedTuple):
-    """The codebook and the averages that it is made of: e_j = m_j / Ñ_j after t updates.
+    """The codebook and the averages behind it: e_j = m_j / Ñ_j after t updates.
 
     E: (K, D) codes, N: (K,) cluster sizes, m: (K, D) embedding sums, t: number of updates
     """
@@ -30,15 +28,15 @@ class EMAState(NamedTuple):
 
 @checked(E="(K, D)")
 def ema_initialize(E: Array, zero: bool = False) -> EMAState:
-    """N₀ = 1, m₀ = e, so that m₀ / N₀ is E; with zero=True, N₀ = m₀ = 0, to go with zero_debias.
+    """N₀ = 1, m₀ = e, so that m₀ / N₀ is E; with zero=True, N₀ = m₀ = 0, for use with zero_debias.
 
     E: (K, D) -> EMAState
 
-    From zero, as in Sonnet, a code that no vector has yet becomes 0 at the first update.
+    When started from zero, as in Sonnet, a code that no vector has chosen becomes 0 at the first update.
 
     References
     ----------
-    Irie et al. 2023, arXiv 2302.07950, whose code starts at N₀ = 1; docs/math/ema.md compares starts.
+    Irie et al. 2023, arXiv 2302.07950, whose code starts at N₀ = 1. docs/math/ema.md compares the starts.
     """
     K = len(E)
     if zero:
@@ -47,18 +45,18 @@ def ema_initialize(E: Array, zero: bool = False) -> EMAState:
 
 
 def laplace_smoothing(N: Array, epsilon: float) -> Array:
-    """Ñ = (N + ε) / (ΣN + Kε) · ΣN, the sums over the last axis.
+    """Ñ = (N + ε) / (ΣN + Kε) · ΣN, with sums over the last axis.
 
     N: (..., K) -> (..., K)
 
-    Adding ε to every count keeps an unused code from a division by zero; the normalisation keeps
-    ΣÑ = ΣN, so that the codes are not shrunk. It is the posterior mean of the code's probability
+    Adding ε to every count prevents a division by zero for an unused code; the normalization keeps
+    ΣÑ = ΣN, so that the codes do not shrink. It is the posterior mean of the code's probability
     under a symmetric Dirichlet(ε) prior, times the total; at ε = 1, Laplace's rule of succession.
     """
     epsilon = check_float("laplace_smoothing", "epsilon", epsilon, "[0, inf)")
     total = N.sum(axis=-1, keepdims=True)
     denominator = total + N.shape[-1] * epsilon
-    denominator[total == 0] = 1  # without any counts Ñ is 0, at ε = 0 too
+    denominator[total == 0] = 1  # if all counts are 0, so is Ñ, even at ε = 0
     return (N + epsilon) / denominator * total
 
 
@@ -84,23 +82,23 @@ def ema_update(
     k : ndarray of integers, shape (...,)
         Their codes under state.E.
     decay : float in [0, 1)
-        γ, the share of the old average that stays; at 0 the update is one step of Lloyd's k-means.
+        γ, the weight of the old average; at 0 the update is one step of Lloyd's k-means.
     epsilon : float, at least 0
-        ε of the smoothing.
+        ε, the constant of the smoothing.
     smoothing : {"laplace", "additive", "none"}
-        "additive": Ñ = N + ε, not normalised. "none": Ñ = N.
+        "additive": Ñ = N + ε, not normalized. "none": Ñ = N.
     zero_debias : bool
-        Divide N and m by 1 − γᵗ before they are used (Kingma & Ba 2015, section 3), for averages
-        that start at zero. It cancels in m/N except through ε.
+        Divide N and m by 1 − γᵗ before use (Kingma & Ba 2015, section 3); meant for averages that
+        start at zero. The factor cancels in m/N, except through ε.
 
     Raises
     ------
     InputError
-        Wrong shape or dtype, NaN or infinity in z, a k out of range, decay or epsilon out of range.
+        A wrong shape or dtype, NaN or infinity in z, or a k, decay or epsilon out of range.
 
     References
     ----------
-    van den Oord et al. 2017, arXiv 1711.00937, appendix A, equations 6 to 8; the smoothing is
+    van den Oord et al. 2017, arXiv 1711.00937, appendix A, equations 6 to 8. The smoothing is
     that of the code published with the paper (Sonnet).
     """
     decay = check_float("ema_update", "decay", decay, "[0, 1)")  # a Python float leaves float32 as it is
@@ -114,9 +112,9 @@ def ema_update(
 
 
 def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: str = "laplace") -> Array:
-    """e_j = m_j / Ñ_j; where Ñ_j is 0, or too small to have full precision, code j stays as it is.
+    """e_j = m_j / Ñ_j; where Ñ_j is 0, or too small for full precision, code j is unchanged.
 
-    E: (..., K, D) the codes before, N: (..., K), m: (..., K, D) -> (..., K, D)
+    E: (..., K, D) the previous codes, N: (..., K), m: (..., K, D) -> (..., K, D)
     """
     check_choice("ema_update", "smoothing", smoothing, SMOOTHINGS)
     epsilon = check_float("ema_update", "epsilon", epsilon, "[0, inf)")
@@ -131,7 +129,7 @@ def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: st
 
 @checked(where="ema_update", E="(K, D)", z="(..., D)")
 def _batch_statistics(z: Array, E: Array, k: Array) -> tuple[Array, Array]:
-    """n_j, how many vectors have code j, and s_j, their sum: (K,), (K, D) of z's dtype."""
+    """n_j, the number of vectors that have code j, and s_j, their sum: (K,), (K, D) of z's dtype."""
     statistics = code_statistics(z, k, len(E))
     n, s = statistics.counts.astype(z.dtype), statistics.sums.astype(z.dtype)
     if not np.isfinite(s).all():
@@ -140,7 +138,7 @@ def _batch_statistics(z: Array, E: Array, k: Array) -> tuple[Array, Array]:
 
 
 def rarely_used(N: Array, threshold: float) -> Array:
-    """{j : N_j < τ · ΣN/K}: codes used less than a share τ of what uniform use would give them.
+    """{j : N_j < τ · ΣN/K}: codes used less than τ times as often as under uniform use.
 
     N: (K,) -> indices: (any,)
     """
@@ -149,7 +147,7 @@ def rarely_used(N: Array, threshold: float) -> Array:
 
 
 def random_rows(z: Array, count: int, rng: np.random.Generator) -> Array:
-    """`count` of the vectors of z at random, none twice while there are enough of them.
+    """`count` random vectors of z, without replacement if there are enough of them.
 
     z: (..., D) -> (count, D)
     """
@@ -165,17 +163,17 @@ def ema_restart(
     z: (..., D) -> EMAState, indices of the restarted codes: (any,)
 
     e, N and m are reset together: with the old m and N, the next update would undo the restart.
-    An empty batch restarts nothing.
+    An empty batch causes no restarts.
 
     Raises
     ------
     InputError
-        Wrong shape or dtype, NaN or infinity in z, a threshold out of range.
+        A wrong shape or dtype, NaN or infinity in z, or a threshold out of range.
 
     References
     ----------
-    Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, on random restarts for embeddings: to a vector of
-    the batch. The threshold relative to uniform use is ours: it does not depend on the batch size.
+    Dhariwal et al. 2020 (Jukebox), arXiv 2005.00341, on random restarts of embeddings at a vector of the
+    batch. The threshold relative to uniform use is ours; it does not depend on the batch size.
     """
     check_array("ema_restart", "z", z, last=state.E.shape[-1], dtype=state.E.dtype, finite=True)
     check_float("ema_restart", "threshold", threshold, "[0, 1)")

@@ -1,9 +1,7 @@
 """z = μ + exp(ℓ/2) ε,  KL(N(μ, diag exp ℓ) ‖ N(0, I)) = ½ Σ (exp ℓ + μ² − 1 − ℓ),  −log N(x; x̂, s² I).
 
-ℓ = log σ² is `logvar` in the code: any real number is a variance. All arrays: (..., D).
+ℓ = log σ², `logvar` in the code, may be any real number. All arrays: (..., D).
 """
-
-from __future__ import annotations
 
 import math
 from typing import Any
@@ -19,7 +17,7 @@ Cache = tuple[Any, ...]
 
 @checked(mu="(...)", logvar="(...)", eps="(...)")
 def reparameterise_forward(mu: Array, logvar: Array, eps: Array) -> tuple[Array, Cache]:
-    """z = μ + exp(ℓ/2) ε: a draw from N(μ, diag exp ℓ) where ε is one from N(0, I).
+    """z = μ + exp(ℓ/2) ε: a draw from N(μ, diag exp ℓ) if ε is a draw from N(0, I).
 
     mu, logvar, eps: (..., D) of one shape -> z: (..., D)
 
@@ -50,22 +48,22 @@ def gaussian_kl_terms(mu: Array, logvar: Array) -> Array:
 
     mu, logvar: (..., D) -> terms: (..., D)
 
-    exp ℓ − 1 is taken at once (expm1): near the prior the terms are small and would cancel.
+    exp ℓ − 1 is computed in one call (expm1): near the prior the terms are small and would cancel.
     """
-    return (mu * mu + np.maximum(np.expm1(logvar) - logvar, 0)) / 2  # rounding alone could be below 0
+    return (mu * mu + np.maximum(np.expm1(logvar) - logvar, 0)) / 2  # rounding alone could go below 0
 
 
 def gaussian_kl_forward(mu: Array, logvar: Array, reduction: str = "mean_of_sums") -> tuple[Array, Cache]:
-    """KL = c Σ ½ (exp ℓ + μ² − 1 − ℓ): of N(μ, diag exp ℓ) from N(0, I), in nats.
+    """KL = c Σ ½ (exp ℓ + μ² − 1 − ℓ): the divergence of N(μ, diag exp ℓ) from N(0, I), in nats.
 
     mu, logvar: (..., D) -> KL: ()
 
-    `reduction` gives c: see loss.reduction_scale. The default, "mean_of_sums", is the mean over
-    vectors of the divergence of each.
+    `reduction` determines c: see loss.reduction_scale. The default, "mean_of_sums", is the mean of the
+    vectors' divergences.
 
     References
     ----------
-    Kingma & Welling 2013, arXiv 1312.6114, appendix B (there with the sign turned).
+    Kingma & Welling 2013, arXiv 1312.6114, appendix B (with the opposite sign).
     """
     terms = gaussian_kl_terms(mu, logvar)
     c = reduction_scale("gaussian_kl_forward", reduction, terms.shape)
@@ -85,11 +83,11 @@ def gaussian_kl_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]
 def gaussian_nll_forward(
     x_hat: Array, x: Array, noise_std: float = 1.0, reduction: str = "mean_of_sums"
 ) -> tuple[Array, Cache]:
-    """L = −c log N(x; x̂, s² I) = c Σ [(x̂ − x)²/2s² + ½ log 2πs²]: the squared error and a constant.
+    """L = −c log N(x; x̂, s² I) = c Σ [(x̂ − x)²/2s² + ½ log 2πs²]: the squared error plus a constant.
 
     x_hat, x: (..., D), s: noise_std, one fixed number -> L: ()
 
-    So it is mse_forward / 2s² + constant, and is computed as that.
+    This is mse_forward / 2s² plus a constant, and is computed as such.
     """
     s = check_float("gaussian_nll_forward", "noise_std", noise_std, "(0, inf)")
     square, cache = mse_forward(x_hat, x, reduction)

@@ -3,8 +3,6 @@
 x: (..., I), W: (I, O), b: (O,) -> y: (..., O)
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from vqnp._check import Array, check_array
@@ -19,8 +17,8 @@ def linear_forward(x: Array, W: Array, b: Array) -> tuple[Array, Cache]:
 
     x: (..., I), W: (I, O), b: (O,) -> y: (..., O)
 
-    W is stored input by output, so that the code reads as the equation does; PyTorch's Linear stores its
-    transpose.
+    W has the shape (inputs, outputs), so that the code reads like the equation; PyTorch's Linear stores
+    the transpose.
 
     Raises
     ------
@@ -31,11 +29,11 @@ def linear_forward(x: Array, W: Array, b: Array) -> tuple[Array, Cache]:
 
 
 def linear_backward(dy: Array, cache: Cache, need_dx: bool = True) -> tuple[Array | None, Array, Array]:
-    """dx = dy Wᵀ,  dW = Σ xᵀ dy,  db = Σ dy, the sums over all leading axes.
+    """dx = dy Wᵀ,  dW = Σ xᵀ dy,  db = Σ dy, summed over all leading axes.
 
     dy: (..., O) -> dx: (..., I), dW: (I, O), db: (O,)
 
-    dx is None with need_dx=False: the input of a network's first layer is data, and needs no gradient.
+    With need_dx=False, dx is None: the input of a network's first layer is data and needs no gradient.
     """
     x, W = cache
     check_array("linear_backward", "dy", dy, shape=(*x.shape[:-1], W.shape[1]), dtype=W.dtype)

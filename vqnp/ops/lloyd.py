@@ -1,9 +1,7 @@
-"""k_n = argmin_j ‖z_n − μ_j‖²,  μ_j = s_j / n_j, in turn: Lloyd's k-means.
+"""Lloyd's k-means alternates k_n = argmin_j ‖z_n − μ_j‖² and μ_j = s_j / n_j.
 
 z: (N, D) -> mu: (K, D), n: (K,)
 """
-
-from __future__ import annotations
 
 import numpy as np
 
@@ -16,12 +14,12 @@ from vqnp.ops.ema import random_rows
 def kmeans(
     z: Array, num_embeddings: int, rng: np.random.Generator | int, iterations: int = 10
 ) -> tuple[Array, Array]:
-    """μ_j = s_j / n_j over the vectors nearest to μ_j, from K vectors drawn at random.
+    """μ_j = s_j / n_j over the vectors nearest to μ_j, starting from K vectors drawn at random.
 
     z: (..., D) -> mu: (K, D), n: (K,) int64
 
-    A centre that no vector is nearest to goes to a random vector, and has n_j = 0 until the next
-    pass. n belongs to mu: it counts the vectors whose mean each centre is.
+    A centre to which no vector is nearest moves to a random vector, and has n_j = 0 until the next
+    pass. n matches mu: it counts the vectors of which each centre is the mean.
 
     Parameters
     ----------
@@ -30,7 +28,7 @@ def kmeans(
         K.
     rng : numpy.random.Generator or int
     iterations : int
-        How many passes, at least 1.
+        The number of passes, at least 1.
 
     References
     ----------

@@ -1,9 +1,7 @@
-"""Losses: one number from two arrays, and its gradient.
+"""Losses: one number computed from two arrays, and its gradient.
 
 Every loss is c · Σ of a term over all entries; `reduction` names the constant c.
 """
-
-from __future__ import annotations
 
 from typing import Any
 
@@ -19,11 +17,11 @@ REDUCTIONS = ("mean", "mean_of_sums", "sum")
 
 
 def reduction_scale(where: str, reduction: str, shape: tuple[int, ...]) -> float:
-    """The c of c · Σ: "mean" 1/(N·D), "mean_of_sums" 1/N, "sum" 1, for an array of shape (..., D).
+    """The c in c · Σ for an array of shape (..., D): "mean" 1/(N·D), "mean_of_sums" 1/N, "sum" 1.
 
     "mean" averages over all entries (Sonnet, and most code); "mean_of_sums" sums over the last
     axis and averages over vectors (‖·‖² in van den Oord et al. 2017, equation 3); "sum" grows with
-    the batch. Over no entries at all every one of them is an empty sum: 0, not 0/0.
+    the batch. For an array without entries, each of them is an empty sum: 0, not 0/0.
     """
     check_choice(where, "reduction", reduction, REDUCTIONS)
     entries = int(np.prod(shape))
@@ -38,7 +36,7 @@ def mse_forward(x_hat: Array, x: Array, reduction: str = "mean") -> tuple[Array,
 
     x_hat, x: (..., D) of one shape -> L: ()
 
-    `reduction` gives c: see reduction_scale. L has the inputs' dtype; it is summed in float64.
+    `reduction` determines c: see reduction_scale. L has the inputs' dtype but is summed in float64.
     """
     c = reduction_scale("mse_forward", reduction, x.shape)
     r = x_hat - x
@@ -63,7 +61,7 @@ def bce_logits_forward(a: Array, x: Array, reduction: str = "mean") -> tuple[Arr
     a: (..., D) logits, x: (..., D) targets in [0, 1] -> L: ()
 
     a⁺ = max(a, 0), a⁻ = max(−a, 0). The second form never overflows, never takes the logarithm of
-    zero, and does not cancel where the answer is nearly certain and right.
+    zero, and loses no digits to cancellation where the answer is nearly certain and right.
     """
     c = reduction_scale("bce_logits_forward", reduction, x.shape)
     terms = np.where(a > 0, a * (1 - x), -a * x) + np.log1p(np.exp(-np.abs(a)))
@@ -77,7 +75,7 @@ def bce_logits_backward(dL: Array | float, cache: Cache) -> tuple[Array, Array]:
     """
     a, x, c = cache
     s = a.dtype.type(c * scalar_cotangent("bce_logits_backward", dL))
-    small = sigmoid(-np.abs(a))  # σ(a) − x = (1 − x) − σ(−a): whichever does not cancel
+    small = sigmoid(-np.abs(a))  # σ(a) − x = (1 − x) − σ(−a): use the one that does not cancel
     return np.where(a > 0, (1 - x) - small, small - x) * s, -a * s
 
 
@@ -87,7 +85,7 @@ def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -
 
     a: (..., K) logits, k: (...,) integers in [0, K) -> L: ()
 
-    One term for each row: c is 1/N for "mean" and 1 for "sum".
+    There is one term per row, so c is 1/N for "mean" and 1 for "sum".
     """
     where = "softmax_cross_entropy_forward"
     if a.ndim == 0 or a.shape[-1] == 0:

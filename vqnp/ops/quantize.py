@@ -3,8 +3,6 @@
 z: (..., D), E: (K, D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -35,7 +33,7 @@ def quantize_forward(
     Parameters
     ----------
     z : ndarray of float32 or float64, shape (..., D)
-        The encoder's output. An empty batch has no codes, and losses of 0: empty sums.
+        The encoder's output. An empty batch has no codes, and its losses are 0 (empty sums).
     E : ndarray of z's dtype, shape (K, D)
         The codebook.
     k : ndarray of integers, shape (...,), optional
@@ -43,20 +41,20 @@ def quantize_forward(
     beta : float, at least 0
         The commitment cost β.
     codebook_loss : bool
-        False for a codebook that follows by EMA: the codebook loss is then 0.
+        False for a codebook that is updated by EMA: the codebook loss is then 0.
     reduction : {"mean", "mean_of_sums", "sum"}
-        What ⟨·⟩ is: the mean over all entries, as in Sonnet (default); or a sum over D and the mean over
-        vectors, as the paper writes it; or a sum over everything. See loss.reduction_scale.
+        What ⟨·⟩ means: the mean over all entries, as in Sonnet (the default); the sum over D and the mean
+        over vectors, as in the paper; or the sum over all entries. See loss.reduction_scale.
 
     Returns
     -------
     z_q, codebook, commitment, k, cache
-        z_q is E[k] to the last bit, where frameworks that compute z + sg(z_q − z) round twice.
+        z_q is E[k] to the last bit, whereas frameworks that compute z + sg(z_q − z) round twice.
 
     Raises
     ------
     InputError
-        Wrong shape or dtype, a k out of range; NaN or infinity in z or E, unless k is given.
+        A wrong shape or dtype, or a k out of range; NaN or infinity in z or E, unless k is given.
 
     References
     ----------
@@ -69,7 +67,7 @@ def quantize_forward(
     z_q = E[k]
     r = z - z_q
     square = np.square(r, dtype=np.float64).sum()
-    # The two terms differ in what sg holds still: the codebook loss moves e, the commitment loss moves z.
+    # The two terms differ in what sg holds fixed: the codebook loss moves e, the commitment loss moves z.
     codebook = np.asarray(c * square if codebook_loss else 0.0, z.dtype)
     commitment = np.asarray(beta * c * square, z.dtype)
     return z_q, codebook, commitment, k, (r, k, len(E), c, beta, codebook_loss)
@@ -83,8 +81,8 @@ def quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Arr
     dL is the gradient with respect to codebook + commitment, and c the factor of ⟨·⟩ = c Σ.
 
     The first term of dz is the straight-through estimator: the decoder's gradient is copied to the encoder
-    as if z_q were z. None of dz_q reaches E. So (dz, dE) is not the derivative of quantize_forward but of
-    z ↦ (z + sg(z_q − z), L) with everything inside sg held fixed; gradcheck.surrogate_check checks that.
+    as if z_q were z. None of dz_q reaches E. So (dz, dE) is not the derivative of quantize_forward but that
+    of (z + sg(z_q − z), L) with everything inside sg held fixed; gradcheck.surrogate_check checks this.
     """
     r, k, K, c, beta, codebook_loss = cache  # r = z − e_k
     check_array("quantize_backward", "dz_q", dz_q, shape=r.shape, dtype=r.dtype)

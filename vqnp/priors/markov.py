@@ -17,7 +17,7 @@ class Markov:
 
     Parameters
     ----------
-    codes : array_like of integers, shape (n, M)
+    codes : array_like of integers, shape (n, M) or (n, *latent_shape)
         n and M at least 1.
     num_embeddings : int
         K.

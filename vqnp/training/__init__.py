@@ -1,4 +1,4 @@
-"""The training loop: one step in trainer, many in loop."""
+"""Training: trainer runs one step, loop runs many."""
 
 from vqnp.training.loop import Interrupted, fit, resume
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged

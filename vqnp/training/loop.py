@@ -1,9 +1,7 @@
-"""Steps until the epochs are over, saved on the way so that nothing is lost: fit and resume.
+"""fit and resume: step until the epochs are over, and save along the way so that nothing is lost.
 
-data: whatever the model prepares minibatches from
+data: whatever the model's prepare takes
 """
-
-from __future__ import annotations
 
 import contextlib
 import signal
@@ -18,11 +16,11 @@ from tqdm import tqdm
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 STEPS_PER_POSTFIX = 25
-"""Steps between two updates of the figures beside the bar: often enough to read, too rare to cost time."""
+"""Steps between updates of the figures beside the bar: often enough to be useful, too rarely to cost time."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal, between two steps; `step` says after which."""
+    """Training was stopped by a signal between two steps; `step` is the last step taken."""
 
     def __init__(self, step: int) -> None:
         super().__init__(f"interrupted after step {step}")
@@ -45,41 +43,41 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train a model: θ by Adam on its loss, a codebook by its own rule.
 
-    data: what the model takes, such as images (n, *data.shape) -> history: one row for each epoch
+    data: what the model takes, such as images (n, *data.shape) -> history: one row per epoch
 
     Parameters
     ----------
-    model : VQVAE, VAE, Autoencoder, or anything that has the methods of trainer.Trainable
+    model : VQVAE, VAE, Autoencoder, or any Module that has the methods of nn.trainable.Trainable
         Changed in place.
     data, test_data : ndarray
-        Of a model of images: uint8, or float in the data's range. test_data are evaluated after each epoch,
-        if given.
+        For a model of images: uint8, or float in the data's range. If test_data is given, the model is
+        evaluated on it after each epoch.
     epochs, batch_size, lr, lr_schedule, seed
         See Schedule.
     checkpoint : path, optional
-        Where everything is saved, atomically, before the first step, after each epoch, and when a
-        signal (Ctrl-C, SIGTERM) stops the run between two steps; `resume` goes on from there.
+        Where the run is saved, atomically: before the first step, after each epoch, and when a signal
+        (Ctrl-C, SIGTERM) stops the run between two steps. `resume` continues from there.
     progress : bool
-        A bar on standard error: step, losses.
+        Whether to draw a bar on standard error, with the step and the losses.
     on_epoch : callable, optional
         Called with the history after each epoch.
 
     Returns
     -------
     history : list of dict
-        epoch, step, lr and loss; of a VQVAE also reconstruction_loss (the MSE), codebook_loss,
-        commitment_loss, perplexity (over the epoch), codes_used and restarted_codes, and with test data
-        test_mse and test_perplexity; of a VAE reconstruction_loss, kl (nats an example) and kl_weight, and
-        test_mse, test_reconstruction_loss, test_kl, test_active_units; of an Autoencoder
-        reconstruction_loss and test_mse.
+        epoch, step, lr and loss. For a VQVAE also reconstruction_loss (the MSE), codebook_loss,
+        commitment_loss, perplexity (over the epoch), codes_used and restarted_codes and, with test data,
+        test_mse and test_perplexity. For a VAE also reconstruction_loss, kl (nats per example) and kl_weight
+        and, with test data, test_mse, test_reconstruction_loss, test_kl and test_active_units. For an
+        Autoencoder also reconstruction_loss and, with test data, test_mse.
 
     Raises
     ------
     InputError
-        A setting or an image out of range; TrainingDiverged when the loss becomes NaN or infinite,
-        with the step; the last checkpoint is kept.
+        A setting or an image is out of range. TrainingDiverged, which gives the step, if the loss becomes
+        NaN or infinite; the last checkpoint is kept.
     Interrupted
-        A KeyboardInterrupt: the run was stopped by a signal and, with `checkpoint`, saved.
+        A KeyboardInterrupt: the run was stopped by a signal and, if `checkpoint` was given, saved.
     """
     trainer = Trainer(model, data, Schedule(epochs, batch_size, lr, lr_schedule, seed))
     trainer.initialize()
@@ -96,24 +94,24 @@ def resume(
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
-    """Go on with a run that `fit` saved, to the same end, bit for bit, as if it had never stopped.
+    """Continue a run that `fit` saved; the result is the same, bit for bit, as if it had never stopped.
 
-    That holds on the same machine with the same NumPy, whose matrix products must also run on as
-    many threads as before: they round differently on another number.
+    This holds on the same machine with the same NumPy, whose matrix products must also use the same
+    number of threads as before: with another number they round differently.
 
     -> the trained model, and the history of the whole run
 
     Parameters
     ----------
     checkpoint : path
-        What `fit` wrote.
+        The file that `fit` wrote.
     data, test_data, progress, on_epoch
         As in `fit`; data must be the same.
 
     Raises
     ------
     InputError
-        No checkpoint of a training run, or other data; TrainingDiverged as in `fit`.
+        Not the checkpoint of a training run, or other data; TrainingDiverged as in `fit`.
     Interrupted
         As in `fit`.
     """
@@ -128,7 +126,7 @@ def run(
     progress: bool,
     on_epoch: Callable[[list[dict[str, float]]], None] | None,
 ) -> list[dict[str, float]]:
-    """Step until the schedule is over; what fit and resume share."""
+    """Step until the schedule is over; shared by fit and resume."""
     with (
         _naming_what_is_kept(checkpoint),
         _stop_signals() as stop,
@@ -155,7 +153,7 @@ def run(
 
 
 def _shown(trainer: Trainer) -> dict[str, str]:
-    """The loss, and the model's own figures, of the epoch so far."""
+    """The loss and the model's own figures for the epoch so far."""
     row = trainer.model.row(trainer.statistics, trainer.step - 1)
     figures = {"loss": f"{trainer.mean_losses()['loss']:.4f}"}
     return figures | {name: f"{value:.1f}" for name, value in row.items() if name == "perplexity"}
@@ -163,7 +161,7 @@ def _shown(trainer: Trainer) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _naming_what_is_kept(checkpoint: str | Path | None) -> Iterator[None]:
-    """Add to a TrainingDiverged where the last good parameters are."""
+    """Add to a TrainingDiverged the place of the last good parameters."""
     try:
         yield
     except TrainingDiverged as error:
@@ -174,9 +172,9 @@ def _naming_what_is_kept(checkpoint: str | Path | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM comes; a second one acts at once, as it would have before.
+    """A list that stays empty until SIGINT or SIGTERM arrives; a second signal acts at once, as usual.
 
-    A signal is so never taken in the middle of a step, where parameters and optimizer disagree.
+    So a signal never takes effect in the middle of a step, where parameters and optimizer disagree.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""A minibatch, its loss, the gradient, a step of Adam, the model's own update: training, step by step."""
+"""Training, step by step: a minibatch, its loss, the gradient, a step of Adam, the model's own update."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vqnp.nn.module import Cache
 from vqnp.optim import Adam, cosine
 
 START_EXAMPLES = 2048
-"""Examples that may start a codebook: enough for several latents a code at K = 4096."""
+"""Examples from which a codebook may be initialized: enough for several latents per code at K = 4096."""
 
 
 class TrainingDiverged(InputError):
-    """The loss, or a parameter, became NaN or infinite: at which step of how many, and why."""
+    """The loss or a parameter became NaN or infinite: at which step of how many, and why."""
 
     def __init__(self, step: int, steps: int, why: str, kept: str = "") -> None:
         super().__init__("fit", "training", "must stay finite", why)
@@ -39,9 +39,9 @@ class TrainingDiverged(InputError):
 class Schedule:
     """How long and how fast to train.
 
-    epochs: passes over the data; batch_size: examples a step (the last of an epoch may have fewer);
-    lr: Adam's α; lr_schedule: "cosine" (to 0 at the end) or "constant"; seed: of the minibatches, and of
-    what the model draws.
+    epochs: passes over the data; batch_size: examples per step (the last step of an epoch may have fewer);
+    lr: Adam's α; lr_schedule: "cosine" (down to 0 at the end) or "constant"; seed: for the minibatches and
+    whatever the model draws.
     """
 
     epochs: int = 60
@@ -59,15 +59,15 @@ class Schedule:
             "seed": check_int("fit", "seed", self.seed, 0),
         }
         for name, value in plain.items():
-            object.__setattr__(self, name, value)  # the one way in a frozen dataclass
+            object.__setattr__(self, name, value)  # the only way in a frozen dataclass
 
 
 class Trainer:
     """The whole state of a training run: the next step depends on nothing else.
 
-    model, optimizer, rng, step (done so far); order: (n,) this epoch's permutation; losses and statistics:
-    sums over this epoch, by name; restarted: rows that started again in this epoch; history: a row for each
-    epoch that is over.
+    model, optimizer, rng; step: the number of steps done; order: (n,) this epoch's permutation; losses and
+    statistics: sums over this epoch, by name; restarted: the number of rows restarted in this epoch; history:
+    a row for each completed epoch.
     """
 
     def __init__(self, model: Any, data: Any, schedule: Schedule) -> None:
@@ -85,7 +85,7 @@ class Trainer:
         self._begin_epoch()
 
     def initialize(self) -> None:
-        """Before the first step: the model may look at random examples, to start a codebook from them."""
+        """Before the first step, show the model random examples, from which it may initialize a codebook."""
         some = self.order[:START_EXAMPLES]
         with np.errstate(over="ignore", invalid="ignore"):
             self.model.initialize(tuple(array[some] for array in self.arrays), self.rng)
@@ -96,7 +96,7 @@ class Trainer:
         Raises
         ------
         TrainingDiverged
-            The loss is NaN or infinite; the parameters are then as they were before this step.
+            The loss is NaN or infinite; the parameters are then unchanged by this step.
         """
         batch = self.take()
         with np.errstate(over="ignore", invalid="ignore"):
@@ -109,7 +109,7 @@ class Trainer:
         self.step += 1
 
     def take(self) -> tuple[Array, ...]:
-        """The next minibatch, in buffers that the one after it will use again."""
+        """The next minibatch, in buffers that the following one will reuse."""
         first = self.step % self.steps_per_epoch * self.schedule.batch_size
         rows = self.order[first : first + self.schedule.batch_size]
         return tuple(
@@ -118,7 +118,7 @@ class Trainer:
         )
 
     def lr(self, step: int) -> float:
-        """α of a step, counted from 0."""
+        """α at a step, counted from 0."""
         if self.schedule.lr_schedule == "constant":
             return self.schedule.lr
         return cosine(step, self.steps, self.schedule.lr)
@@ -127,13 +127,13 @@ class Trainer:
         try:
             losses, cache = self.model.loss(batch, self.rng, self.step)
         except NonFiniteError as error:
-            raise self._diverged(str(error)) from None
+            raise self._diverged(str(error), self.step + 1) from None
         minimised = next(iter(losses.values()))
         if not np.isfinite(minimised):
-            raise self._diverged(f"the loss became {minimised}")
+            raise self._diverged(f"the loss became {minimised}", self.step + 1)
         return losses, cache
 
-    # What an epoch adds up to.
+    # What adds up over an epoch.
 
     def _begin_epoch(self) -> None:
         self.order = self.rng.permutation(self.n)
@@ -161,7 +161,14 @@ class Trainer:
         return {name: total / self.seen for name, total in self.losses.items()}
 
     def end_epoch(self, test_data: Any = None) -> dict[str, float]:
-        """Close the epoch: its row of the history (means over its examples), and a new permutation."""
+        """End the epoch: add its row (means over its examples) to the history, and draw a new permutation.
+
+        Raises
+        ------
+        TrainingDiverged
+            A parameter is NaN or infinite: the next loss would show it, but there may be none.
+        """
+        self._check_finite()
         row: dict[str, float] = {
             "epoch": len(self.history) + 1,
             "step": self.step,
@@ -174,21 +181,24 @@ class Trainer:
             try:
                 row |= self.model.evaluate(test_data).row()
             except NonFiniteError as error:
-                raise self._diverged(str(error)) from None
+                raise self._diverged(str(error), self.step) from None
         self.history.append(row)
         self._begin_epoch()
         return row
 
-    def _diverged(self, why: str) -> TrainingDiverged:
-        return TrainingDiverged(self.step + 1, self.steps, why)
+    def _check_finite(self) -> None:
+        for name, array in self.model.state_dict().items():
+            if not np.isfinite(array).all():
+                raise self._diverged(f"{name} is no longer finite", self.step)
+
+    def _diverged(self, why: str, step: int) -> TrainingDiverged:
+        return TrainingDiverged(step, self.steps, why)
 
     # What a checkpoint holds.
 
     def save(self, path: str | Path) -> None:
-        """Write all of it to a checkpoint, atomically; parameters that are not finite are never written."""
-        for name, array in self.model.state_dict().items():
-            if not np.isfinite(array).all():
-                raise self._diverged(f"{name} is no longer finite")
+        """Write the whole state to a checkpoint, atomically; non-finite parameters are never written."""
+        self._check_finite()
         trainer = {
             "schedule": asdict(self.schedule),
             "step": self.step,
@@ -205,7 +215,7 @@ class Trainer:
 
     @classmethod
     def restore(cls, path: str | Path, data: Any) -> Trainer:
-        """The trainer as it was when it saved; its next steps are those that it would have made."""
+        """The trainer as it was when it was saved; it continues with the steps that it would have taken."""
         model, meta, arrays = load_all(path)
         try:
             saved = meta["trainer"]
@@ -224,7 +234,7 @@ class Trainer:
         return self
 
     def _fingerprint(self) -> str:
-        """SHA-256 of the prepared data, each example as one row."""
+        """SHA-256 of the prepared data, with each example as one row."""
         digest = hashlib.sha256()
         for array in self.arrays:
             rows = array.reshape(self.n, -1)
@@ -233,5 +243,5 @@ class Trainer:
 
 
 def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays whose names begin with the prefix, without it."""
+    """The arrays whose names begin with the prefix, which is removed."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,13 +1,8 @@
 """k_n = argmin_j Σ_d (z_nd − e_jd)², in float64, ties to the lowest j.
 
-z: (N, D), E: (K, D) -> k: (N,)
-
-plain.py has the definition, in a few lines of NumPy. nearest_code gives the same answer faster: tile.py
-computes scores in the arrays' own dtype, bound.py states how far rounding can move them, and the vectors for
-which that leaves a doubt get the sums of the definition.
+plain.py has the definition. nearest_code gives the same answer faster: tile.py computes scores in the arrays'
+own dtype, bound.py states how far rounding can move them, and where that leaves a doubt, plain.py decides.
 """
-
-from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
@@ -25,23 +20,14 @@ from vqnp.kernels.threads import in_blocks
 
 __all__ = ["nearest_code", "nearest_code_plain"]
 
-MOST_ROWS_WITHOUT_TILE = 4
-"""Up to so many rows of z the direct sums are faster than a tile, which computes 32 rows at a time."""
-
-MULTIPLY_ADDS_PER_ROW = 1 << 10
-"""To transpose a row and to certify its code takes about as long as 1024 multiply-adds."""
-
-ROWS_PER_COPY = 1 << 16
-"""Of a non-contiguous array, so many rows are copied at a time: 16 MB at D = 64 in float32."""
-
-DISTANCES_PER_CHUNK = 1 << 20
-"""With NUMBA_DISABLE_JIT=1, so many float64 distances are computed at a time: 8 MB."""
+MOST_ROWS_WITHOUT_TILE = 4  # for so few the direct sums are faster than a tile, which takes 32 rows at a time
+MULTIPLY_ADDS_PER_ROW = 1 << 10  # about the time to transpose a row and to certify its code
+ROWS_PER_COPY = 1 << 16  # of a non-contiguous array, at a time: 16 MB at D = 64 in float32
+DISTANCES_PER_CHUNK = 1 << 20  # at a time, in float64: 8 MB, with NUMBA_DISABLE_JIT=1
 
 
 @overload
 def nearest_code(z: Array, E: Array, return_rescored: Literal[False] = False) -> Array: ...
-
-
 @overload
 def nearest_code(z: Array, E: Array, return_rescored: Literal[True]) -> tuple[Array, int]: ...
 
@@ -51,6 +37,9 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
 
     z: (..., D), E: (K, D) -> k: (...,)
 
+    Apart from k, only the codebook needs memory: a non-contiguous z is copied in parts. NUMBA_NUM_THREADS
+    threads share large batches, which changes no code.
+
     Parameters
     ----------
     z : ndarray of float32 or float64, shape (..., D)
@@ -58,20 +47,18 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     E : ndarray of z's dtype, shape (K, D)
         The codebook, row j is e_j; K ≥ 1, D ≥ 1.
     return_rescored : bool
-        Whether to return also the number of vectors that the direct sum decided. Default: False.
+        Whether to return also the number of vectors that the direct sum decided.
 
     Returns
     -------
     k : ndarray of int64, shape (...,)
-        The codes, as if both inputs were widened to float64 (exactly) and the squared differences
-        summed there from d = 0 to D − 1, one rounding each. For float32 inputs no square can
-        overflow or vanish; differences in float64 inputs can, beyond 1e154 and below 1e-154, and
-        then tie.
+        The codes, as if both inputs were widened to float64 (exactly) and the squared differences summed
+        there from d = 0 to D − 1, one rounding each. Differences in float64 inputs beyond 1e154 or below
+        1e-154 overflow or vanish, and then tie.
     rescored : int
-        Only with return_rescored. Most vectors are decided by scores in their own dtype, with a bound
-        on rounding that leaves no doubt (docs/math/nearest.md). The others are counted here: nearly or
-        exactly tied ones, and all vectors if there are at most four of them or if norms exceed 1e15
-        (float32).
+        Only with return_rescored. Scores in their own dtype, with a bound on rounding that leaves no doubt
+        (docs/math/nearest.md), decide most vectors. Counted here are the others: nearly or exactly tied
+        ones, and all vectors if there are at most four or if norms exceed 1e15 (float32).
 
     Raises
     ------
@@ -84,11 +71,6 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
         Once, if the tile does not compile with the installed numba and llvmlite. The direct sums, about
         ten times as slow, then decide all vectors.
 
-    Notes
-    -----
-    Apart from k, only the codebook needs memory, whatever N: a non-contiguous z is copied in parts.
-    Large batches are shared among NUMBA_NUM_THREADS threads; the answer does not depend on their number.
-
     References
     ----------
     van den Oord et al. 2017, arXiv 1711.00937, equations 1 and 2.
@@ -99,17 +81,17 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
         fail(where, "E", "must have at least one code of at least one dimension", f"shape {E.shape}")
     z = check_array(where, "z", z, last=E.shape[1], dtype=E.dtype)
     k = np.empty(z.shape[:-1], np.int64)
+    flat = k.reshape(-1)
     if not JIT:
         check_finite(where, "E", E)
         check_finite(where, "z", z)
-        k[...] = _in_chunks(z.reshape(-1, E.shape[1]), E).reshape(k.shape)
+        flat[:] = _in_chunks(z.reshape(-1, E.shape[1]), E)
         return (k, k.size) if return_rescored else k
-    codebook = None
-    if k.size > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype):
-        codebook = prepare(E, CODES_PER_TILE)
+    tiled = k.size > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype)
+    codebook = prepare(E, CODES_PER_TILE) if tiled else None
     if codebook is None:
         check_finite(where, "E", E)
-    done, rescored, flat = 0, 0, k.reshape(-1)
+    done, rescored = 0, 0
     for rows in _contiguous_parts(z):
         codes = flat[done : done + len(rows)]
         undecided = _certify(rows, codebook, codes)
@@ -133,13 +115,10 @@ def _contiguous_parts(z: Array) -> Iterator[Array]:
     D = z.shape[-1]
     if z.flags.c_contiguous or z.size <= ROWS_PER_COPY * D:
         yield np.ascontiguousarray(z).reshape(-1, D)
-    elif (rows_each := z[0].size // D) > ROWS_PER_COPY:
-        for part in z:
-            yield from _contiguous_parts(part)
     else:
-        step = ROWS_PER_COPY // rows_each
-        for start in range(0, len(z), step):
-            yield np.ascontiguousarray(z[start : start + step]).reshape(-1, D)
+        step = ROWS_PER_COPY // (z[0].size // D)
+        for part in (z[i : i + step] for i in range(0, len(z), step)) if step else z:
+            yield from _contiguous_parts(part)
 
 
 def _certify(z: Array, codebook: Codebook | None, k: Array) -> int:
@@ -148,13 +127,13 @@ def _certify(z: Array, codebook: Codebook | None, k: Array) -> int:
         k[:] = -1
         return k.size
     lanes = vector_bytes() // z.itemsize
+    cost = codebook.panels.size + MULTIPLY_ADDS_PER_ROW
     undecided: list[int] = []
-    in_blocks(
-        lambda start, stop: undecided.append(certify(z[start:stop], codebook, lanes, k[start:stop])),
-        len(z),
-        codebook.panels.size + MULTIPLY_ADDS_PER_ROW,
-        VECTORS_PER_TILE * lanes,
-    )
+
+    def work(start: int, stop: int) -> None:
+        undecided.append(certify(z[start:stop], codebook, lanes, k[start:stop]))
+
+    in_blocks(work, len(z), cost, VECTORS_PER_TILE * lanes)
     return sum(undecided)
 
 

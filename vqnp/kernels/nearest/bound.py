@@ -2,12 +2,9 @@
 
 z: (N, D), E: (K, D), c: (D,) -> s: (N, K)
 
-½‖z − e_j‖² = ½‖z − c‖² − s_j for every centre c, so the nearest code has the largest score. The mean code is
-the centre: an offset that data and codes share is subtracted before anything is multiplied, and does not
-cancel afterwards. docs/math/nearest.md derives the bound.
+½‖z − e_j‖² = ½‖z − c‖² − s_j, so the nearest code has the largest score. With the mean code as the centre c,
+an offset that data and codes share is subtracted before any product. docs/math/nearest.md derives the bound.
 """
-
-from __future__ import annotations
 
 from typing import NamedTuple
 
@@ -16,19 +13,14 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.kernels.jit import jit
 
+# Smallest and largest norm of a row that can be certified, by bytes of the dtype: between them no score and
+# no float64 square overflows or loses bits to underflow.
 NORM_LIMITS = {4: (1e-15, 1e15), 8: (1e-140, 1e140)}
-"""Smallest and largest norm, by bytes of the dtype. Between them no score overflows or loses bits to
-underflow, nor do the float64 squares by which the answer is defined. Outside, no row is certified."""
-
-MOST_DIMENSIONS = 1 << 14
-"""With no more dimensions, the norms themselves, summed in float32, are right to 0.1 %."""
+MOST_DIMENSIONS = 1 << 14  # up to so many, the norms themselves, summed in float32, are right to 0.1 %
 
 
 def scores_plain(z: Array, E: Array, centre: Array) -> Array:
-    """s_nj = (z_n − c)·(e_j − c) − ½‖e_j − c‖².
-
-    z: (N, D), E: (K, D), centre: (D,) -> s: (N, K)
-    """
+    """s_nj = (z_n − c)·(e_j − c) − ½‖e_j − c‖²; z: (N, D), E: (K, D), centre: (D,) -> s: (N, K)."""
     z, E = z - centre, E - centre
     return z @ E.T - 0.5 * np.square(E).sum(axis=1)
 
@@ -55,11 +47,7 @@ class Bound(NamedTuple):
 
 
 class Codebook(NamedTuple):
-    """A codebook prepared for the tile.
-
-    panels: (P, D, codes), panels[p, d, c] = coordinate d of code p · codes + c, less the centre;
-    bias: (P, codes), −½‖e − c‖²; centre: (D,)
-    """
+    """panels[p, d, i]: coordinate d of code p · codes + i, less the centre; bias[p, i]: −½ its norm²."""
 
     panels: Array
     bias: Array
@@ -68,10 +56,7 @@ class Codebook(NamedTuple):
 
 
 def prepare(E: Array, codes: int) -> Codebook | None:
-    """The codebook in panels of `codes` codes, or None if no row could be certified.
-
-    E: (K, D)
-    """
+    """The codebook E: (K, D) in panels of `codes` codes, or None if no row could be certified."""
     D = E.shape[1]
     low, high = NORM_LIMITS[E.itemsize]
     panels, bias, centre, R = _pack(np.require(E, requirements=["C", "W"]), codes)
@@ -84,11 +69,9 @@ def prepare(E: Array, codes: int) -> Codebook | None:
 
 
 def pack_plain(E: Array, codes: int) -> tuple[Array, Array, Array, float]:
-    """Panels, bias, centre and R = max_j ‖e_j − c‖.
+    """A Codebook's arrays and R = max_j ‖e_j − c‖; codes that are never the best fill up the last panel.
 
     E: (K, D) -> panels: (P, D, codes), bias: (P, codes), centre: (D,), R
-
-    The last panel is filled up with codes whose score is never the largest.
     """
     K, D = E.shape
     centre = E.mean(axis=0, dtype=np.float64).astype(E.dtype)
@@ -101,7 +84,7 @@ def pack_plain(E: Array, codes: int) -> tuple[Array, Array, Array, float]:
 
 
 @jit(error_model="numpy")
-def _pack(E: Array, codes: int) -> tuple[Array, Array, Array, float]:  # pragma: no cover - compiled
+def _pack(E: Array, codes: int) -> tuple[Array, Array, Array, float]:
     """pack_plain, with its sums in the order of the indices."""
     K, D = E.shape
     total = np.zeros(D, np.float64)

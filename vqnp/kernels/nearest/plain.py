@@ -2,11 +2,8 @@
 
 z: (N, D), E: (K, D) -> k: (N,)
 
-This is the definition of the nearest code, in NumPy and compiled. The compiled sums decide the vectors
-that the tile leaves undecided.
+The definition of the nearest code, in NumPy and compiled. The compiled sums decide what the tile does not.
 """
-
-from __future__ import annotations
 
 import numpy as np
 
@@ -15,16 +12,13 @@ from vqnp.kernels.jit import jit
 from vqnp.kernels.threads import in_blocks
 
 MULTIPLY_ADDS_PER_DIRECT_TERM = 8
-"""A term of a float64 sum takes as long as 8 float32 multiply-adds of the tile: half as many to a vector, and
-a subtraction, a load and a store with each."""
+"""A float64 term, with its subtraction, load and store, takes as long as 8 multiply-adds of the tile."""
 
 
 def nearest_code_plain(z: Array, E: Array) -> Array:
-    """k_n = argmin_j Σ_d (z_nd − e_jd)².
+    """k_n = argmin_j Σ_d (z_nd − e_jd)²; needs 3 · N · K float64 numbers of memory.
 
     z: (N, D), E: (K, D) -> k: (N,)
-
-    Needs N · K float64 numbers of memory, three times.
     """
     z, E = z.astype(np.float64), E.astype(np.float64)
     distance = np.zeros((len(z), len(E)))
@@ -34,22 +28,16 @@ def nearest_code_plain(z: Array, E: Array) -> Array:
 
 
 def decide(z: Array, E: Array, k: Array, undecided: int) -> bool:
-    """Set k where it is −1, in `undecided` places; return whether those vectors are finite.
-
-    z: (N, D), E: (K, D), k: (N,)
-    """
+    """Set k: (N,) where it is −1, in `undecided` places; return whether these vectors in z are finite."""
     ET = np.ascontiguousarray(E.T, np.float64)
+    cost = MULTIPLY_ADDS_PER_DIRECT_TERM * E.size * undecided // len(z)
     finite: list[bool] = []
-    in_blocks(
-        lambda start, stop: finite.append(_direct_sums(z[start:stop], ET, k[start:stop])),
-        len(z),
-        MULTIPLY_ADDS_PER_DIRECT_TERM * E.size * undecided // len(z),
-    )
+    in_blocks(lambda i, j: finite.append(_direct_sums(z[i:j], ET, k[i:j])), len(z), cost)
     return all(finite)
 
 
 @jit(nogil=True)
-def _direct_sums(z: Array, ET: Array, k: Array) -> bool:  # pragma: no cover - compiled
+def _direct_sums(z: Array, ET: Array, k: Array) -> bool:
     # The innermost loop runs over codes, which are independent, so it becomes vector code without
     # changing the order of any sum: each distance still adds its terms from d = 0 to D - 1.
     N, D = z.shape

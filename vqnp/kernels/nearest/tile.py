@@ -2,12 +2,9 @@
 
 z: (N, D), E: (K, D) -> k: (N,)
 
-The scores s_nj = (z_n − c)·(e_j − c) − ½‖e_j − c‖² are computed in the arrays' own dtype. A code that leads
-by more than 2B is certainly the nearest: it is *certified*. The few other vectors get the float64 sums of
-plain.py. docs/math/nearest.md shows the tile.
+Scores are computed in the arrays' own dtype. A code that leads by more than 2B is certainly the nearest: it
+is *certified*. The few other vectors get the float64 sums of plain.py. docs/math/nearest.md shows the tile.
 """
-
-from __future__ import annotations
 
 import functools
 from typing import Any
@@ -18,21 +15,17 @@ from numba.extending import intrinsic
 
 from vqnp._check import Array
 from vqnp.kernels.jit import jit
-from vqnp.kernels.llvm import I32, VectorBuilder, i64
+from vqnp.kernels.llvm import I32, I64, VectorBuilder
 from vqnp.kernels.nearest.bound import Codebook, prepare, scores_plain
 
 CODES_PER_TILE, VECTORS_PER_TILE = 6, 2
-"""A tile: 6 codes against 2 vectors, whose lanes are rows of z. 12 vectors of sums keep two FMA units
-of latency 4 busy (8 would), and 12 maxima in addition still fit into 32 registers. Of the tiles from
-2 × 3 to 12 × 2, measured at the ten sizes of examples/benchmarks/nearest.py with vectors of 64, 32
-and 16 bytes, the fastest or within 3 % of it at each."""
+"""6 codes against 2 vectors, whose lanes are rows of z: 12 sums keep two FMA units of latency 4 busy, and 12
+maxima still fit into 32 registers. Of tiles from 2 × 3 to 12 × 2 the fastest, within 3 %, at the ten sizes of
+examples/benchmarks/nearest.py, with vectors of 64, 32 and 16 bytes."""
 
 
 def certify_plain(z: Array, E: Array) -> Array:
-    """k_n = argmax_j s_nj where it leads by more than 2B(‖z_n − c‖), else −1.
-
-    z: (N, D), E: (K, D) -> k: (N,)
-    """
+    """The equation above, from scores_plain; z: (N, D), E: (K, D) -> k: (N,)."""
     codebook = prepare(E, CODES_PER_TILE)
     if codebook is None:  # the bound does not hold for such a codebook
         return np.full(len(z), -1)
@@ -44,11 +37,8 @@ def certify_plain(z: Array, E: Array) -> Array:
 
 
 @jit(error_model="numpy", nogil=True)
-def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:  # pragma: no cover - compiled
-    """certify_plain, by tiles: set k, and return how many are −1.
-
-    z: (N, D), k: (N,); lanes: vector_bytes() / size of a number
-    """
+def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:
+    """certify_plain, by tiles of 2 · lanes rows of z: (N, D); sets k: (N,), returns how many are −1."""
     panels, bias, centre, bound = codebook
     N, D = z.shape
     rows = VECTORS_PER_TILE * lanes
@@ -83,15 +73,14 @@ def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:  # pragm
 
 
 @intrinsic
-def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) -> Any:  # pragma: no cover
+def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) -> Any:
     """For each column of zT, the code of the largest score, and how far that is above all others.
 
     zT: (D, rows), panels: (P, D, 6), bias: (P, 6) -> code: (rows,) int32, lead: (rows,)
 
-    A code is identified by its panel and its place there. Each score enters two maxima: that of its panel,
-    and that of its place over all panels. Any code but the best is in another panel or at another place,
-    so the second best score is that of the second best panel or that of the second best place. That
-    takes two maxima for each score; to keep the best two scores would take three.
+    Each score enters two maxima: that of its panel, and that of its place over all panels. Any code but the
+    best is in another panel or at another place, so the second best score is that of the second best panel
+    or that of the second best place. To keep the best two scores instead would take three maxima.
     """
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
@@ -106,7 +95,7 @@ def _tile(typing: Any, zT: Any, panels: Any, bias: Any, code: Any, lead: Any) ->
         panel = [e.register(zero) for _ in vectors]
         with e.loop(P) as p:
             bias_p = e.at(bias, p, CODES_PER_TILE)
-            panel_p = e.at(panels, p, b.mul(D, i64(CODES_PER_TILE)))
+            panel_p = e.at(panels, p, b.mul(D, I64(CODES_PER_TILE)))
             for c in places:
                 start = e.splat(b.load(e.at(bias_p, c)))
                 for v in vectors:
@@ -148,14 +137,14 @@ def _keep_best_two(e: VectorBuilder, score: Any, index: Any, best: Any, second: 
 
 
 @intrinsic
-def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:  # pragma: no cover
+def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:
     """zT[d + j, r + i] = z[n + i, d + j] for i, j < lanes: rows exchange halves, then quarters, …"""
 
     def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
         e = VectorBuilder(context, b, signature, args)
         z, n, d, zT, r = e.arguments
         D, L = e.size(0, axis=1), e.lanes
-        rows = [e.load(e.at(e.at(z.data, b.add(n, i64(i)), D), d)) for i in range(L)]
+        rows = [e.load(e.at(e.at(z.data, b.add(n, I64(i)), D), d)) for i in range(L)]
         step = L // 2
         while step:
             # Between rows i and i + step, where the lane's bit `step` is not that of the row.
@@ -167,7 +156,7 @@ def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:  # 
                     rows[i], rows[i + step] = e.shuffle(a, c, upper), e.shuffle(a, c, lower)
             step //= 2
         for j, row in enumerate(rows):
-            e.store(row, e.at(e.at(zT.data, b.add(d, i64(j)), VECTORS_PER_TILE * L), r))
+            e.store(row, e.at(e.at(zT.data, b.add(d, I64(j)), VECTORS_PER_TILE * L), r))
         return e.nothing()
 
     return types.void(z, n, d, zT, r), emit

@@ -1,4 +1,4 @@
-"""Quantizers as layers: codes for vectors, vectors for codes, and how the codebook follows."""
+"""Quantizers as layers: vectors to codes, codes to vectors, and how the codebook is trained."""
 
 from vqnp.nn.quantizers.ema import EMAVectorQuantizer
 from vqnp.nn.quantizers.vector import CODEBOOK_INITS, VectorQuantizer

@@ -1,9 +1,7 @@
-"""The quantizer whose codebook follows by exponential moving average: the paper's appendix A.
+"""The quantizer whose codebook is updated by exponential moving averages: the paper's appendix A.
 
 z: (..., D) -> z_q: (..., D), commitment loss: (), k: (...,)
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,13 +25,13 @@ class EMAVectorQuantizer(VectorQuantizer):
     Parameters
     ----------
     num_embeddings, embedding_dim, commitment_cost, reduction, codebook_init, restart_dead_codes, rng, dtype
-        As in VectorQuantizer; there is no codebook loss.
+        As in VectorQuantizer. There is no codebook loss.
     decay : float in [0, 1)
-        γ.
+        γ, the weight of the old average.
     epsilon : float, at least 0
-        ε of the smoothing.
+        ε, the constant of the smoothing.
     smoothing : {"laplace", "additive", "none"}
-        What Ñ is; see ops.ema.ema_update.
+        How Ñ is computed; see ops.ema.ema_update.
     zero_debias : bool
         Start from N = m = 0 and divide by 1 − γᵗ, as Sonnet does; the default starts from N = 1, m = e.
 
@@ -105,7 +103,7 @@ class EMAVectorQuantizer(VectorQuantizer):
         )
 
     def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
-        """Take next_state; then every code with N_j < restart_dead_codes · N̄ starts again: e, N and m.
+        """Move to next_state; then restart e, N and m of every code with N_j < restart_dead_codes · N̄.
 
         z: (..., D), k: (...,) their codes -> indices of the restarted codes: (any,)
         """
@@ -116,18 +114,18 @@ class EMAVectorQuantizer(VectorQuantizer):
     def _set_codebook(self, E: Array, n: Array | None = None) -> None:
         self.ema = ema_initialize(E, zero=self.zero_debias)
         if n is not None:
-            n = np.maximum(n, 1).astype(E.dtype)  # a centre of no vectors: N = 1, m = e
+            n = np.maximum(n, 1).astype(E.dtype)  # a centre without vectors: N = 1, m = e
             self.ema = EMAState(E, n, n[:, None] * E)
 
     def torch_names(self) -> dict[str, TorchName]:
-        """Beside the codebook and the cluster sizes: m and t."""
+        """In addition to the codebook and the cluster sizes: m and t."""
         return super().torch_names() | {
             "m": TorchName("embedding_sum", statistic=True),
             "t": TorchName("num_updates", statistic=True),
         }
 
     def first_buffers(self, E: Array) -> dict[str, Array]:
-        """The buffers with which training begins at a codebook E: (K, D)."""
+        """The buffers with which training starts from a codebook E: (K, D)."""
         return _as_buffers(ema_initialize(E, zero=self.zero_debias))
 
     def buffers(self) -> Mapping[str, Array]:

@@ -1,9 +1,7 @@
-"""The quantizer as a layer, its codebook following by gradient: the paper's equation 3.
+"""The quantizer as a layer whose codebook is trained by gradient: the paper's equation 3.
 
 z: (..., D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +25,7 @@ CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", "data", "kmeans")
 
 @register
 class VectorQuantizer(Module):
-    """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩; the codebook E follows by gradient.
+    """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩; the codebook E is trained by gradient.
 
     z: (..., D), E: (K, D) -> z_q: (..., D), codebook: (), commitment: (), k: (...,)
 
@@ -38,14 +36,14 @@ class VectorQuantizer(Module):
     commitment_cost : float, at least 0
         β.
     reduction : {"mean", "mean_of_sums", "sum"}
-        What ⟨·⟩ is; see ops.loss.reduction_scale. The default is Sonnet's.
+        What ⟨·⟩ means; see ops.loss.reduction_scale. The default is Sonnet's.
     codebook_init : {"uniform", "normal", "scaled_uniform", "data", "kmeans"}
-        How E starts: U(−1/K, 1/K), N(0, 1), or U(±√(3/D)), where E‖e‖² = 1; "data" (random vectors) and
-        "kmeans" start as "uniform" and wait for `initialize`, which `fit` calls.
+        How E is initialized: U(−1/K, 1/K), N(0, 1), or U(±√(3/D)), so that the mean of ‖e‖² is 1; "data"
+        (random vectors) and "kmeans" start like "uniform" and wait for `initialize`, which `fit` calls.
     decay : float in [0, 1)
-        γ of the running cluster sizes N, which only tell which codes are rarely used.
+        γ of the running cluster sizes N, whose only use here is to identify rarely used codes.
     restart_dead_codes : float in [0, 1)
-        A code used less than this share of uniform use starts again at a vector of the batch; 0: never.
+        A code used less than this fraction of uniform use restarts at a vector of the batch; 0: never.
     rng : numpy.random.Generator or int
     dtype : float32 or float64
 
@@ -128,10 +126,10 @@ class VectorQuantizer(Module):
         """z_q = e_k; k: (...,) -> z_q: (..., D)."""
         return self.embeddings[check_codes(f"{type(self).__name__}.decode", k, self.num_embeddings)]
 
-    # How the codebook starts, and what follows a step.
+    # How the codebook is initialized, and what happens after a step.
 
     def initialize(self, z: Array, rng: np.random.Generator | int) -> None:
-        """Start the codebook from vectors, if codebook_init says so: z: (..., D), at least one of them.
+        """Initialize the codebook from vectors, if codebook_init says so; z: (..., D), at least one vector.
 
         "data": random vectors of z, N = 1. "kmeans": e = μ, N = n (and for EMA m = n·μ).
         """
@@ -146,11 +144,11 @@ class VectorQuantizer(Module):
             self._set_codebook(*kmeans(z, self.num_embeddings, rng))
 
     def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
-        """N ← γN + (1−γ)n; then every code with N_j < restart_dead_codes · N̄ starts again at a vector of z.
+        """N ← γN + (1−γ)n; then every code with N_j < restart_dead_codes · N̄ restarts at a vector of z.
 
         z: (..., D), k: (...,) their codes -> indices of the restarted codes: (any,)
 
-        A trainer calls this after each step of the optimizer; it changes the quantizer.
+        The trainer calls this after each step of the optimizer. It changes the quantizer.
         """
         where = f"{type(self).__name__}.update"
         rng = check_rng(where, rng)
@@ -170,21 +168,21 @@ class VectorQuantizer(Module):
         return rng.uniform(-bound, bound, (K, D))
 
     def _set_codebook(self, E: Array, n: Array | None = None) -> None:
-        """Take E as the codebook; n counts the vectors behind each code if it is a mean, as k-means' are."""
+        """Make E the codebook; if its codes are means, as in k-means, n counts the vectors of each."""
         if hasattr(self, "E"):
-            self.E.value[...] = E  # in place: an optimizer may hold this Param already
+            self.E.value[...] = E  # in place: an optimizer may already hold this Param
         else:
             self.E = Param(E)
         self.N = np.ones(len(E), E.dtype) if n is None else n.astype(E.dtype)
 
-    # What a checkpoint holds, and what PyTorch's side calls it.
+    # What a checkpoint holds, and what PyTorch calls it.
 
     def torch_names(self) -> dict[str, TorchName]:
         """The codebook is an nn.Embedding's weight; the averages are buffers."""
         return {"E": TorchName("embedding.weight"), "N": TorchName("cluster_size", statistic=True)}
 
     def first_buffers(self, E: Array) -> dict[str, Array]:
-        """The buffers with which training begins at a codebook E: (K, D)."""
+        """The buffers with which training starts from a codebook E: (K, D)."""
         return {"N": np.ones(len(E), E.dtype)}
 
     def buffers(self) -> Mapping[str, Array]:
