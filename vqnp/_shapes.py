@@ -49,6 +49,12 @@ def checked(*, where: str | None = None, **shapes: str) -> Callable[[Callable[P,
     return decorate
 
 
+def unchecked(op: Callable[P, R]) -> Callable[P, R]:
+    """A @checked function without its checks, to be called with arrays that the caller has checked."""
+    without: Callable[P, R] = op.__wrapped__  # type: ignore[attr-defined]
+    return without
+
+
 def _letters(shape: str) -> tuple[str, ...]:
     """("...", "I") of "(..., I)"."""
     return tuple(letter.strip() for letter in shape.strip("()").split(",") if letter.strip())

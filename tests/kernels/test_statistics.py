@@ -88,7 +88,7 @@ Z, K0 = np.zeros((2, 3)), np.zeros(2, int)
         (Z, K0, True, "num_embeddings must be an integer of at least 1; got True"),
         ([[0.0]], K0, 2, "z must be a NumPy array of float32 or float64; got list"),
         (Z.astype(int), K0, 2, "z must be float32 or float64; got int64"),
-        (np.array(0.0), K0, 2, "z must have the vector as its last axis; got a scalar"),
+        (np.array(0.0), K0, 2, "z must have shape (..., D); got shape ()"),
         (Z, K0 + 0.5, 2, "codes must be integers; got float64"),
         (Z, np.array([0, 2]), 2, "codes must be in [0, 2); got 2 at index 1"),
         (Z, np.array([-1, 0]), 2, "codes must be in [0, 2); got -1 at index 0"),

@@ -311,7 +311,7 @@ def infinite():
     [
         (lambda vq: vq.forward(F32[:, :2]), "quantize_forward", "z", "must have shape (..., 3)", "shape (2, 2)"),  # noqa: E501
         (lambda vq: vq.forward(F32.tolist()), "quantize_forward", "z", "must be a NumPy array", "list"),
-        (lambda vq: vq.encode(F32[:, :2]), "nearest_code", "z", "must have last axis 3", "shape (2, 2)"),
+        (lambda vq: vq.encode(F32[:, :2]), "nearest_code", "z", "must have shape (..., 3)", "shape (2, 2)"),
         (lambda vq: vq.encode(F32.astype(float)), "nearest_code", "z", "must be float32", "float64"),
         (lambda vq: vq.forward(infinite()), "nearest_code", "z", "must be finite", "inf at index (1, 0)"),
         (lambda vq: vq.encode(infinite()), "nearest_code", "z", "must be finite", "inf at index (1, 0)"),

@@ -52,7 +52,7 @@ def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
         If the model is another object, an image has another shape, or steps is below 2.
     """
     T = check_int("interpolate", "steps", steps, 2)
-    if not isinstance(model, Model):
+    if not hasattr(model, "latents"):
         fail("interpolate", "model", "must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
     ends = [model.data.to_array(np.asarray(image)[None], model.dtype, "interpolate") for image in (a, b)]
     z = model.latents(np.concatenate(ends))

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_codes, check_int, fail
+from vqnp._check import Array, check_codes, check_int, fail
+from vqnp._shapes import checked
 from vqnp.kernels.jit import JIT, jit
 
 
@@ -40,6 +41,7 @@ class CodeStatistics(NamedTuple):
         return CodeStatistics(self.counts + other.counts, self.sums + other.sums)
 
 
+@checked(z="(..., D)")
 def code_statistics(z: Array, k: Array, num_embeddings: int) -> CodeStatistics:
     """n_j = #{i : k_i = j},  s_j = Σ_{i : k_i = j} z_i.
 
@@ -68,9 +70,6 @@ def code_statistics(z: Array, k: Array, num_embeddings: int) -> CodeStatistics:
     """
     where = "code_statistics"
     K = check_int(where, "num_embeddings", num_embeddings)
-    z = check_array(where, "z", z)
-    if z.ndim == 0:
-        fail(where, "z", "must have the vector as its last axis", "a scalar")
     k = np.asarray(k)
     if not JIT or k.dtype.kind not in "iu" or k.shape != z.shape[:-1]:
         k = check_codes(where, k, K)  # otherwise the kernel checks them

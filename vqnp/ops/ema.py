@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_finite, check_float
-from vqnp._shapes import checked
+from vqnp._shapes import checked, unchecked
 from vqnp.kernels.statistics import code_statistics
 
 SMOOTHINGS = ("laplace", "additive", "none")
@@ -130,7 +130,7 @@ def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: st
 @checked(where="ema_update", E="(K, D)", z="(..., D)")
 def _batch_statistics(z: Array, E: Array, k: Array) -> tuple[Array, Array]:
     """n_j, the number of vectors that have code j, and s_j, their sum: (K,), (K, D) of z's dtype."""
-    statistics = code_statistics(z, k, len(E))
+    statistics = unchecked(code_statistics)(z, k, len(E))
     n, s = statistics.counts.astype(z.dtype), statistics.sums.astype(z.dtype)
     if not np.isfinite(s).all():
         check_finite("ema_update", "z", z)

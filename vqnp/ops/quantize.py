@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, check_codes, check_float, fail
-from vqnp._shapes import checked
+from vqnp._shapes import checked, unchecked
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.loss import reduction_scale, scalar_cotangent
@@ -63,7 +63,7 @@ def quantize_forward(
     """
     beta = check_float("quantize_forward", "beta", beta, "[0, inf)")
     c = reduction_scale("quantize_forward", reduction, z.shape)
-    k = nearest_code(z, E) if k is None else _given_codes(k, z, E)
+    k = unchecked(nearest_code)(z, E) if k is None else _given_codes(k, z, E)
     z_q = E[k]
     r = z - z_q
     square = np.square(r, dtype=np.float64).sum()
@@ -90,7 +90,7 @@ def quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Arr
     dz = dz_q + dL * 2 * c * beta * r
     dE = np.zeros((K, r.shape[-1]), r.dtype)
     if codebook_loss:
-        dE -= dL * 2 * c * code_statistics(r, k, K).sums
+        dE -= dL * 2 * c * unchecked(code_statistics)(r, k, K).sums
     return dz, dE
 
 

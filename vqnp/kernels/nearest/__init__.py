@@ -10,7 +10,8 @@ from typing import Literal, overload
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_finite, fail
+from vqnp._check import Array, check_finite, fail
+from vqnp._shapes import checked
 from vqnp.kernels.jit import JIT
 from vqnp.kernels.llvm import compiles, vector_bytes
 from vqnp.kernels.nearest.bound import Codebook, prepare
@@ -32,6 +33,7 @@ def nearest_code(z: Array, E: Array, return_rescored: Literal[False] = False) ->
 def nearest_code(z: Array, E: Array, return_rescored: Literal[True]) -> tuple[Array, int]: ...
 
 
+@checked(E="(K, D)", z="(..., D)")
 def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | tuple[Array, int]:
     """k = argmin_j ‖z − e_j‖², as the direct sum in float64 gives it, ties to the lowest index.
 
@@ -76,10 +78,8 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
     van den Oord et al. 2017, arXiv 1711.00937, equations 1 and 2.
     """
     where = "nearest_code"
-    E = check_array(where, "E", E, ndim=2)
     if E.size == 0:
         fail(where, "E", "must have at least one code of at least one dimension", f"shape {E.shape}")
-    z = check_array(where, "z", z, last=E.shape[1], dtype=E.dtype)
     k = np.empty(z.shape[:-1], np.int64)
     flat = k.reshape(-1)
     if not JIT:
