@@ -61,6 +61,66 @@ def linear_gradients(dy, x, W):
     return dx, dW, db
 
 
+# Convolutions: y_m = b + Σ_k x_{s m + d k − p} W_k, x being 0 outside; per axis s, p = (before, after), d.
+
+
+def conv_terms(pixels, windows, kernel, s, p, d):
+    """Every (window m, tap k, pixel j) with j = s m + d k − p inside the image."""
+    for m in np.ndindex(*windows):
+        for k in np.ndindex(*kernel):
+            j = tuple(s[a] * m[a] + d[a] * k[a] - p[a][0] for a in range(len(m)))
+            if all(0 <= j[a] < pixels[a] for a in range(len(m))):
+                yield m, k, j
+
+
+def conv_length(n, k, s, p, d):
+    """How many windows fit: by trying."""
+    m = 0
+    while s * m + d * (k - 1) < n + p[0] + p[1]:
+        m += 1
+    return m
+
+
+def conv(x, W, b, s, p, d):
+    """x: (B, *S, C), W: (*k, C, O), b: (O,) -> y: (B, *S', O)."""
+    pixels, kernel = x.shape[1:-1], W.shape[:-2]
+    windows = [conv_length(*each) for each in zip(pixels, kernel, s, p, d, strict=True)]
+    y = np.zeros((len(x), *windows, len(b))) + b
+    for m, k, j in conv_terms(pixels, windows, kernel, s, p, d):
+        for n in range(len(x)):
+            for c in range(x.shape[-1]):
+                for o in range(len(b)):
+                    y[n, *m, o] += float(x[n, *j, c]) * float(W[*k, c, o])
+    return y
+
+
+def conv_gradients(dy, x, W, s, p, d):
+    """Each term x_j W_k of y_m, by its derivatives, times dy_m."""
+    dx, dW, db = np.zeros(x.shape), np.zeros(W.shape), np.zeros(W.shape[-1])
+    for n in range(len(x)):
+        for m in np.ndindex(*dy.shape[1:-1]):
+            db += dy[n, *m]
+        for m, k, j in conv_terms(x.shape[1:-1], dy.shape[1:-1], W.shape[:-2], s, p, d):
+            for c in range(x.shape[-1]):
+                for o in range(W.shape[-1]):
+                    dx[n, *j, c] += float(dy[n, *m, o]) * float(W[*k, c, o])
+                    dW[*k, c, o] += float(dy[n, *m, o]) * float(x[n, *j, c])
+    return dx, dW, db
+
+
+def conv_transpose(x, W, b, s, p, more, d):
+    """x: (B, *S, C), W: (*k, O, C), b: (O,) -> y: every x_m is put down at each tap k, times W_k."""
+    windows, kernel = x.shape[1:-1], W.shape[:-2]
+    pixels = [s[a] * (windows[a] - 1) + d[a] * (kernel[a] - 1) + 1 - sum(p[a]) + more[a] for a in range(len(s))]
+    y = np.zeros((len(x), *pixels, len(b))) + b
+    for m, k, j in conv_terms(pixels, windows, kernel, s, p, d):
+        for n in range(len(x)):
+            for c in range(x.shape[-1]):
+                for o in range(len(b)):
+                    y[n, *j, o] += float(x[n, *m, c]) * float(W[*k, o, c])
+    return y
+
+
 # Activations: (f, f') of one number.
 
 

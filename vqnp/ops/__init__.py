@@ -4,6 +4,7 @@ from vqnp.ops.activation import (
     gelu_backward, gelu_forward, relu_backward, relu_forward, sigmoid, sigmoid_backward, sigmoid_forward,
     tanh_backward, tanh_forward,
 )
+from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
 from vqnp.ops.ema import EMAState, ema_codes, ema_initialize, ema_restart, ema_update, laplace_smoothing
 from vqnp.ops.gaussian import (
     gaussian_kl_backward, gaussian_kl_forward, gaussian_kl_terms, gaussian_nll_backward, gaussian_nll_forward,
@@ -18,12 +19,13 @@ from vqnp.ops.loss import (
 from vqnp.ops.quantize import quantize_backward, quantize_forward
 
 __all__ = [
-    "EMAState", "bce_logits_backward", "bce_logits_forward", "ema_codes", "ema_initialize",
-    "ema_restart", "ema_update", "gaussian_kl_backward", "gaussian_kl_forward", "gaussian_kl_terms",
-    "gaussian_nll_backward", "gaussian_nll_forward", "gelu_backward", "gelu_forward", "kmeans",
-    "laplace_smoothing", "linear_backward", "linear_forward", "mse_backward", "mse_forward",
-    "quantize_backward", "quantize_forward", "relu_backward", "relu_forward",
-    "reparameterise_backward", "reparameterise_forward", "sigmoid", "sigmoid_backward",
-    "sigmoid_forward", "softmax_cross_entropy_backward", "softmax_cross_entropy_forward",
-    "tanh_backward", "tanh_forward",
+    "EMAState", "bce_logits_backward", "bce_logits_forward", "conv_backward", "conv_forward",
+    "conv_transpose_backward", "conv_transpose_forward", "ema_codes", "ema_initialize",
+    "ema_restart", "ema_update", "gaussian_kl_backward", "gaussian_kl_forward",
+    "gaussian_kl_terms", "gaussian_nll_backward", "gaussian_nll_forward", "gelu_backward",
+    "gelu_forward", "kmeans", "laplace_smoothing", "linear_backward", "linear_forward",
+    "mse_backward", "mse_forward", "quantize_backward", "quantize_forward", "relu_backward",
+    "relu_forward", "reparameterise_backward", "reparameterise_forward", "sigmoid",
+    "sigmoid_backward", "sigmoid_forward", "softmax_cross_entropy_backward",
+    "softmax_cross_entropy_forward", "tanh_backward", "tanh_forward",
 ]
