@@ -111,7 +111,8 @@ def conv_gradients(dy, x, W, s, p, d):
 def conv_transpose(x, W, b, s, p, more, d):
     """x: (B, *S, C), W: (*k, O, C), b: (O,) -> y: every x_m is put down at each tap k, times W_k."""
     windows, kernel = x.shape[1:-1], W.shape[:-2]
-    pixels = [s[a] * (windows[a] - 1) + d[a] * (kernel[a] - 1) + 1 - sum(p[a]) + more[a] for a in range(len(s))]
+    reach = [s[a] * (windows[a] - 1) + d[a] * (kernel[a] - 1) + 1 for a in range(len(s))]
+    pixels = [reach[a] - sum(p[a]) + more[a] for a in range(len(s))]
     y = np.zeros((len(x), *pixels, len(b))) + b
     for m, k, j in conv_terms(pixels, windows, kernel, s, p, d):
         for n in range(len(x)):

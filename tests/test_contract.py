@@ -10,7 +10,7 @@ from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, Vector
 from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
 from vqnp.models import Model
-from vqnp.nn import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp
+from vqnp.nn import ACTIVATIONS, Activation, Conv, ConvTranspose, Flatten, Linear, Reshape, Sequential, mlp
 
 TINY = {"image_shape": (2, 3), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
 
@@ -32,6 +32,12 @@ def vqvae_of_parts(rng, dtype):
 # name -> (make(seed, dtype), shape of x without the batch)
 LAYERS = {
     "Linear": (lambda rng, dtype: Linear(3, 4, rng, dtype), (3,)),
+    "Conv": (lambda rng, dtype: Conv(2, 9, 3, 2, ((1, 0), 1), rng=rng, dtype=dtype), (5, 4, 2)),
+    "Conv, one axis": (lambda rng, dtype: Conv(9, 3, 2, 1, 1, 2, ndim=1, rng=rng, dtype=dtype), (4, 9)),
+    "ConvTranspose": (lambda rng, dtype: ConvTranspose(2, 9, 4, 2, 1, 1, rng=rng, dtype=dtype), (3, 2, 2)),
+    "ConvTranspose, one axis": (
+        lambda rng, dtype: ConvTranspose(2, 3, 2, 3, ((0, 1),), ndim=1, rng=rng, dtype=dtype), (4, 2),
+    ),
     **{name: (lambda rng, dtype, name=name: Activation(name), (3,)) for name in ACTIVATIONS},
     "Flatten": (lambda rng, dtype: Flatten(), (2, 3)),
     "Reshape": (lambda rng, dtype: Reshape(3, 2), (2, 3)),

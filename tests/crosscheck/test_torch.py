@@ -66,6 +66,63 @@ def test_linear(seed, shape, out):
     close(ops.linear_forward(x, W, b)[0], layer(torch.tensor(x)))
 
 
+def channels_first(x):
+    return x.movedim(-1, 1)
+
+
+def channels_last(x):
+    return x.movedim(1, -1)
+
+
+def kernel_last(W):
+    """(O, C, *k) or (C, O, *k) of our (*k, C, O) or (*k, O, C)."""
+    return W.movedim((-1, -2), (0, 1)).contiguous()
+
+
+convolutions = given(
+    seed=seeds,
+    axes=st.integers(1, 2),
+    channels=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    geometry=st.lists(st.tuples(*(st.integers(*span) for span in ((1, 4), (1, 4), (0, 5), (1, 3), (1, 9)))),
+                      min_size=2, max_size=2),
+)  # fmt: skip
+
+
+@convolutions
+def test_conv(seed, axes, channels, geometry):
+    """kernel, stride, padding, dilation and size per axis."""
+    r = np.random.default_rng(seed)
+    k, s, p, d, S = (g[:axes] for g in zip(*geometry, strict=True))
+    S = tuple(max(n, d[i] * (k[i] - 1) + 1 - 2 * p[i]) for i, n in enumerate(S))
+    C, O = channels
+    x, W, b = r.standard_normal((2, *S, C)), r.standard_normal((*k, C, O)), r.standard_normal(O)
+    theirs = (F.conv1d, F.conv2d)[axes - 1]
+
+    def reference(x, W, b):
+        return channels_last(theirs(channels_first(x), kernel_last(W), b, s, p, d))
+
+    options = {"stride": s, "padding": p, "dilation": d}
+    compare(ops.conv_forward, ops.conv_backward, reference, x, W, b, options=options, rng=r)
+
+
+@convolutions
+def test_conv_transpose(seed, axes, channels, geometry):
+    r = np.random.default_rng(seed)
+    k, s, p, d, S = (g[:axes] for g in zip(*geometry, strict=True))
+    more = tuple(int(r.integers(n)) for n in s)
+    S = tuple(max(n, 1 + (2 * p[i] - d[i] * (k[i] - 1)) // s[i] + 1) for i, n in enumerate(S))
+    C, O = channels
+    x, W, b = r.standard_normal((2, *S, C)), r.standard_normal((*k, O, C)), r.standard_normal(O)
+    theirs = (F.conv_transpose1d, F.conv_transpose2d)[axes - 1]
+
+    def reference(x, W, b):
+        return channels_last(theirs(channels_first(x), kernel_last(W), b, s, p, more, 1, d))
+
+    options = {"stride": s, "padding": p, "dilation": d, "output_padding": more}
+    pair = ops.conv_transpose_forward, ops.conv_transpose_backward
+    compare(*pair, reference, x, W, b, options=options, rng=r)
+
+
 @pytest.mark.parametrize(
     ("name", "reference", "options"),
     [

@@ -90,7 +90,7 @@ def test_torch_names_are_of_every_array_by_our_name():
     model = VQVAE.mlp(**TINY)
     names = torch_names(model)
     assert names.keys() == model.state_dict().keys()
-    assert names["encoder.1.W"] == TorchName("encoder.1.weight", transposed=True)
+    assert names["encoder.1.W"] == TorchName("encoder.1.weight", axes=(1, 0))
     assert names["quantizer.E"] == TorchName("quantizer.embedding.weight")
     assert names["quantizer.t"] == TorchName("quantizer.num_updates", statistic=True)
 
@@ -219,7 +219,7 @@ class Table(Module):
         return x, None
 
     def torch_names(self):
-        return {"E": TorchName("table", transposed=True)}
+        return {"E": TorchName("table", axes=(1, 0))}
 
 
 def test_a_layer_without_a_name_in_pytorch_is_refused():

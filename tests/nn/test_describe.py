@@ -12,7 +12,10 @@ from helpers import refused
 import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
-from vqnp.nn import Activation, Flatten, Linear, Module, Param, Reshape, Sequential, build, describe, register
+from vqnp.nn import (
+    Activation, Conv, ConvTranspose, Flatten, Linear, Module, Param, Reshape, Sequential, build, describe,
+    register,
+)
 from vqnp.nn.description import MODULES
 
 
@@ -41,6 +44,8 @@ def encoder(out, dtype="float64"):
 # A module of every registered class, with no argument at its default where another is possible.
 EXAMPLES = {
     "Linear": lambda: Linear(3, 4, 5, np.float64),
+    "Conv": lambda: Conv(3, 4, (2, 3), (1, 2), ((1, 0), 2), (2, 1), rng=5, dtype=np.float64),
+    "ConvTranspose": lambda: ConvTranspose(3, 4, 4, 2, ((1, 0),), 1, 3, ndim=1, rng=5, dtype=np.float64),
     "Activation": lambda: Activation("tanh"),
     "Flatten": lambda: Flatten(),
     "Reshape": lambda: Reshape(2, 3, 1),
@@ -164,7 +169,7 @@ def test_a_registered_class_without_config_says_that_it_cannot_be_saved():
         (None, "a module's description", "must be a mapping with 'module' in it", "None"),
         ([], "a module's description", "must be a mapping with 'module' in it", "[]"),
         ({"name": "relu"}, "a module's description", "must be a mapping with 'module' in it", "{'name'"),
-        ({"module": "Convolution"}, "module", "must be one of 'Linear', 'Activation'", "'Convolution'"),
+        ({"module": "Convolution"}, "module", "'Linear', 'Activation', 'Flatten', ", "'Convolution'"),
         ({"module": 3}, "module", "must be one of", "3"),
         ({"module": "Linear"}, "the description of Linear", "must match its arguments", "in_features"),
         ({"module": "Flatten", "axis": 1}, "the description of Flatten", "must match its arguments", "no arguments"),  # noqa: E501

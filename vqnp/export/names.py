@@ -1,6 +1,7 @@
 """θ of a model under PyTorch's names and in its layouts, and back: nn.Linear's weight is our Wᵀ.
 
-encoder.1.W: (I, O) <-> encoder.1.weight: (O, I);  quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
+encoder.1.W: (I, O) <-> encoder.1.weight: (O, I), of a convolution (*k, C, O) <-> (O, C, *k)
+quantizer.E: (K, D) <-> quantizer.embedding.weight: (K, D)
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,7 +57,7 @@ def to_torch(model: Module) -> dict[str, Array]:
     """
     state = model.state_dict()
     return {
-        theirs.name: np.ascontiguousarray(state[ours].T) if theirs.transposed else state[ours]
+        theirs.name: np.asarray(theirs.to_torch(state[ours]), order="C")
         for ours, theirs in torch_names(model).items()
     }
 
@@ -89,11 +90,10 @@ def from_torch(arrays: Mapping[str, Any], model: Module) -> Module:
     names, state = torch_names(model), model.state_dict()
     _check_names(arrays, names.values())
     new: dict[str, Array] = {}
-    for ours, (theirs, transposed, _) in names.items():
-        if theirs in arrays:
-            form = state[ours].T if transposed else state[ours]
-            array = _checked(theirs, arrays[theirs], form)
-            new[ours] = array.T if transposed else array
+    for ours, theirs in names.items():
+        if theirs.name in arrays:
+            array = _checked(theirs.name, arrays[theirs.name], theirs.to_torch(state[ours]))
+            new[ours] = theirs.from_torch(array)
     for prefix, module in model.named_modules():
         if isinstance(module, VectorQuantizer) and f"{prefix}E" in new:
             state |= {prefix + name: a for name, a in module.first_buffers(new[f"{prefix}E"]).items()}

@@ -49,7 +49,7 @@ class Linear(Module):
 
     def torch_names(self) -> dict[str, TorchName]:
         """PyTorch's Linear stores Wᵀ."""
-        return {"W": TorchName("weight", transposed=True), "b": TorchName("bias")}
+        return {"W": TorchName("weight", axes=(1, 0)), "b": TorchName("bias")}
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y = x W + b."""

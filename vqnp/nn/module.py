@@ -53,14 +53,23 @@ class Param:
 
 
 class TorchName(NamedTuple):
-    """PyTorch's name for an array; whether PyTorch stores it transposed; whether it is a statistic.
+    """PyTorch's name for an array; the order of our axes in PyTorch's array; whether it is a statistic.
 
+    axes: PyTorch's array is ours.transpose(axes), as (1, 0) for a linear layer's Wᵀ; None: in our order.
     A statistic matters only for further training, so it may be missing from a file.
     """
 
     name: str
-    transposed: bool = False
+    axes: tuple[int, ...] | None = None
     statistic: bool = False
+
+    def to_torch(self, ours: Array) -> Array:
+        """PyTorch's array, of our axes: a view."""
+        return ours if self.axes is None else ours.transpose(self.axes)
+
+    def from_torch(self, theirs: Array) -> Array:
+        """Our array, of PyTorch's axes: a view."""
+        return theirs if self.axes is None else theirs.transpose(np.argsort(self.axes))
 
 
 class Module:

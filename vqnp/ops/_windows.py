@@ -4,8 +4,8 @@ s: stride, d: dilation, p: zeros before the image. The numbers of pixels and of 
 
     windows = ⌊(pixels + p + p' − d (kernel − 1) − 1) / s⌋ + 1,   p': zeros after the image
 
-All tables are int64 and read-only, and depend on nothing but the geometry and the number of channels; a table of
-B examples begins with that of fewer, so that it is built for a power of two and cut.
+The tables are int64 and read-only and depend only on the geometry and the number of channels. A table of B
+examples begins with that of fewer, so it is built for a power of two and cut.
 """
 
 import functools
@@ -63,7 +63,7 @@ class Windows(NamedTuple):
         if len(self.kernel) == 2:
             return self
         first = Windows((1,), (1,), ((0, 0),), (1,), (1,), (1,))
-        return Windows(*((*a, *b) for a, b in zip(first, self, strict=True)))
+        return Windows._make((*a, *b) for a, b in zip(first, self, strict=True))
 
 
 def per_axis(where: str, name: str, value: Any, axes: int, low: int = 1) -> Lengths:
@@ -78,7 +78,8 @@ def per_axis(where: str, name: str, value: Any, axes: int, low: int = 1) -> Leng
 def pad_per_axis(where: str, value: Any, axes: int) -> tuple[tuple[int, int], ...]:
     """value as one pair (before, after) per axis; else InputError."""
     pairs = []
-    for i, v in enumerate(value if isinstance(value, (list, tuple)) and len(value) == axes else [value] * axes):
+    each = isinstance(value, (list, tuple)) and len(value) == axes
+    for i, v in enumerate(value if each else [value] * axes):
         name = "padding" if v is value else f"padding[{i}]"
         if isinstance(v, (list, tuple)):
             if v is value or len(v) != 2:
@@ -89,6 +90,15 @@ def pad_per_axis(where: str, value: Any, axes: int) -> tuple[tuple[int, int], ..
             n = check_int(where, name, v, 0)
             pairs.append((n, n))
     return tuple(pairs)
+
+
+def output_padding_of(where: str, value: Any, stride: Lengths) -> Lengths:
+    """value as one int per axis, each at least 0 and less than the stride; else InputError."""
+    more = per_axis(where, "output_padding", value, len(stride), 0)
+    for i, (n, s) in enumerate(zip(more, stride, strict=True)):
+        if n >= s:
+            fail(where, "output_padding", f"must be less than the stride, {s}, along axis {1 + i}", n)
+    return more
 
 
 def windows_of(
@@ -108,19 +118,18 @@ def windows_of(
 
 
 def windows_under(
-    where: str, x: Array, kernel: Lengths, stride: Axes, padding: Padding, output_padding: Axes, dilation: Axes
-) -> Windows:
+    where: str, x: Array, kernel: Lengths, stride: Axes, padding: Padding, output_padding: Axes,
+    dilation: Axes,
+) -> Windows:  # fmt: skip
     """The geometry of a transposed convolution: x: (B, *windows, C); InputError if there is no pixel.
 
     s numbers of pixels have the same number of windows; output_padding, 0 to s − 1, says which is meant.
     """
     axes = len(kernel)
     s, d = per_axis(where, "stride", stride, axes), per_axis(where, "dilation", dilation, axes)
-    pad, more = pad_per_axis(where, padding, axes), per_axis(where, "output_padding", output_padding, axes, 0)
+    pad, more = pad_per_axis(where, padding, axes), output_padding_of(where, output_padding, s)
     pixels = []
     for i in range(axes):
-        if more[i] >= s[i]:
-            fail(where, "output_padding", f"must be less than the stride, {s[i]}, along axis {1 + i}", more[i])
         rest = d[i] * (kernel[i] - 1) + 1 + more[i] - sum(pad[i])
         _check_length(where, x, i, max(1, 1 - (rest - 1) // s[i]))
         pixels.append((x.shape[1 + i] - 1) * s[i] + rest)
@@ -138,7 +147,8 @@ def _check_length(where: str, x: Array, i: int, least: int) -> None:
 def gather_table(g: Windows, channels: int, examples: int) -> Array:
     """at: (M, T), where row t of the kernel begins in the flat frame under window m = (example, row, column).
 
-    A row of the kernel is k_x C adjacent numbers, T = k_y; if it is dilated, every tap is by itself, T = k_y k_x.
+    A row of the kernel is k_x C adjacent numbers, and T = k_y; if it is dilated, each tap is C adjacent
+    numbers, and T = k_y k_x.
     """
     return _gather_table(g.plane(), channels, _power(examples))[: examples * math.prod(g.windows)]
 
@@ -165,14 +175,14 @@ class Residue(NamedTuple):
 
 
 class Adjoint(NamedTuple):
-    """dx = Σ dy Wᵀ as products: the frame of zeros around dy, (before, after) per axis, and the residues."""
+    """dx = Σ dy Wᵀ as products: the zeros around dy, (before, after) per axis, and the residues."""
 
     frame: tuple[tuple[int, int], tuple[int, int]]
     residues: tuple[Residue, ...]
 
 
 def adjoint_tables(g: Windows, channels: int, channels_dy: int, examples: int) -> Adjoint:
-    """Pixel i is under tap k of window m where s m + d k = i + p: ascending m and descending k go together."""
+    """Pixel i is under tap k of window m where s m + d k = i + p: m ascends as k descends."""
     whole = _adjoint_tables(g.plane(), channels, channels_dy, power := _power(examples))
     residues = (
         Residue(r.at[: len(r.at) // power * examples], r.to[: len(r.to) // power * examples], r.taps)

@@ -2,8 +2,8 @@
 
 x: (B, *S, C), W: (*k, C, O), b: (O,) -> y: (B, *S', O);  S has one axis or two, and x is 0 outside the image
 
-s, d, p are stride, dilation and padding, of each axis. The plain forms come first. The others compute the same
-sums as few large products (vqnp.kernels.product), whose tables are in _windows.py.
+s, d and p are stride, dilation and padding of each axis. The plain forms come first. The others compute the
+same sums by a few large products (vqnp.kernels.product), whose tables are in _windows.py.
 """
 
 from typing import Any
@@ -12,14 +12,12 @@ import numpy as np
 
 from vqnp._check import Array, check_array, fail
 from vqnp.kernels.product import gradient, product
-from vqnp.ops._windows import (
-    Axes, Padding, Windows, adjoint_tables, gather_table, windows_of, windows_under,
-)
+from vqnp.ops._windows import Axes, Padding, Windows, adjoint_tables, gather_table, windows_of, windows_under
 
 Cache = tuple[Any, ...]
 
 FEW_CHANNELS = 8
-"""With fewer channels in dx than a vector has lanes, a product for each pixel of dx would leave lanes unused."""
+"""With fewer channels in dx than a vector has lanes, a product per pixel of dx would leave lanes unused."""
 
 
 def conv_plain(
@@ -88,7 +86,8 @@ def conv_transpose_forward(
 ) -> tuple[Array, Cache]:  # fmt: skip
     """y_j = b + Σ x_i W_kᵀ over s i + d k − p = j: the adjoint of the convolution with the same W.
 
-    x: (B, *S, C), W: (*k, O, C), b: (O,) -> y: (B, *S', O), S' = s (S − 1) + d (k − 1) + 1 − p − p' + output_padding
+    x: (B, *S, C), W: (*k, O, C), b: (O,) -> y: (B, *S', O)
+    S' = s (S − 1) + d (k − 1) + 1 − p − p' + output_padding
 
     Parameters
     ----------
@@ -108,7 +107,9 @@ def conv_transpose_forward(
     return _spread(x, W, b, g), (x, W, g)
 
 
-def conv_transpose_backward(dy: Array, cache: Cache, need_dx: bool = True) -> tuple[Array | None, Array, Array]:
+def conv_transpose_backward(
+    dy: Array, cache: Cache, need_dx: bool = True
+) -> tuple[Array | None, Array, Array]:
     """dx_i = Σ_k dy_{s i + d k − p} W_k,  dW_k = Σ_i dy_{s i + d k − p}ᵀ x_i,  db = Σ_j dy_j.
 
     dy: (B, *S', O) -> dx: (B, *S, C), dW: (*k, O, C), db: (O,);  with need_dx=False, dx is None
@@ -143,7 +144,7 @@ def _weights(frame: Array, dy: Array, W: Array, g: Windows) -> Array:
 def _spread(dy: Array, W: Array, b: Array | None, g: Windows) -> Array:
     """image_j = b + Σ dy_m W_kᵀ over s m + d k − p = j.
 
-    Pixels whose j + p have the same remainder modulo s are reached by the same taps, so that they are one product.
+    The same taps reach all pixels that have the same (j + p) mod s, so these are one product.
     """
     C, O = W.shape[-2:]
     if C < FEW_CHANNELS:
