@@ -188,6 +188,7 @@ def _rows(x: Array) -> Array:
 
 def _check_arrays(where: str, x: Any, W: Any, b: Any, transposed: bool) -> None:
     """W decides the number of axes and of channels."""
+    check_array(where, "x", x)
     letters = "O, C" if transposed else "C, O"
     W = check_array(where, "W", W)
     if W.ndim not in (3, 4) or not W.size:
