@@ -154,6 +154,8 @@ def gelu_tanh_slope(x):
 
 ACTIVATIONS = {
     "relu": (lambda x: x if x > 0 else 0.0, lambda x: 1.0 if x > 0 else 0.0),
+    "silu": (lambda x: x * logistic(x), lambda x: logistic(x) * (1 + x * (1 - logistic(x)))),
+    "leaky_relu": (lambda x: x if x > 0 else 0.01 * x, lambda x: 1.0 if x > 0 else 0.01),
     "tanh": (math.tanh, lambda x: 1 - math.tanh(x) ** 2),
     "sigmoid": (logistic, lambda x: logistic(x) * logistic(-x)),
     "gelu": (lambda x: x * normal_cdf(x), lambda x: normal_cdf(x) + x * normal_pdf(x)),
@@ -164,6 +166,60 @@ ACTIVATIONS = {
 def each(f, x):
     """f of every entry."""
     return np.array([f(float(v)) for v in x.reshape(-1)]).reshape(x.shape)
+
+
+# Larger images: f per axis.
+
+
+def upsample(x, f):
+    """x: (B, *S, C): y_i = x_⌊i/f⌋."""
+    y = np.zeros((len(x), *(n * m for n, m in zip(x.shape[1:-1], f, strict=True)), x.shape[-1]))
+    for n, *i, c in np.ndindex(*y.shape):
+        y[n, *i, c] = x[n, *(a // m for a, m in zip(i, f, strict=True)), c]
+    return y
+
+
+def pixel_shuffle(x, f):
+    """y[n, i, c] = x[n, ⌊i/f⌋, channel], whose number is c, then the places i mod f, as digits."""
+    C = x.shape[-1] // math.prod(f)
+    y = np.zeros((len(x), *(n * m for n, m in zip(x.shape[1:-1], f, strict=True)), C))
+    for n, *i, c in np.ndindex(*y.shape):
+        channel = c
+        for a, m in zip(i, f, strict=True):
+            channel = channel * m + a % m
+        y[n, *i, c] = x[n, *(a // m for a, m in zip(i, f, strict=True)), channel]
+    return y
+
+
+# Normalisation.
+
+
+def normalized(values, epsilon):
+    """(x − μ) / √(σ² + ε) of a list."""
+    mean = math.fsum(values) / len(values)
+    variance = math.fsum((v - mean) ** 2 for v in values) / len(values)
+    return [(v - mean) / math.sqrt(variance + epsilon) for v in values]
+
+
+def layer_norm(x, gamma, beta, epsilon):
+    """x: (N, C)."""
+    y = np.zeros(x.shape)
+    for n in range(len(x)):
+        for c, v in enumerate(normalized([float(v) for v in x[n]], epsilon)):
+            y[n, c] = float(gamma[c]) * v + float(beta[c])
+    return y
+
+
+def group_norm(x, gamma, beta, groups, epsilon):
+    """x: (N, P, C)."""
+    y, size = np.zeros(x.shape), x.shape[2] // groups
+    for n in range(len(x)):
+        for g in range(groups):
+            places = [(p, g * size + c) for p in range(x.shape[1]) for c in range(size)]
+            values = normalized([float(x[n, p, c]) for p, c in places], epsilon)
+            for (p, c), v in zip(places, values, strict=True):
+                y[n, p, c] = float(gamma[c]) * v + float(beta[c])
+    return y
 
 
 # Losses: (L, gradients).

@@ -10,7 +10,10 @@ from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, Vector
 from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
 from vqnp.models import Model
-from vqnp.nn import ACTIVATIONS, Activation, Conv, ConvTranspose, Flatten, Linear, Reshape, Sequential, mlp
+from vqnp.nn import (
+    ACTIVATIONS, Activation, Conv, ConvTranspose, Flatten, GroupNorm, LayerNorm, Linear, PixelShuffle,
+    Reshape, Residual, Sequential, Upsample, mlp, residual_stack,
+)
 
 TINY = {"image_shape": (2, 3), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
 
@@ -29,6 +32,13 @@ def vqvae_of_parts(rng, dtype):
     return VQVAE(encoder, quantizer, decoder, DataSpec((2, 3)))
 
 
+def shaken(module, rng):
+    """With parameters that depend on the seed, for a module whose own start does not."""
+    for param in module.parameters():
+        param.value += np.random.default_rng(rng).standard_normal(param.value.shape).astype(param.value.dtype)
+    return module
+
+
 # name -> (make(seed, dtype), shape of x without the batch)
 LAYERS = {
     "Linear": (lambda rng, dtype: Linear(3, 4, rng, dtype), (3,)),
@@ -38,6 +48,12 @@ LAYERS = {
     "ConvTranspose, one axis": (
         lambda rng, dtype: ConvTranspose(2, 3, 2, 3, ((0, 1),), ndim=1, rng=rng, dtype=dtype), (4, 2),
     ),
+    "Upsample": (lambda rng, dtype: Upsample((2, 3)), (2, 3, 2)),
+    "PixelShuffle": (lambda rng, dtype: PixelShuffle(2), (2, 3, 8)),
+    "LayerNorm": (lambda rng, dtype: shaken(LayerNorm(4, dtype=dtype), rng), (3, 4)),
+    "GroupNorm": (lambda rng, dtype: shaken(GroupNorm(2, 6, dtype=dtype), rng), (3, 2, 6)),
+    "Residual": (lambda rng, dtype: Residual(mlp((4, 5, 4), "silu", rng, dtype)), (3, 4)),
+    "residual_stack": (lambda rng, dtype: residual_stack(3, 9, 2, rng, dtype), (4, 3, 3)),
     **{name: (lambda rng, dtype, name=name: Activation(name), (3,)) for name in ACTIVATIONS},
     "Flatten": (lambda rng, dtype: Flatten(), (2, 3)),
     "Reshape": (lambda rng, dtype: Reshape(3, 2), (2, 3)),

@@ -130,6 +130,9 @@ def test_conv_transpose(seed, axes, channels, geometry):
         ("tanh", torch.tanh, {}),
         ("sigmoid", torch.sigmoid, {}),
         ("gelu", F.gelu, {}),
+        ("silu", F.silu, {}),
+        ("leaky_relu", F.leaky_relu, {}),
+        ("leaky_relu", lambda x: F.leaky_relu(x, 0.2), {"slope": 0.2}),
         ("gelu", lambda x: F.gelu(x, approximate="tanh"), {"approximate": "tanh"}),
     ],
 )
@@ -139,6 +142,45 @@ def test_activations(name, reference, options, seed, shape, scale):
     pair = getattr(ops, f"{name}_forward"), getattr(ops, f"{name}_backward")
     # 1 − y² and Φ(x) cancel where the function is flat: their error is ε, not ε of what is left.
     compare(*pair, reference, scale * r.standard_normal(shape), options=options, rng=r, slope=1.0)
+
+
+@given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=2).map(tuple), st.integers(1, 3))
+def test_upsample(seed, S, factor):
+    r = np.random.default_rng(seed)
+    x = r.standard_normal((2, *S, 3))
+    reference = lambda x: channels_last(F.interpolate(channels_first(x), scale_factor=factor, mode="nearest"))
+    compare(ops.upsample_forward, ops.upsample_backward, reference, x, options={"factor": factor}, rng=r)
+
+
+@given(seeds, st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 3))
+def test_pixel_shuffle(seed, H, W, C, factor):
+    r = np.random.default_rng(seed)
+    x = r.standard_normal((2, H, W, C * factor**2))
+    reference = lambda x: channels_last(F.pixel_shuffle(channels_first(x), factor))
+    pair = ops.pixel_shuffle_forward, ops.pixel_shuffle_backward
+    compare(*pair, reference, x, options={"factor": factor}, rng=r)
+
+
+@given(seeds, shapes)
+def test_layer_norm(seed, shape):
+    r = np.random.default_rng(seed)
+    x, gamma, beta = r.standard_normal(shape), *r.standard_normal((2, shape[-1]))
+    reference = lambda x, gamma, beta: F.layer_norm(x, shape[-1:], gamma, beta, 1e-3)
+    pair = ops.layer_norm_forward, ops.layer_norm_backward
+    # Three terms of dx cancel; each is at most about |dy| / √ε.
+    compare(*pair, reference, x, gamma, beta, options={"epsilon": 1e-3}, rng=r, slope=1e3**0.5)
+
+
+@given(seeds, shapes, st.integers(1, 3), st.integers(1, 3))
+def test_group_norm(seed, shape, groups, size):
+    r = np.random.default_rng(seed)
+    x, gamma, beta = r.standard_normal((2, *shape, groups * size)), *r.standard_normal((2, groups * size))
+
+    def reference(x, gamma, beta):
+        return channels_last(F.group_norm(channels_first(x), groups, gamma, beta, 1e-3))
+
+    options, pair = {"groups": groups, "epsilon": 1e-3}, (ops.group_norm_forward, ops.group_norm_backward)
+    compare(*pair, reference, x, gamma, beta, options=options, rng=r, slope=1e3**0.5)
 
 
 def reduced(terms, reduction):

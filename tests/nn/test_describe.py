@@ -13,8 +13,8 @@ import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
 from vqnp.nn import (
-    Activation, Conv, ConvTranspose, Flatten, Linear, Module, Param, Reshape, Sequential, build, describe,
-    register,
+    Activation, Conv, ConvTranspose, Flatten, GroupNorm, LayerNorm, Linear, Module, Param, PixelShuffle,
+    Reshape, Residual, Sequential, Upsample, build, describe, register,
 )
 from vqnp.nn.description import MODULES
 
@@ -46,6 +46,11 @@ EXAMPLES = {
     "Linear": lambda: Linear(3, 4, 5, np.float64),
     "Conv": lambda: Conv(3, 4, (2, 3), (1, 2), ((1, 0), 2), (2, 1), rng=5, dtype=np.float64),
     "ConvTranspose": lambda: ConvTranspose(3, 4, 4, 2, ((1, 0),), 1, 3, ndim=1, rng=5, dtype=np.float64),
+    "Upsample": lambda: Upsample((2, 3)),
+    "PixelShuffle": lambda: PixelShuffle(3),
+    "LayerNorm": lambda: LayerNorm(3, 1e-3, np.float64),
+    "GroupNorm": lambda: GroupNorm(2, 6, 1e-3, np.float64),
+    "Residual": lambda: Residual(Linear(3, 3, 1, np.float64)),
     "Activation": lambda: Activation("tanh"),
     "Flatten": lambda: Flatten(),
     "Reshape": lambda: Reshape(2, 3, 1),
@@ -169,7 +174,7 @@ def test_a_registered_class_without_config_says_that_it_cannot_be_saved():
         (None, "a module's description", "must be a mapping with 'module' in it", "None"),
         ([], "a module's description", "must be a mapping with 'module' in it", "[]"),
         ({"name": "relu"}, "a module's description", "must be a mapping with 'module' in it", "{'name'"),
-        ({"module": "Convolution"}, "module", "'Linear', 'Activation', 'Flatten', ", "'Convolution'"),
+        ({"module": "Convolution"}, "module", "must be one of", "'Convolution'"),
         ({"module": 3}, "module", "must be one of", "3"),
         ({"module": "Linear"}, "the description of Linear", "must match its arguments", "in_features"),
         ({"module": "Flatten", "axis": 1}, "the description of Flatten", "must match its arguments", "no arguments"),  # noqa: E501

@@ -19,6 +19,8 @@ OPS = {
     "tanh": (ops.tanh_forward, ops.tanh_backward),
     "sigmoid": (ops.sigmoid_forward, ops.sigmoid_backward),
     "gelu": (ops.gelu_forward, ops.gelu_backward),
+    "silu": (ops.silu_forward, ops.silu_backward),
+    "leaky_relu": (ops.leaky_relu_forward, ops.leaky_relu_backward),
     "gelu_tanh": (partial(ops.gelu_forward, approximate="tanh"), ops.gelu_backward),
 }
 each_op = pytest.mark.parametrize("name", OPS)
@@ -49,7 +51,7 @@ def test_it_is_the_oracle(name, seed, dtype, shape, scale, layout):
 def test_gradcheck(name, seed, shape, scale):
     r = np.random.default_rng(seed)
     x = scale * r.standard_normal(shape)
-    if name == "relu":  # away from the kink by more than any difference reaches
+    if name in ("relu", "leaky_relu"):  # away from the kink by more than any difference reaches
         x = x + 0.01 * np.sign(x)
     gradcheck(*OPS[name], x, rng=r).raise_if_failed()
 
@@ -61,11 +63,11 @@ def test_far_out_it_is_flat_and_nothing_overflows(name, dtype):
     far = np.array([-1e30, -1e20, -1e5, -60, 60, 1e5, 1e20, 1e30], dtype)
     y, cache = OPS[name][0](far)
     dx = OPS[name][1](np.ones_like(far), cache)
-    rises = name in ("relu", "gelu", "gelu_tanh")
-    low = -1 if name == "tanh" else 0
-    np.testing.assert_allclose(y[:4], low, atol=1e-25)
+    rises, leak = name not in ("tanh", "sigmoid"), dtype(0.01) * (name == "leaky_relu")
+    low = -1 if name == "tanh" else leak * far[:4]
+    np.testing.assert_allclose(y[:4], low, atol=1e-24)
     np.testing.assert_array_equal(y[4:], far[4:] if rises else 1)
-    np.testing.assert_allclose(dx[:4], 0, atol=1e-25)
+    np.testing.assert_allclose(dx[:4], leak, atol=1e-24)
     np.testing.assert_array_equal(dx[4:], 1 if rises else 0)
 
 
@@ -92,9 +94,26 @@ def test_at_the_kink_the_slope_is_taken_as_0():
     x = np.array([-0.0, 0.0, np.nextafter(0, 1)])
     y, cache = ops.relu_forward(x)
     np.testing.assert_array_equal(ops.relu_backward(np.ones(3), cache), [0, 0, 1])
+    for slope in (0.0, 0.01, 0.5):
+        y, cache = ops.leaky_relu_forward(x, slope)
+        np.testing.assert_array_equal(ops.leaky_relu_backward(np.ones(3), cache), [slope, slope, 1])
 
 
-@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu"])
+@given(seeds, st.floats(0, 1, exclude_max=True))
+def test_a_leaky_relu_is_two_relus(seed, slope):
+    """relu(x) − slope · relu(−x): with a slope of 0 it is ReLU, and x has the sign of y."""
+    x = np.random.default_rng(seed).standard_normal(20)
+    y, _ = ops.leaky_relu_forward(x, slope)
+    oracles.close(y, ops.relu_forward(x)[0] - slope * ops.relu_forward(-x)[0])
+
+
+@pytest.mark.parametrize("slope", [-0.1, 1.0, np.nan, "0.1"])
+def test_the_slope_is_in_0_to_1(slope):
+    with refused("slope", "in [0, 1)", where="leaky_relu_forward"):
+        ops.leaky_relu_forward(np.zeros(1), slope)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu"])
 @pytest.mark.parametrize(
     ("x", "needed", "got"),
     [

@@ -31,7 +31,10 @@ MODEL_OPTIONS: Table = {
         "SHARE",
         "restart codes used less than this share of uniform use; 0: never (default: 0.05)",
     ),
-    "activation": (("relu", "gelu", "tanh", "sigmoid"), "", "function between layers (default: relu)"),
+    "activation": (
+        ("relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"), "",
+        "function between layers (default: relu)",
+    ),
     "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
     "codebook_init": (
         ("uniform", "normal", "scaled_uniform", "data", "kmeans"),

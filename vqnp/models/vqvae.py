@@ -112,7 +112,7 @@ class VQVAE(Model):
             M latents of D dimensions each, and K codes that they share.
         hidden : sequence of int
             The widths of the encoder's hidden layers; the decoder uses them in reverse order.
-        activation : {"relu", "gelu", "tanh", "sigmoid"}
+        activation : {"relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"}
             The function between layers.
         codebook : {"ema", "gradient"}
             EMAVectorQuantizer or VectorQuantizer.

@@ -4,9 +4,13 @@ from vqnp.nn.conv import Conv, ConvTranspose
 from vqnp.nn.description import build, describe, register
 from vqnp.nn.layers import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp
 from vqnp.nn.module import Module, Param
+from vqnp.nn.norm import GroupNorm, LayerNorm
 from vqnp.nn.quantizers import EMAVectorQuantizer, VectorQuantizer
+from vqnp.nn.residual import Residual, residual_stack
+from vqnp.nn.resize import PixelShuffle, Upsample
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "Conv", "ConvTranspose", "EMAVectorQuantizer", "Flatten", "Linear",
-    "Module", "Param", "Reshape", "Sequential", "VectorQuantizer", "build", "describe", "mlp", "register",
+    "ACTIVATIONS", "Activation", "Conv", "ConvTranspose", "EMAVectorQuantizer", "Flatten", "GroupNorm",
+    "LayerNorm", "Linear", "Module", "Param", "PixelShuffle", "Reshape", "Residual", "Sequential", "Upsample",
+    "VectorQuantizer", "build", "describe", "mlp", "register", "residual_stack",
 ]

@@ -68,6 +68,8 @@ ACTIVATIONS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "gelu": (activation.gelu_forward, activation.gelu_backward),
     "tanh": (activation.tanh_forward, activation.tanh_backward),
     "sigmoid": (activation.sigmoid_forward, activation.sigmoid_backward),
+    "silu": (activation.silu_forward, activation.silu_backward),
+    "leaky_relu": (activation.leaky_relu_forward, activation.leaky_relu_backward),
 }
 
 

@@ -1,8 +1,8 @@
 """Pure functions in pairs: op_forward(...) -> (outputs..., cache), op_backward(..., cache) -> gradients."""
 
 from vqnp.ops.activation import (
-    gelu_backward, gelu_forward, relu_backward, relu_forward, sigmoid, sigmoid_backward, sigmoid_forward,
-    tanh_backward, tanh_forward,
+    gelu_backward, gelu_forward, leaky_relu_backward, leaky_relu_forward, relu_backward, relu_forward,
+    sigmoid, sigmoid_backward, sigmoid_forward, silu_backward, silu_forward, tanh_backward, tanh_forward,
 )
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
 from vqnp.ops.ema import EMAState, ema_codes, ema_initialize, ema_restart, ema_update, laplace_smoothing
@@ -16,16 +16,21 @@ from vqnp.ops.loss import (
     bce_logits_backward, bce_logits_forward, mse_backward, mse_forward, softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
+from vqnp.ops.norm import group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward
 from vqnp.ops.quantize import quantize_backward, quantize_forward
+from vqnp.ops.resize import pixel_shuffle_backward, pixel_shuffle_forward, upsample_backward, upsample_forward
 
 __all__ = [
     "EMAState", "bce_logits_backward", "bce_logits_forward", "conv_backward", "conv_forward",
     "conv_transpose_backward", "conv_transpose_forward", "ema_codes", "ema_initialize",
     "ema_restart", "ema_update", "gaussian_kl_backward", "gaussian_kl_forward",
     "gaussian_kl_terms", "gaussian_nll_backward", "gaussian_nll_forward", "gelu_backward",
-    "gelu_forward", "kmeans", "laplace_smoothing", "linear_backward", "linear_forward",
-    "mse_backward", "mse_forward", "quantize_backward", "quantize_forward", "relu_backward",
+    "gelu_forward", "group_norm_backward", "group_norm_forward", "kmeans", "laplace_smoothing",
+    "layer_norm_backward", "layer_norm_forward", "leaky_relu_backward", "leaky_relu_forward",
+    "linear_backward", "linear_forward", "mse_backward", "mse_forward", "pixel_shuffle_backward",
+    "pixel_shuffle_forward", "quantize_backward", "quantize_forward", "relu_backward",
     "relu_forward", "reparameterise_backward", "reparameterise_forward", "sigmoid",
-    "sigmoid_backward", "sigmoid_forward", "softmax_cross_entropy_backward",
-    "softmax_cross_entropy_forward", "tanh_backward", "tanh_forward",
+    "sigmoid_backward", "sigmoid_forward", "silu_backward", "silu_forward",
+    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "tanh_backward",
+    "tanh_forward", "upsample_backward", "upsample_forward",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_choice
+from vqnp._check import Array, check_array, check_choice, check_float
 from vqnp._shapes import checked
 from vqnp.kernels.normal_cdf import normal_cdf
 from vqnp.kernels.relu import relu_gradient
@@ -98,6 +98,45 @@ def gelu_backward(dy: Array, cache: Cache) -> Array:
     else:
         slope = np.exp(-near * near / 2) / math.sqrt(2 * math.pi)
     return dy * (phi + x * slope)
+
+
+@checked(x="(...)")
+def silu_forward(x: Array) -> tuple[Array, Cache]:
+    """y = x σ(x), also called swish; x: any shape -> y: the same.
+
+    References
+    ----------
+    Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2.
+    """
+    s = sigmoid(x)
+    return x * s, (x, s)
+
+
+def silu_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy · σ (1 + x (1 − σ))."""
+    x, s = cache
+    check_array("silu_backward", "dy", dy, shape=x.shape, dtype=x.dtype)
+    return dy * (s * (1 + x * (1 - s)))
+
+
+@checked(x="(...)")
+def leaky_relu_forward(x: Array, slope: float = 0.01) -> tuple[Array, Cache]:
+    """y = max(x, slope · x), 0 ≤ slope < 1; x: any shape -> y: the same. NaN stays NaN.
+
+    References
+    ----------
+    Maas, Hannun & Ng 2013, "Rectifier nonlinearities improve neural network acoustic models", equation 2.
+    """
+    slope = check_float("leaky_relu_forward", "slope", slope, "[0, 1)")
+    y = np.maximum(x, slope * x)
+    return y, (y, slope)
+
+
+def leaky_relu_backward(dy: Array, cache: Cache) -> Array:
+    """dx = dy where x > 0, else slope · dy; at 0 the derivative is taken to be the slope, as in PyTorch."""
+    y, slope = cache
+    check_array("leaky_relu_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
+    return np.where(y > 0, dy, slope * dy)
 
 
 _GELU_SCALE = math.sqrt(2 / math.pi)
