@@ -166,6 +166,18 @@ def test_adam():
     np.testing.assert_allclose(param.value, [-0.1, 0.1], rtol=1e-4)
 
 
+def test_averages_are_never_subnormal():
+    """Of a parameter whose gradient stays 0, and of a code that nothing chooses: 0, not 1e-45."""
+    param = Param(np.zeros(1, np.float32))
+    param.grad[:] = 1
+    adam, state = Adam([("p", param)]), ops.ema_initialize(np.array([[1.0], [2.0]], np.float32))
+    for _ in range(1100):
+        adam.step()
+        param.grad[:] = 0
+        state = ops.ema_update(state, np.ones((1, 1), np.float32), np.zeros(1, int), 0.9)
+    assert adam.m["p"][0] == 0 and state.N[1] == 0 and state.m[1] == 0
+
+
 def test_perplexity():
     assert perplexity([1, 1, 1, 1]) == 4 and perplexity([7, 0]) == 1
     counts = [10**9, 1]

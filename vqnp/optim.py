@@ -13,7 +13,7 @@ from vqnp.nn.module import Param
 class Adam:
     """m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − α · m̂ / (√v̂ + ε),  m̂ = m/(1−β₁ᵗ), v̂ = v/(1−β₂ᵗ).
 
-    θ, g, m, v: of one shape, for each parameter
+    θ, g, m, v: of one shape, for each parameter; m and v are never subnormal (docs/math/subnormal.md)
 
     Parameters
     ----------

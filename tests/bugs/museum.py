@@ -238,6 +238,20 @@ return quantize_forward(
         "test_adam",
     ),
     Bug(
+        "Adam's moments sink into subnormal numbers and stay there",
+        "kernels.adam:adam_step_plain",
+        "m[:] = flush(beta1 * m + (1 - beta1) * grad)",
+        "m[:] = beta1 * m + (1 - beta1) * grad",
+        "test_averages_are_never_subnormal",
+    ),
+    Bug(
+        "averages of an unused code sink into subnormal numbers",
+        "ops.ema:ema_update",
+        "N, m = flush_faded(N, m)",
+        "",
+        "test_averages_are_never_subnormal",
+    ),
+    Bug(
         "perplexity of an almost unused code from log(p + 1e-10)",
         "metrics.codebook:perplexity",
         "float(np.clip(np.exp(-(p * np.log(p)).sum()), 1, used.size))",

@@ -1,6 +1,6 @@
 """m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  θ ← θ − (α/(1−β₁ᵗ)) · m / (√(v/(1−β₂ᵗ)) + ε), in place.
 
-θ, g, m, v: all of one shape
+θ, g, m, v: all of one shape; m and v become 0 where they would be subnormal
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.kernels.jit import JIT, jit
+from vqnp.kernels.subnormal import flush
 from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, in_blocks
 
 ELEMENTS_PER_BLOCK = 1 << 15  # of one parameter: 512 KB of θ, g, m and v in float32
@@ -27,10 +28,26 @@ def adam_step_plain(
 
     References
     ----------
-    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1.
+    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1; flush is ours.
+
+    Notes
+    -----
+    What flush changes. Each flush removes less than τ from an average, and what it removed would have decayed
+    by β in each later step. So after t steps less than τ Σ_{i<t} βⁱ = τ (1 − βᵗ)/(1 − β) is missing, and of
+    m̂ and v̂, which are divided by 1 − βᵗ, less than τ/(1−β₁) and τ/(1−β₂), for every t. A root changes by at
+    most the root of the change of its argument. So u = m̂/(√v̂ + ε), the step in units of α, changes by at most
+
+        (τ/(1−β₁) + |u| √(τ/(1−β₂))) / ε
+
+    With the defaults this is 1.2e-29 + 3.4e-10 |u| in float32 and 2.2e-299 + 1.5e-145 |u| in float64: less
+    than rounding, as long as ε is above 6e-11 in float32. (With a smaller ε and |g| < 1e-19, float32 would
+    be of no use without flush either: g² itself underflows.)
+
+    No subnormal number is stored. While |g| is between 1e-23 and 3e-18 in float32, (1 − β₂) g² is one for a
+    moment, in a register; where g is 0, as for a dead unit, nothing is.
     """
-    m[:] = beta1 * m + (1 - beta1) * grad
-    v[:] = beta2 * v + (1 - beta2) * (grad * grad)
+    m[:] = flush(beta1 * m + (1 - beta1) * grad)
+    v[:] = flush(beta2 * v + (1 - beta2) * (grad * grad))
     value -= lr / (1 - beta1**t) * (m / (np.sqrt(v * (1 / (1 - beta2**t))) + epsilon))
 
 
@@ -49,7 +66,9 @@ def adam_step(
         return
     # As NumPy does, each factor is computed in float64 and then rounded to the arrays' dtype.
     factors = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
-    rounded = [tuple(value.dtype.type(x) for x in factors) for value, *_ in arrays]
+    rounded = [
+        tuple(value.dtype.type(x) for x in (*factors, np.finfo(value.dtype).tiny, 0)) for value, *_ in arrays
+    ]
     blocks = [(p, i) for p, (x, *_) in enumerate(arrays) for i in range(0, x.size, ELEMENTS_PER_BLOCK)]
 
     def work(start: int, stop: int) -> None:
@@ -65,8 +84,10 @@ def adam_step(
 
 @jit(error_model="numpy", nogil=True)  # no test for a zero divisor inside the loop: it would not vectorise
 def _adam_step(value: Array, grad: Array, m: Array, v: Array, factors: Any) -> None:
-    b1, c1, b2, c2, rate, unbias, epsilon = factors
+    b1, c1, b2, c2, rate, unbias, epsilon, tiny, zero = factors
     for i in range(value.size):
-        m[i] = b1 * m[i] + c1 * grad[i]
-        v[i] = b2 * v[i] + c2 * (grad[i] * grad[i])
+        mean = b1 * m[i] + c1 * grad[i]
+        square = b2 * v[i] + c2 * (grad[i] * grad[i])
+        m[i] = zero if abs(mean) < tiny else mean  # a select, not a branch; with ≥, NaN would become 0
+        v[i] = zero if abs(square) < tiny else square
         value[i] -= rate * (m[i] / (np.sqrt(v[i] * unbias) + epsilon))

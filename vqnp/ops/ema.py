@@ -10,6 +10,7 @@ import numpy as np
 from vqnp._check import Array, check_array, check_choice, check_finite, check_float
 from vqnp._shapes import checked, unchecked
 from vqnp.kernels.statistics import code_statistics
+from vqnp.kernels.subnormal import flush
 
 SMOOTHINGS = ("laplace", "additive", "none")
 
@@ -105,10 +106,30 @@ def ema_update(
     n, s = _batch_statistics(z, state.E, k)
     N = decay * state.N + (1 - decay) * n
     m = decay * state.m + (1 - decay) * s
+    N, m = flush_faded(N, m)
     t = state.t + 1
     debias = 1 - decay**t if zero_debias else 1.0
     E = ema_codes(state.E, N / debias, m / debias, epsilon, smoothing)
     return EMAState(E, N, m, t)
+
+
+def flush_faded(N: Array, m: Array) -> tuple[Array, Array]:
+    """N_j = 0 and m_j = 0 together where 0 < N_j < √τ; then m = 0 where |m| < τ, the smallest normal number.
+
+    N: (K,), m: (K, D) -> N, m
+
+    No average is stored that is subnormal, or will be (docs/math/subnormal.md). √τ is 1.1e-19 in float32.
+
+    - A code in use is never faded: one vector adds 1 − γ ≥ 1.1e-16 to N_j.
+    - The mass: N_j < √τ is below the rounding error of ΣN, which is at least 1 − γ after any vector.
+    - A faded code moves by at most |m_j/N_j| √τ/(√τ + ε), which is 1e-14 of its length at ε = 1e-5 in float32:
+      smoothing has long brought it to 0. At ε = 0 its Ñ is 0, and it stays where it is.
+    - N and m together, and N first: were m_j alone set to 0, a code without smoothing would move to 0.
+      While N_j ≥ √τ, an entry of m below τ means one of e below τ/√τ = √τ.
+    - A code with N_j = 0 and m_j ≠ 0, which some public code starts from, keeps its m_j.
+    """
+    faded = (N > 0) & (N < np.sqrt(np.finfo(N.dtype).tiny))
+    return np.where(faded, N.dtype.type(0), N), flush(np.where(faded[:, None], m.dtype.type(0), m))
 
 
 def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: str = "laplace") -> Array:

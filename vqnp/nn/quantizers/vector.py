@@ -13,6 +13,7 @@ from vqnp._check import (
 )
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
+from vqnp.kernels.subnormal import flush
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops.ema import random_rows, rarely_used
@@ -154,7 +155,7 @@ class VectorQuantizer(Module):
         rng = check_rng(where, rng)
         check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
         n = code_statistics(z, k, self.num_embeddings).counts
-        self.N = self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype)
+        self.N = flush(self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype))
         j = rarely_used(self.N, self.restart_dead_codes) if z.size else np.empty(0, np.int64)
         self.embeddings[j] = random_rows(z, j.size, rng)
         self.N[j] = self.N.mean()
