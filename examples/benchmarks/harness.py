@@ -14,7 +14,7 @@ import gc
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -53,8 +53,10 @@ class Timing(NamedTuple):
         return float(np.median(self.seconds))
 
 
-def arguments(doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str) -> argparse.Namespace:
-    """The options common to all benchmarks."""
+def arguments(
+    doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str, **own: Any
+) -> argparse.Namespace:
+    """The options common to all benchmarks; own: those of one, name=(default, help)."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -64,6 +66,10 @@ def arguments(doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str)
     parser.add_argument("--seconds", type=float, default=0.1, help="least duration of each (default: 0.1)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to test that it runs")
     parser.add_argument("--out", type=Path, default=Path(name), help=f"output folder (default: {name})")
+    for option, (default, help) in own.items():
+        parser.add_argument(
+            f"--{option}", type=type(default), default=default, help=f"{help} (default: {default})"
+        )
     args = parser.parse_args()
     args.sizes = list(quick if args.quick else sizes)
     if args.quick:
@@ -178,17 +184,21 @@ def started(makers: dict[str, Callable[[Size], Run]], threads: int) -> Iterator[
 def compete(
     makers: dict[str, Callable[[Size], Run]],
     args: argparse.Namespace,
-    check: Callable[[Size, dict[str, Any]], None],
+    check: Callable[[Size, dict[str, Any]], Collection[str] | None],
     skip: Callable[[str, Size], bool] = lambda name, size: False,
 ) -> list[Timing]:
-    """For each number of threads and size: first check(size, answers), then time every contender."""
+    """For each number of threads and size: first check(size, answers), then time every contender.
+
+    check ends the run if an answer is wrong, or returns the names of the contenders to leave out at this size.
+    """
     timings = []
     for threads in args.threads:
         with started(makers, threads) as everyone:
             for size in tqdm(args.sizes, desc=f"{threads} thread{'s' * (threads > 1)}"):
                 present = [p for p in everyone if not skip(p.name, size)]
                 first = {p.name: p.ask(size) for p in present}
-                check(size, {name: answer for name, (answer, _) in first.items()})
+                wrong = check(size, {name: answer for name, (answer, _) in first.items()}) or ()
+                present = [p for p in present if p.name not in wrong]
                 for p in present:
                     p.ask(1)  # warms up, and triggers just-in-time compilation
                 calls = {p.name: max(1, round(args.seconds / max(1e-7, p.ask(1)))) for p in present}

@@ -4,8 +4,8 @@ python examples/benchmarks/train_step.py            ten minutes; writes train_st
 python examples/benchmarks/train_step.py --quick    to test that it runs
 
 Needs the bench extra: pip install -e '.[bench]'. Every contender trains the same model from the same
-parameters: 784-512-256-(16×16), K = 128 by moving averages, Adam. First the parameters of all are compared
-after three steps. The time of a step includes everything: drawing and gathering the batch, forward, backward,
+parameters: 784-512-256-(16×16), K = 128 by moving averages, Adam. First the loss and the gradients of one
+batch, and the codebook after it, are compared; a contender whose differ is left out. The time of a step includes everything: drawing and gathering the batch, forward, backward,
 Adam, the codebook update, and the loss as a number.
 """
 
@@ -17,6 +17,7 @@ import harness
 import numpy as np
 import reports
 from harness import OURS, Size
+from tqdm import tqdm
 
 import vqnp
 from vqnp.bench import measure as bench
@@ -30,12 +31,16 @@ QUICK = [(16,)]
 IMAGES = 4096
 PRODUCTS = "its matrix products"
 LR, BETA, DECAY, EPSILON = 1e-3, 0.25, 0.99, 1e-5
+TOLERANCE = 1e-2
+"""Largest ‖a − b‖/‖b‖ of a gradient, the loss or a moving average. Rounding gives about 1e-6. A latent midway
+between two codes may get the one or the other: among the batch's 16 B latents that changes a gradient by about
+1/√(16 B), which is 8e-3 at B = 1024. (It is rarer at smaller B.)"""
 
 
-def model() -> vqnp.VQVAE:
+def model(hidden: tuple[int, ...] = (512, 256)) -> vqnp.VQVAE:
     """The same parameters in every process."""
     return vqnp.VQVAE.mlp(
-        hidden=(512, 256), commitment_cost=BETA, decay=DECAY, epsilon=EPSILON,
+        hidden=hidden, commitment_cost=BETA, decay=DECAY, epsilon=EPSILON,
         restart_dead_codes=0,  # a restart would draw random latents, which PyTorch's step does not
         rng=0,
     )  # fmt: skip
@@ -49,35 +54,45 @@ def images(n: int) -> Array:
 class Ours:
     """vqnp's trainer, with everything that it does for a user."""
 
-    def __init__(self, x: Array, batch: int) -> None:
-        self.model, self.batch = model(), batch
-        self.trainer = Trainer(self.model, x, Schedule(1 << 40, batch, LR, "constant"))
+    def __init__(self, net: vqnp.VQVAE, x: Array, batch: int) -> None:
+        self.model, self.batch = net, batch
+        self.trainer = Trainer(net, x, Schedule(1 << 40, batch, LR, "constant"))
 
     def step(self) -> float:
         trainer = self.trainer
         if trainer.step and trainer.step % trainer.steps_per_epoch == 0:
             trainer.end_epoch()
-        before = trainer.losses.get("loss", 0.0)
+        before, seen = trainer.losses.get("loss", 0.0), trainer.seen
         trainer.train_step()
-        return (trainer.losses["loss"] - before) / self.batch
+        return (trainer.losses["loss"] - before) / (trainer.seen - seen)
 
-    def parameters(self) -> dict[str, Array]:
-        arrays = vqnp.export.to_torch(self.model)
-        return {name: a.copy() for name, a in arrays.items() if name != "quantizer.num_updates"}
+    def before_adam(self) -> dict[str, Array]:
+        """The loss, the gradients and the new averages of the first batch, by their names in PyTorch."""
+        net = self.model
+        losses, cache = net.loss(self.trainer.take())
+        net.zero_grad()
+        net.backward(cache)
+        net.after_step(cache, self.trainer.rng)
+        for _, param in net.named_parameters():
+            param.value[...] = param.grad  # so that export transposes them as it does weights
+        arrays = {name: a.copy() for name, a in vqnp.export.to_torch(net).items()}
+        del arrays["quantizer.num_updates"]
+        return {"loss": np.asarray(losses["loss"]), **arrays}
 
 
 class Theirs:
     """The same in PyTorch as its users write it, each part in the fastest form known to us."""
 
-    def __init__(self, x: Array, batch: int, compiled: bool, fused: bool) -> None:
+    def __init__(self, ours: vqnp.VQVAE, x: Array, batch: int, compiled: bool, fused: bool) -> None:
         import torch
         from torch import nn
         from torch.nn import functional as F
 
-        ours = model()
         start = {name: torch.from_numpy(a.copy()) for name, a in vqnp.export.to_torch(ours).items()}
 
-        def mlp(*sizes: int) -> nn.Sequential:
+        def mlp(part: str) -> nn.Sequential:
+            W = [a for name, a in start.items() if name.startswith(part) and a.ndim == 2]
+            sizes = [W[0].shape[1], *(len(a) for a in W)]
             layers: list[nn.Module] = [nn.Flatten()]  # as in vqnp's model, so that the names agree
             for I, O in zip(sizes, sizes[1:], strict=False):
                 layers += [nn.Linear(I, O), nn.ReLU()]
@@ -86,7 +101,7 @@ class Theirs:
         class VQVAE(nn.Module):
             def __init__(self) -> None:
                 super().__init__()
-                self.encoder, self.decoder = mlp(784, 512, 256, 256), mlp(256, 256, 512, 784)
+                self.encoder, self.decoder = mlp("encoder"), mlp("decoder")
                 self.register_buffer("E", start["quantizer.embedding.weight"])
                 self.register_buffer("N", start["quantizer.cluster_size"])
                 self.register_buffer("m", start["quantizer.embedding_sum"])
@@ -119,7 +134,8 @@ class Theirs:
         self.order = torch.randperm(len(x))
         self.at = 0
 
-    def step(self) -> float:
+    def _loss(self) -> Any:
+        """The next batch's, with its gradients."""
         if self.at >= len(self.x):
             self.order, self.at = self.torch.randperm(len(self.x)), 0
         rows = self.order[self.at : self.at + self.batch]
@@ -127,17 +143,20 @@ class Theirs:
         self.adam.zero_grad()
         loss = self.loss(self.x[rows])
         loss.backward()
-        self.adam.step()
-        return float(loss.detach())
+        return loss.detach()
 
-    def parameters(self) -> dict[str, Array]:
-        names = {
-            "E": "quantizer.embedding.weight",
-            "N": "quantizer.cluster_size",
-            "m": "quantizer.embedding_sum",
-        }
-        arrays = self.net.state_dict().items()
-        return {names.get(name, name): a.detach().numpy().copy() for name, a in arrays}
+    def step(self) -> float:
+        loss = self._loss()
+        self.adam.step()
+        return float(loss)
+
+    def before_adam(self) -> dict[str, Array]:
+        """The loss, the gradients and the new averages of the first batch."""
+        loss = self._loss()
+        names = {"E": "embedding.weight", "N": "cluster_size", "m": "embedding_sum"}
+        arrays = {f"quantizer.{names[name]}": a.numpy().copy() for name, a in self.net.named_buffers()}
+        arrays |= {name: p.grad.numpy().copy() for name, p in self.net.named_parameters()}
+        return {"loss": loss.numpy(), **arrays}
 
 
 PEERS = {
@@ -150,47 +169,58 @@ PEERS = {
 
 
 class Contest:
-    """Picklable: batch size -> a step; the first call returns the parameters after three steps on a batch."""
+    """Picklable: batch size -> a step; the first call returns a step's results before Adam."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def trainer(self, x: Array, batch: int) -> Ours | Theirs:
-        return Ours(x, batch) if self.name == OURS else Theirs(x, batch, *PEERS[self.name])
+        return Ours(model(), x, batch) if self.name == OURS else Theirs(model(), x, batch, *PEERS[self.name])
 
     def __call__(self, size: Size) -> harness.Run:
         batch = size[0]
         if self.name == PRODUCTS:
             return bench.training(batch)[1]
-        trained = self.trainer(images(batch), batch)  # one batch of all images: the same for all
+        checked = self.trainer(images(batch), batch)  # one batch of all images: the same for all
         timed = self.trainer(images(IMAGES), batch)
         calls = iter(["check"])
 
         def run() -> object:
-            if next(calls, None):
-                losses = [trained.step() for _ in range(3)]
-                return {"loss of each step": np.array(losses), **trained.parameters()}
-            return timed.step()
+            return checked.before_adam() if next(calls, None) else timed.step()
 
         return run
 
 
 DIFFERENCES: dict[tuple[str, Size], float] = {}
-"""Largest difference of a parameter after three steps, relative to the largest entry of its array."""
+"""Of those not left out, the largest ‖a − b‖/‖b‖ of the loss, a gradient or an average."""
+LEFT_OUT: list[str] = []
 
 
-def same(size: Size, answers: dict[str, Any]) -> None:
-    """After three steps the parameters agree up to float32 rounding as amplified by three steps of Adam."""
-    ours = answers[OURS]
+def apart(theirs: dict[str, Array], ours: dict[str, Array]) -> float:
+    """The largest ‖a − b‖/‖b‖ over the arrays of two contenders; infinite if their names differ."""
+    if theirs.keys() != ours.keys():
+        return np.inf
+    off = [np.linalg.norm(theirs[n].astype(float) - ours[n]) / np.linalg.norm(ours[n]) for n in ours]
+    return float(np.max(off))  # NaN, if there is one
+
+
+def same(size: Size, answers: dict[str, Any]) -> list[str]:
+    """The contenders to leave out: before Adam, something differs from ours by more than TOLERANCE.
+
+    After Adam nothing could be said: its first steps are α g/|g|, and of a gradient that is rounding error the
+    sign is too.
+    """
+    wrong = []
     for name, theirs in answers.items():
-        if name in (PRODUCTS, OURS):
-            continue
-        apart = [float(np.abs(theirs[n] - ours[n]).max() / np.abs(ours[n]).max()) for n in theirs]
-        DIFFERENCES[name, size] = max(apart)
-        if set(theirs) != set(ours) or not max(apart) < 1e-2:
-            raise SystemExit(
-                f"{name} at {size}: its parameters differ by {max(apart):.1e}: {theirs.keys() ^ ours.keys()}"
-            )
+        if name not in (PRODUCTS, OURS):
+            difference = apart(theirs, answers[OURS])
+            if difference <= TOLERANCE:
+                DIFFERENCES[name, size] = difference
+            else:
+                wrong.append(name)
+                LEFT_OUT.append(f"{name} at batch {size[0]} is left out: it differs by {difference:.1e}.")
+                tqdm.write(LEFT_OUT[-1])
+    return wrong
 
 
 def table(timings: list[harness.Timing]) -> str:
@@ -204,9 +234,11 @@ def table(timings: list[harness.Timing]) -> str:
     ]
     for (threads, (batch,)), group in reports.grouped(timings).items():
         by_name = {t.contender: t for t in group}
-        cells = " | ".join(f"{1e3 * by_name[n].median:.3g}" for n in names)
-        peer = reports.best_peer(group, yardsticks=(PRODUCTS,))
-        gain = f"{reports.ratio(peer, by_name[OURS])}, {peer.contender}"
+        cells = " | ".join(f"{1e3 * by_name[n].median:.3g}" if n in by_name else "wrong" for n in names)
+        gain = "none"
+        if any(n in by_name for n in PEERS):
+            peer = reports.best_peer(group, yardsticks=(PRODUCTS,))
+            gain = f"{reports.ratio(peer, by_name[OURS])}, {peer.contender}"
         share = reports.ratio(by_name[PRODUCTS], by_name[OURS])
         lines.append(f"| {batch} | {threads} | {cells} | {gain} | {share} |")
     return "\n".join(lines)
@@ -215,7 +247,8 @@ def table(timings: list[harness.Timing]) -> str:
 def main() -> None:
     args = harness.arguments(__doc__ or "", SIZES, QUICK, "train_step")
     timings = harness.compete({name: Contest(name) for name in (OURS, *PEERS, PRODUCTS)}, args, same)
-    worst = max(DIFFERENCES.values())
+    worst = max(DIFFERENCES.values(), default=0.0)
+    left_out = "".join(f"\n{line}" for line in dict.fromkeys(LEFT_OUT))
     text = f"""# A training step compared with PyTorch
 
 {reports.about("torch")}
@@ -227,9 +260,9 @@ the whole step.
 
 {table(timings)}
 
-After three steps on one batch, no parameter and no loss differs by more than {worst:.0e} of the
-largest entry of its array. (Adam's first steps are α g/|g|: if a gradient is only rounding error, so is its
-sign.)
+Before Adam's first step, neither the loss, nor a gradient, nor a moving average of the codebook differs from
+vqnp's by more than {worst:.0e} of its norm. (Later the parameters cannot be compared: Adam's first steps are
+α g/|g|, and if a gradient is only rounding error, so is its sign.){left_out}
 """
     figure = reports.dots(
         timings,
