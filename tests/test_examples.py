@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "benchmarks/code_statistics.py": ["--quick", "--threads", "1"],
     "benchmarks/elementwise.py": ["--quick", "--threads", "1"],
+    "benchmarks/late_steps.py": ["--quick", "--threads", "1"],
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
@@ -43,6 +44,7 @@ MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches"
 BENCH = ("faiss", "torch", "scipy", "sklearn")
 NEEDS = {
     "benchmarks/code_statistics.py": BENCH,
+    "benchmarks/late_steps.py": ("torch",),
     "benchmarks/nearest.py": BENCH,
     "benchmarks/train_step.py": BENCH,
     "crosscheck_vq_pytorch.py": ("torch", "vector_quantize_pytorch"),
