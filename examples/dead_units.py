@@ -3,7 +3,8 @@
 python examples/dead_units.py [--epochs 60]      the default training of `vqnp train`, about a minute
 
 A ReLU unit is dead if its output is 0 for every training image. Then the gradients of its weights are 0 as
-well, so that it stays dead; it can be removed with its column of the W before it and its row of the W after it.
+well, so that it stays dead as long as its input does not change. It can be removed, with its column of the W
+before it and its row of the W after it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def size(network: Sequential) -> int:
 
 
 def report(name: str, network: Sequential, training: Array, test: Array) -> Sequential:
-    """Print what pruning does to one network, and return it pruned; its output on training must not change."""
+    """Print what pruning does to a network, and return it pruned; the outputs on training must not change."""
     alive = alive_units(network, training)
     small = pruned(network, alive)
     y, y_small = network.forward(training)[0], small.forward(training)[0]
@@ -57,7 +58,8 @@ def report(name: str, network: Sequential, training: Array, test: Array) -> Sequ
     again = alive_units(network, test)
     revived = sum(int((again[i] & ~a).sum()) for i, a in alive.items())
     print(f"{name}: {dead} of {units} hidden units are dead ({100 * dead / units:.1f} %)")
-    print(f"  parameters: {size(network)} -> {size(small)}, {100 * (1 - size(small) / size(network)):.1f} % less")
+    saved = 100 * (1 - size(small) / size(network))
+    print(f"  parameters: {size(network)} -> {size(small)}, {saved:.1f} % less")
     print(f"  output on the training images: differs by {difference:.1e} of its largest entry")
     print(f"  dead on the training images, but not on all test images: {revived}")
     if not difference < 1e-5:
@@ -73,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
     parser.add_argument(
         "--kill", type=int, default=0, metavar="N",
-        help="set the biases of N units of each network to -1e6 after training, to try the script (default: 0)",
+        help="set the biases of N units of each network to -1e6 after training, for a test (default: 0)",
     )  # fmt: skip
     args = parser.parse_args()
 

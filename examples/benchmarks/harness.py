@@ -189,7 +189,7 @@ def compete(
 ) -> list[Timing]:
     """For each number of threads and size: first check(size, answers), then time every contender.
 
-    check ends the run if an answer is wrong, or returns the names of the contenders to leave out at this size.
+    If an answer is wrong, check ends the run, or returns the contenders to leave out at this size.
     """
     timings = []
     for threads in args.threads:

@@ -1,12 +1,12 @@
-"""A training step at the beginning and after many epochs: subnormal numbers in Adam's moments, and their cost.
+"""A training step at first and after many epochs: subnormal numbers in Adam's moments, and their cost.
 
 python examples/benchmarks/late_steps.py            ten minutes; writes late_steps.md, .json and .png
 python examples/benchmarks/late_steps.py --quick    to test that it runs
 
 Needs the bench extra: pip install -e '.[bench]'. vqnp, and PyTorch with its fused Adam with and without
-torch.set_flush_denormal(True), train the default model of `vqnp train` on the embedded digits, from the same
-parameters. Of each there are two processes: one takes its first steps while it is timed, the other has trained
-for --epochs before. Each round times all of them in turn.
+torch.set_flush_denormal(True), train the default model of `vqnp train` on the embedded digits, from the
+same parameters. Of each there are two processes: one takes its first steps while it is timed, the other has
+trained for --epochs before. Each round times all of them in turn.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Contest:
 
 def stage(name: str, epochs: int) -> str:
     """A contender's name in the record: with how long it has trained."""
-    return f"{name}: {f'after {epochs} epochs' if epochs else 'at the beginning'}"
+    return f"{name}: {f'after {epochs} epochs' if epochs else 'at first'}"
 
 
 def same(size: Size, answers: dict[str, Any]) -> None:
@@ -126,7 +126,7 @@ def same(size: Size, answers: dict[str, Any]) -> None:
 def table(timings: list[harness.Timing], epochs: int) -> str:
     """Times: a row for each contender and number of threads."""
     lines = [
-        f"| threads | | at the beginning, ms | after {epochs} epochs, ms | after / before: median (quartiles) |",
+        f"| threads | | at first, ms | after {epochs} epochs, ms | after / at first: median (quartiles) |",
         "|---|---|---|---|---|",
     ]
     for (threads, _), group in reports.grouped(timings).items():
@@ -153,7 +153,7 @@ def shares(epochs: int) -> str:
 
 
 def arrows(timings: list[harness.Timing], epochs: int) -> Figure:
-    """A panel for each number of threads: from the time at the beginning to the late one."""
+    """A panel for each number of threads: from the early time to the late one."""
     threads = sorted({t.threads for t in timings})
     figure = new_figure(9.0, 2.6)
     panels = figure.subplots(1, len(threads), sharex=True, sharey=True, squeeze=False)[0]
@@ -163,7 +163,7 @@ def arrows(timings: list[harness.Timing], epochs: int) -> Figure:
         for y, name in enumerate(CONTENDERS):
             early, late = ms[stage(name, 0)], ms[stage(name, epochs)]
             axes.plot([early, late], [y, y], color="0.7", zorder=1)
-            labels = (None, None) if y else ("at the beginning", f"after {epochs} epochs")
+            labels = (None, None) if y else ("at first", f"after {epochs} epochs")
             axes.plot(early, y, "o", color=BLUE, markerfacecolor="white", label=labels[0])
             axes.plot(late, y, "o", color=BLUE, label=labels[1])
         axes.set_title(f"{count} thread{'s' * (count > 1)}", fontsize=10)
@@ -199,24 +199,26 @@ without options (an MLP 784-512-(16×16) and its mirror image, K = 128 by moving
 digits, {batch} at a time, with Adam at a constant α = 0.001 and no restarts. A step lasts from drawing the
 batch to reporting the loss.
 
-A parameter whose gradient stays 0, since its pixel is black in all images or its unit has died, keeps an m and
-a v that only decay: into the subnormal numbers, in which they remain unless they are flushed to 0
+A parameter whose gradient stays 0, since its unit has died or its pixel is black in almost all images, keeps
+an m and a v that only decay: into the subnormal numbers, in which they remain unless they are flushed to 0
 ([why, and what vqnp does](../math/subnormal.md)). How many there are does not depend on the machine, up to
-rounding. What they cost does: processors differ widely in how long they take for an operation on one, so the
-times below are those of this processor, and of no other.
+rounding. What they cost does: processors differ widely in how long they take for an operation on one, so
+the times below are those of this processor, and of no other.
 
 ## What Adam's moments hold after {epochs} epochs
 
 {shares(epochs)}
 
-With `torch.set_flush_denormal(True)` the processor itself replaces subnormal results by 0, on the thread that
-called it and those that it starts.
+With `torch.set_flush_denormal(True)` the processor itself replaces subnormal numbers by 0.
+
+v decays a hundred times more slowly than m: by 0.999 in a step, not by 0.9. It takes some 70,000 steps to get
+there.
 
 ## What a step takes
 
 {table(timings, epochs)}
 
-The processes "at the beginning" continue to train while they are timed.
+The processes "at first" continue to train while they are timed.
 """
     moments = [{"contender": name, "epochs": e, "states": states} for (name, e), states in STATES.items()]
     reports.write(args, "late_steps", text, timings, arrows(timings, epochs), moments=moments)

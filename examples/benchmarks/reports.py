@@ -49,12 +49,13 @@ def about(*libraries: str) -> str:
 
 
 def write(
-    args: argparse.Namespace, name: str, text: str, timings: Sequence[Timing], figure: Figure, **record: object
+    args: argparse.Namespace, name: str, text: str, timings: Sequence[Timing], figure: Figure, **more: object
 ) -> None:
     """Write name.md, name.json (every single time) and name.png, and print the Markdown."""
     args.out.mkdir(parents=True, exist_ok=True)
     rows = [t._asdict() for t in timings]
-    (args.out / f"{name}.json").write_text(json.dumps({"machine": machine(), "timings": rows, **record}) + "\n")
+    record = {"machine": machine(), "timings": rows, **more}
+    (args.out / f"{name}.json").write_text(json.dumps(record) + "\n")
     text = text.rstrip() + f"\n\n![{name}]({name}.png)\n"
     (args.out / f"{name}.md").write_text(text, encoding="utf-8")
     save_figure(figure, args.out / f"{name}.png")

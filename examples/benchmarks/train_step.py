@@ -5,8 +5,9 @@ python examples/benchmarks/train_step.py --quick    to test that it runs
 
 Needs the bench extra: pip install -e '.[bench]'. Every contender trains the same model from the same
 parameters: 784-512-256-(16×16), K = 128 by moving averages, Adam. First the loss and the gradients of one
-batch, and the codebook after it, are compared; a contender whose differ is left out. The time of a step includes everything: drawing and gathering the batch, forward, backward,
-Adam, the codebook update, and the loss as a number.
+batch, and the codebook after it, are compared; a contender whose results differ is left out. The time of a
+step includes everything: drawing and gathering the batch, forward, backward, Adam, the codebook update, and
+the loss as a number.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ PRODUCTS = "its matrix products"
 LR, BETA, DECAY, EPSILON = 1e-3, 0.25, 0.99, 1e-5
 TOLERANCE = 1e-2
 """Largest ‖a − b‖/‖b‖ of a gradient, the loss or a moving average. Rounding gives about 1e-6. A latent midway
-between two codes may get the one or the other: among the batch's 16 B latents that changes a gradient by about
-1/√(16 B), which is 8e-3 at B = 1024. (It is rarer at smaller B.)"""
+between two codes may get the one or the other: among the batch's 16 B latents that changes a gradient by
+about 1/√(16 B), which is 8e-3 at B = 1024. (It is rarer at smaller B.)"""
 
 
 def model(hidden: tuple[int, ...] = (512, 256)) -> vqnp.VQVAE:
@@ -207,8 +208,8 @@ def apart(theirs: dict[str, Array], ours: dict[str, Array]) -> float:
 def same(size: Size, answers: dict[str, Any]) -> list[str]:
     """The contenders to leave out: before Adam, something differs from ours by more than TOLERANCE.
 
-    After Adam nothing could be said: its first steps are α g/|g|, and of a gradient that is rounding error the
-    sign is too.
+    After Adam nothing could be said: its first steps are α g/|g|, and if a gradient is only rounding error,
+    so is its sign.
     """
     wrong = []
     for name, theirs in answers.items():

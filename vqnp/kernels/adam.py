@@ -35,7 +35,7 @@ def adam_step_plain(
     What flush changes. Each flush removes less than τ from an average, and what it removed would have decayed
     by β in each later step. So after t steps less than τ Σ_{i<t} βⁱ = τ (1 − βᵗ)/(1 − β) is missing, and of
     m̂ and v̂, which are divided by 1 − βᵗ, less than τ/(1−β₁) and τ/(1−β₂), for every t. A root changes by at
-    most the root of the change of its argument. So u = m̂/(√v̂ + ε), the step in units of α, changes by at most
+    most the root of the change of its argument. So u = m̂/(√v̂ + ε), the step in units of α, changes by up to
 
         (τ/(1−β₁) + |u| √(τ/(1−β₂))) / ε
 

@@ -122,7 +122,7 @@ def flush_faded(N: Array, m: Array) -> tuple[Array, Array]:
 
     - A code in use is never faded: one vector adds 1 − γ ≥ 1.1e-16 to N_j.
     - The mass: N_j < √τ is below the rounding error of ΣN, which is at least 1 − γ after any vector.
-    - A faded code moves by at most |m_j/N_j| √τ/(√τ + ε), which is 1e-14 of its length at ε = 1e-5 in float32:
+    - A faded code moves by at most |m_j/N_j| √τ/(√τ + ε), 1e-14 of its length at ε = 1e-5 in float32:
       smoothing has long brought it to 0. At ε = 0 its Ñ is 0, and it stays where it is.
     - N and m together, and N first: were m_j alone set to 0, a code without smoothing would move to 0.
       While N_j ≥ √τ, an entry of m below τ means one of e below τ/√τ = √τ.
