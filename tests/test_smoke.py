@@ -10,7 +10,8 @@ import pytest
 from vqnp import crosscheck, nearest_code, ops, perplexity
 from vqnp.gradcheck import gradcheck, surrogate_check
 from vqnp.kernels.nearest import nearest_code_plain
-from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer
+from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer, residual_stack
+from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.optim import Adam
 
@@ -141,11 +142,60 @@ def test_nearest():
         ("mse", (R.standard_normal((4, 3)), R.standard_normal((4, 3)))),
         ("bce_logits", (R.standard_normal((4, 3)), R.random((4, 3)))),
         ("softmax_cross_entropy", (R.standard_normal((4, 3)), np.array([0, 2, 1, 1]))),
+        ("silu", (R.standard_normal((4, 3)),)),
+        ("leaky_relu", (R.standard_normal((4, 3)),)),
+        ("conv", (R.standard_normal((2, 5, 6, 2)), R.standard_normal((3, 3, 2, 4)), np.ones(4), 2, 1)),
+        ("conv", (R.standard_normal((2, 5, 9)), R.standard_normal((3, 9, 2)), np.ones(2), 1, 2, 2)),
+        ("conv_transpose", (R.standard_normal((2, 3, 2)), R.standard_normal((3, 9, 2)), np.ones(9), 2, 1, 1)),
+        ("upsample", (R.standard_normal((2, 3, 2, 2)), (2, 3))),
+        ("pixel_shuffle", (R.standard_normal((2, 3, 2, 8)), 2)),
+        ("layer_norm", (R.standard_normal((4, 3)), R.standard_normal(3), R.standard_normal(3))),
+        ("group_norm", (R.standard_normal((2, 3, 4)), R.standard_normal(4), R.standard_normal(4), 2)),
     ],
 )
 def test_gradients(pair, args):
     forward, backward = getattr(ops, f"{pair}_forward"), getattr(ops, f"{pair}_backward")
     gradcheck(forward, backward, *args, rng=0).raise_if_failed()
+
+
+@pytest.mark.parametrize("channels", [2, 9])
+def test_convolution(channels):
+    """y_m = b + Σ_k x_{2 m + k − 1} W_k by loops; the transposed convolution leads back, as its adjoint."""
+    x, W = R.standard_normal((2, 6, 5, channels)), R.standard_normal((3, 3, channels, 4))
+    b = R.standard_normal(4)
+    y, _ = ops.conv_forward(x, W, b, stride=2, padding=1)
+    loops = np.zeros((2, 3, 3, 4)) + b
+    for i, j, p, q in np.ndindex(3, 3, 3, 3):
+        row, column = 2 * i + p - 1, 2 * j + q - 1
+        if 0 <= row < 6 and 0 <= column < 5:
+            loops[:, i, j] += x[:, row, column] @ W[p, q]
+    np.testing.assert_allclose(y, loops, rtol=1e-12, atol=1e-12)
+    g = R.standard_normal(y.shape)
+    back, _ = ops.conv_transpose_forward(g, W, np.zeros(channels), 2, 1, output_padding=(1, 0))
+    assert back.shape == x.shape
+    assert ((y - b) * g).sum() == pytest.approx((x * back).sum(), rel=1e-12)
+
+
+def test_pixel_shuffle():
+    """The four channels of a block are neighbours, row by row."""
+    y, _ = ops.pixel_shuffle_forward(np.arange(8.0).reshape(1, 1, 1, 8), 2)
+    assert y[0].tolist() == [[[0, 4], [1, 5]], [[2, 6], [3, 7]]]
+
+
+def test_residual_stack():
+    """h + conv1x1(relu(conv3x3(relu(h)))), twice, with weights of their own, and a last relu; x stays."""
+    stack = residual_stack(3, 2, 2, 0, np.float64)
+    x = R.standard_normal((2, 4, 4, 3))
+    h, relu, used = x.copy(), lambda a: np.maximum(a, 0), []
+    for block in stack.layers[:2]:
+        _, wide, _, narrow = block.inner.layers
+        used += [wide.W, narrow.W]
+        inner = conv_plain(relu(h), wide.W.value, wide.b.value, padding=1)
+        h = h + conv_plain(relu(inner), narrow.W.value, narrow.b.value)
+    before = x.copy()
+    np.testing.assert_allclose(stack.forward(x)[0], relu(h), rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(x, before)
+    assert len({id(W) for W in used}) == 4
 
 
 def test_gradients_accumulate():

@@ -8,13 +8,16 @@ import os
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, same
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vqnp import VQVAE, fit
 from vqnp.export import from_torch, save_torch, to_torch
-from vqnp.nn import EMAVectorQuantizer
+from vqnp.nn import (
+    Activation, Conv, ConvTranspose, EMAVectorQuantizer, GroupNorm, PixelShuffle, Sequential, Upsample, build,
+    describe,
+)
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
     import torch
@@ -215,3 +218,27 @@ def test_a_safetensors_file_opens_in_pytorch(tmp_path):
     net = Net(model, activation="gelu")
     net.load_state_dict(load_file(tmp_path / "w.safetensors"), strict=True)
     assert agree(model, net, 3) == 1
+
+
+def test_weights_of_convolutions_fit_pytorchs_layers(rng):
+    """The same numbers from nn.Conv2d and the others with to_torch's arrays; and back, bit for bit."""
+    options = {"rng": rng, "dtype": np.float64}
+    ours = Sequential(
+        Conv(3, 8, 4, 2, 1, **options), Activation("silu"), GroupNorm(2, 8, dtype=np.float64),
+        Conv(8, 8, (3, 2), (1, 2), (2, 1), (2, 1), **options), Activation("leaky_relu"),
+        ConvTranspose(8, 12, 3, 2, 1, 1, **options), PixelShuffle(2), Upsample(2),
+    )  # fmt: skip
+    theirs = nn.Sequential(
+        nn.Conv2d(3, 8, 4, 2, 1), nn.SiLU(), nn.GroupNorm(2, 8),
+        nn.Conv2d(8, 8, (3, 2), (1, 2), (2, 1), (2, 1)), nn.LeakyReLU(),
+        nn.ConvTranspose2d(8, 12, 3, 2, 1, 1), nn.PixelShuffle(2), nn.Upsample(scale_factor=2),
+    ).double()  # fmt: skip
+    for param in ours.parameters():
+        param.value += 0.1 * rng.standard_normal(param.value.shape)
+    theirs.load_state_dict({name: torch.from_numpy(a) for name, a in to_torch(ours).items()})
+    x = rng.standard_normal((2, 9, 8, 3))
+    y, _ = ours.forward(x)
+    their_y = theirs(torch.from_numpy(x).movedim(-1, 1)).movedim(1, -1).detach().numpy()
+    np.testing.assert_allclose(y, their_y, rtol=0, atol=1e-12 * np.abs(y).max())
+    again = from_torch(theirs.state_dict(), build(describe(ours)))
+    assert same(again, ours)
