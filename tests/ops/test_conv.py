@@ -13,7 +13,7 @@ from strategies import dtypes, lay_out, layouts, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
-from vqnp.ops._windows import adjoint_tables, gather_table, windows_of
+from vqnp.ops._windows import LARGEST_KEPT, adjoint_tables, gather_table, windows_of
 from vqnp.ops.conv import FEW_CHANNELS, conv_plain, conv_plain_backward
 
 
@@ -188,6 +188,21 @@ def test_tables_are_built_once_and_are_read_only():
         assert not a.at.flags.writeable and not a.to.flags.writeable
 
 
+def test_large_tables_are_not_kept():
+    """They are the same; an evaluation in large batches is not to fill the memory with them."""
+    n = LARGEST_KEPT // (15 * 16) + 1
+    g = windows_of("test", np.zeros((n, 32, 31, 1)), (3, 2), 2, 0, 1)
+    assert g.windows == (15, 15)
+    assert np.shares_memory(gather_table(g, 1, n), gather_table(g, 1, n))  # 225 windows each: just kept
+    large = gather_table(g, 1, 2 * n)
+    assert len(large) == 2 * n * 225 and not np.shares_memory(large, gather_table(g, 1, 2 * n))
+    np.testing.assert_array_equal(large[: n * 225], gather_table(g, 1, n))
+    few, many = adjoint_tables(g, 1, 1, 3), adjoint_tables(g, 1, 1, LARGEST_KEPT // (32 * 31) + 1)
+    for a, b in zip(few.residues, many.residues, strict=True):
+        np.testing.assert_array_equal(a.at, b.at[: len(a.at)])
+        np.testing.assert_array_equal(a.to, b.to[: len(a.to)])
+
+
 X, W, B = np.zeros((2, 5, 4, 3)), np.zeros((3, 3, 3, 4)), np.zeros(4)
 G = np.zeros((2, 1, 4, 4))
 
@@ -208,9 +223,9 @@ G = np.zeros((2, 1, 4, 4))
         ((X, W, B), {"dilation": 1.5}, "dilation", "an integer", "1.5"),
         ((X, W, B), {"padding": -1}, "padding", "at least 0", "-1"),
         ((X, W, B), {"padding": (0, -1)}, "padding[1]", "at least 0", "-1"),
-        ((X, W, B), {"padding": ((0, -1), 0)}, "padding[0][1]", "at least 0", "-1"),
+        ((X, W, B), {"padding": ((0, -1), 0)}, "padding[0]", "at least 0", "-1"),
         ((X, W, B), {"padding": (1, 1, 1)}, "padding", "pairs (before, after)", "(1, 1, 1)"),
-        ((X, W, B), {"padding": ((1, 1, 1), 0)}, "padding", "pairs (before, after)", "((1, 1, 1), 0)"),
+        ((X, W, B), {"padding": ((1, 1, 1), 0)}, "padding[0]", "an integer", "(1, 1, 1)"),
         ((X, W, B), {"dilation": 2}, "x", "must have length 5 or more along axis 2", "shape (2, 5, 4, 3)"),
         ((X[:, :1], W, B), {"padding": ((0, 1), 0)}, "x", "length 2 or more along axis 1", "(2, 1, 4, 3)"),
         ((X[:, :0], W, B), {"padding": 2}, "x", "length 1 or more along axis 1", "(2, 0, 4, 3)"),

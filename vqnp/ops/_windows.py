@@ -24,6 +24,7 @@ Padding = int | Sequence[int | Sequence[int]]
 """The zeros before and after the image: one int for all axes, or per axis an int or (before, after)."""
 
 TABLES = 64  # kept: more than the geometries of a network, forward and backward
+LARGEST_KEPT = 1 << 18  # windows or pixels, a few MB: larger tables are built at each call
 
 
 class Windows(NamedTuple):
@@ -77,18 +78,15 @@ def per_axis(where: str, name: str, value: Any, axes: int, low: int = 1) -> Leng
 
 def pad_per_axis(where: str, value: Any, axes: int) -> tuple[tuple[int, int], ...]:
     """value as one pair (before, after) per axis; else InputError."""
+    each = isinstance(value, (list, tuple))
+    if each and len(value) != axes:
+        needed = f"must be an integer, or {axes} of them or of pairs (before, after), one per axis"
+        fail(where, "padding", needed, value)
     pairs = []
-    each = isinstance(value, (list, tuple)) and len(value) == axes
-    for i, v in enumerate(value if each else [value] * axes):
-        name = "padding" if v is value else f"padding[{i}]"
-        if isinstance(v, (list, tuple)):
-            if v is value or len(v) != 2:
-                needed = f"must be an integer, or {axes} of them or of pairs (before, after), one per axis"
-                fail(where, "padding", needed, value)
-            pairs.append((check_int(where, f"{name}[0]", v[0], 0), check_int(where, f"{name}[1]", v[1], 0)))
-        else:
-            n = check_int(where, name, v, 0)
-            pairs.append((n, n))
+    for i in range(axes):
+        v, name = (value[i], f"padding[{i}]") if each else (value, "padding")
+        before, after = v if isinstance(v, (list, tuple)) and len(v) == 2 else (v, v)
+        pairs.append((check_int(where, name, before, 0), check_int(where, name, after, 0)))
     return tuple(pairs)
 
 
@@ -150,7 +148,10 @@ def gather_table(g: Windows, channels: int, examples: int) -> Array:
     A row of the kernel is k_x C adjacent numbers, and T = k_y; if it is dilated, each tap is C adjacent
     numbers, and T = k_y k_x.
     """
-    return _gather_table(g.plane(), channels, _power(examples))[: examples * math.prod(g.windows)]
+    rows = examples * math.prod(g.windows)
+    if rows > LARGEST_KEPT:
+        return _gather_table.__wrapped__(g.plane(), channels, examples)
+    return _gather_table(g.plane(), channels, _power(examples))[:rows]
 
 
 @functools.lru_cache(TABLES)
@@ -183,6 +184,8 @@ class Adjoint(NamedTuple):
 
 def adjoint_tables(g: Windows, channels: int, channels_dy: int, examples: int) -> Adjoint:
     """Pixel i is under tap k of window m where s m + d k = i + p: m ascends as k descends."""
+    if examples * math.prod(g.pixels) > LARGEST_KEPT:
+        return _adjoint_tables.__wrapped__(g.plane(), channels, channels_dy, examples)
     whole = _adjoint_tables(g.plane(), channels, channels_dy, power := _power(examples))
     residues = (
         Residue(r.at[: len(r.at) // power * examples], r.to[: len(r.to) // power * examples], r.taps)
