@@ -36,7 +36,7 @@ models = st.fixed_dictionaries(
         "embedding_dim": st.integers(1, 4),
         "num_embeddings": st.integers(1, 9),
         "hidden": st.lists(st.integers(1, 20), max_size=3).map(tuple),
-        "activation": st.sampled_from(["relu", "gelu", "tanh", "sigmoid"]),
+        "activation": st.sampled_from(["relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"]),
         "codebook": st.sampled_from(["ema", "gradient"]),
         "dtype": st.sampled_from(["float32", "float64"]),
     }
@@ -63,7 +63,8 @@ class Net(nn.Module):
 
     @staticmethod
     def mlp(sizes, activation, shape):
-        f = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[activation]
+        f = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "silu": nn.SiLU,
+             "leaky_relu": nn.LeakyReLU}[activation]  # fmt: skip
         layers = []
         for I, O in zip(sizes, sizes[1:], strict=False):
             layers += [nn.Linear(I, O), f()]

@@ -23,7 +23,7 @@ models = st.fixed_dictionaries(
         "embedding_dim": st.integers(1, 4),
         "num_embeddings": st.integers(1, 8),
         "hidden": st.lists(st.integers(1, 9), max_size=3).map(tuple),
-        "activation": st.sampled_from(["relu", "gelu", "tanh", "sigmoid"]),
+        "activation": st.sampled_from(["relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"]),
         "codebook": st.sampled_from(["ema", "gradient"]),
         "dtype": st.sampled_from(["float32", "float64"]),
     }
