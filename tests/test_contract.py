@@ -83,13 +83,18 @@ MODELS = {
     ),
     "VQVAE, ema": lambda rng, dtype: VQVAE.mlp(**TINY, codebook="ema", rng=rng, dtype=dtype),
     "VQVAE, parts": vqvae_of_parts,
+    "VQVAE, conv": lambda rng, dtype: VQVAE.conv(
+        (2, 4), 4, 3, 1, 1, 3, 4, codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype
+    ),
     "Autoencoder": lambda rng, dtype: Autoencoder.mlp((2, 3), 4, (5,), rng=rng, dtype=dtype),
     "Autoencoder, parts": lambda rng, dtype: Autoencoder(*parts(rng, dtype, 3), DataSpec((2, 3))),
     "VAE, bernoulli": lambda rng, dtype: VAE.mlp((2, 3), 4, (5,), rng=rng, dtype=dtype),
     "VAE, gaussian": lambda rng, dtype: VAE.mlp((2, 3), 4, (5,), likelihood="gaussian", rng=rng, dtype=dtype),
+    "Autoencoder, conv": lambda rng, dtype: Autoencoder.conv((2, 4), 4, 3, 1, 1, 3, rng=rng, dtype=dtype),
+    "VAE, conv": lambda rng, dtype: VAE.conv((2, 4), 4, 3, 1, 1, 3, rng=rng, dtype=dtype),
     "VAE, parts": lambda rng, dtype: VAE(*parts(rng, dtype, 6), DataSpec((2, 3))),
 }
-ALL = LAYERS | {name: (make, (2, 3)) for name, make in MODELS.items()}
+ALL = LAYERS | {name: (make, make(0, np.float32).data.shape) for name, make in MODELS.items()}
 
 each_layer = pytest.mark.parametrize("name", ALL)
 each_dtype = pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -14,6 +14,8 @@ import numpy as np
 from vqnp._check import Array, check_float, check_lengths, fail, many
 from vqnp._images import to_float
 
+TRANSPOSE = "np.moveaxis(images, 1, -1) puts the channels last"
+
 
 @dataclass(frozen=True)
 class DataSpec:
@@ -24,7 +26,7 @@ class DataSpec:
     high: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", check_lengths("DataSpec", "shape", self.shape))
+        object.__setattr__(self, "shape", check_shape("DataSpec", "shape", self.shape))
         object.__setattr__(self, "low", check_float("DataSpec", "low", self.low, "(-inf, inf)"))
         object.__setattr__(self, "high", check_float("DataSpec", "high", self.high, f"({self.low}, inf)"))
 
@@ -55,9 +57,24 @@ class DataSpec:
         x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
         if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):
             shapes = dict.fromkeys((many(self.shape), many((self.size,))))  # a row has one shape, not two
-            fail(where, "images", f"must have shape {' or '.join(shapes)}", f"shape {x.shape}")
+            first = len(self.shape) == 3 and x.shape[1:] == (self.shape[2], *self.shape[:2])
+            hint = f"; {TRANSPOSE}" if first else ""
+            fail(where, "images", f"must have shape {' or '.join(shapes)}{hint}", f"shape {x.shape}")
         return x.reshape(len(x), *self.shape)
 
     def clip(self, x: Array) -> Array:
         """x brought into [low, high], a value outside to the nearer end."""
         return np.clip(x, self.low, self.high)
+
+
+def check_shape(where: str, name: str, shape: Any) -> tuple[int, ...]:
+    """Return the shape of an example as a tuple, else raise; colours are last, (H, W, 3), not (3, H, W).
+
+    Refused is what can only be an image whose channels come first: 1, 3 or 4 of them, and a plane of more
+    than 4 pixels along each axis.
+    """
+    shape = check_lengths(where, name, shape)
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and min(shape[1:]) > 4:
+        wanted = (*shape[1:], shape[0])
+        fail(where, name, f"must be {wanted}: {TRANSPOSE}", shape)
+    return shape

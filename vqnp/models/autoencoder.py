@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_int, check_lengths, check_rng
-from vqnp.data.spec import DataSpec
+from vqnp._check import Array, check_int, check_rng
+from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents
 from vqnp.models.base import Model, mlp_networks
+from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
@@ -76,11 +77,32 @@ class Autoencoder(Model):
         hidden, activation, rng, dtype
             As in VQVAE.mlp.
         """
-        shape = check_lengths("Autoencoder", "image_shape", image_shape)
+        shape = check_shape("Autoencoder", "image_shape", image_shape)
         D = check_int("Autoencoder", "latent_dim", latent_dim)
         rng = check_rng("Autoencoder", rng)
         networks = mlp_networks("Autoencoder", shape, (D,), (D,), hidden, activation, rng, dtype)
         return cls(*networks, data=DataSpec(shape))
+
+    @classmethod
+    def conv(
+        cls, image_shape: tuple[int, ...] = (28, 28),
+        channels: int = 64, residual_channels: int = 32, residual_blocks: int = 2, downsampling: int = 2,
+        latent_dim: int = 8, ndim: int | None = None,
+        rng: np.random.Generator | int = 0, dtype: str = "float32",
+    ) -> Autoencoder:  # fmt: skip
+        """An autoencoder whose encoder and decoder are those of VQVAE.conv, weight for weight.
+
+        Parameters
+        ----------
+        latent_dim : int
+            D, at each position of the plane: 7 · 7 · 8 = 392 numbers for an image of 28 × 28.
+        image_shape, channels, residual_channels, residual_blocks, downsampling, ndim, rng, dtype
+            As in VQVAE.conv.
+        """
+        D, rng = check_int("Autoencoder", "latent_dim", latent_dim), check_rng("Autoencoder", rng)
+        sizes = channels, residual_channels, residual_blocks, downsampling
+        networks = conv_networks("Autoencoder", image_shape, D, D, *sizes, ndim, rng, dtype)
+        return cls(*networks, data=DataSpec(image_shape))
 
     # The loss and its gradient.
 

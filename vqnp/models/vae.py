@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_float, check_int, check_lengths, check_rng, fail
-from vqnp.data.spec import DataSpec
+from vqnp._check import Array, check_choice, check_float, check_int, check_rng, fail
+from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_vae
 from vqnp.models.autoencoder import Autoencoder
 from vqnp.models.base import mlp_networks
+from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
 from vqnp.ops.activation import sigmoid
@@ -107,15 +108,38 @@ class VAE(Autoencoder):
         most of the decoder's ReLUs to 0 (after four epochs on digits, only four of 256 were above 0 for more
         than one draw in fifty).
         """
-        shape = check_lengths("VAE", "image_shape", image_shape)
+        shape = check_shape("VAE", "image_shape", image_shape)
         D = check_int("VAE", "latent_dim", latent_dim)
         rng = check_rng("VAE", rng)
         encoder, decoder = mlp_networks("VAE", shape, (2 * D,), (D,), hidden, activation, rng, dtype)
         model = cls(encoder, decoder, DataSpec(shape), likelihood, noise_std, kl_weight, kl_warmup)
-        if likelihood == "gaussian":
-            bias = encoder.layers[-2].b  # type: ignore[attr-defined]
-            bias.value[D:] = 2 * np.log(min(model.noise_std, 1))
+        model._narrow(encoder.layers[-2])
         return model
+
+    @classmethod
+    def conv(  # type: ignore[override]
+        cls, image_shape: tuple[int, ...] = (28, 28),
+        channels: int = 64, residual_channels: int = 32, residual_blocks: int = 2, downsampling: int = 2,
+        latent_dim: int = 8, ndim: int | None = None,
+        likelihood: str = "bernoulli", noise_std: float = 0.1, kl_weight: float = 1.0, kl_warmup: int = 0,
+        rng: np.random.Generator | int = 0, dtype: str = "float32",
+    ) -> VAE:  # fmt: skip
+        """A VAE with the networks of VQVAE.conv; arguments as in VAE and Autoencoder.conv.
+
+        The encoder's last layer is twice as wide. With a Gaussian likelihood the posterior starts as narrow
+        as in VAE.mlp.
+        """
+        D, rng = check_int("VAE", "latent_dim", latent_dim), check_rng("VAE", rng)
+        sizes = channels, residual_channels, residual_blocks, downsampling
+        encoder, decoder = conv_networks("VAE", image_shape, 2 * D, D, *sizes, ndim, rng, dtype)
+        model = cls(encoder, decoder, DataSpec(image_shape), likelihood, noise_std, kl_weight, kl_warmup)
+        model._narrow(encoder.layers[-1])
+        return model
+
+    def _narrow(self, last: Module) -> None:
+        """Let a Gaussian posterior start with σ ≈ min(s, 1), by the biases of the encoder's last layer."""
+        if self.likelihood == "gaussian":
+            last.b.value[self.latent_dim :] = 2 * np.log(min(self.noise_std, 1))  # type: ignore[attr-defined]
 
     def config(self) -> dict[str, Any]:
         own = ("likelihood", "noise_std", "kl_weight", "kl_warmup")

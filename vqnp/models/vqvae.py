@@ -10,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import (
-    Array, check_choice, check_codes, check_float, check_int, check_lengths, check_rng, fail, many,
-)
-from vqnp.data.spec import DataSpec
+from vqnp._check import Array, check_choice, check_codes, check_float, check_int, check_rng, fail, many
+from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.metrics.codebook import bits_per_image, perplexity
-from vqnp.models.base import Encoding, Model, check_dtype, mlp_networks
+from vqnp.models.base import Encoding, Model, mlp_networks
+from vqnp.models.conv import conv_networks
 from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
 from vqnp.nn.module import Cache
 from vqnp.ops.loss import mse_backward, mse_forward
@@ -126,27 +125,68 @@ class VQVAE(Model):
         dtype : "float32" or "float64"
         """
         where = "VQVAE"
-        image_shape = check_lengths(where, "image_shape", image_shape)
+        image_shape = check_shape(where, "image_shape", image_shape)
         M = check_int(where, "num_latents", num_latents)
         D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
-        K = check_int(where, "num_embeddings", num_embeddings)
-        check_choice(where, "codebook", codebook, ("ema", "gradient"))
-        check_float(where, "epsilon", epsilon, "[0, inf)")  # checked with a gradient codebook too
         rng = check_rng(where, rng)
-        dtype = check_dtype(where, dtype).name
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
         if quantizer is None:
-            options: dict[str, Any] = {
-                "decay": decay,
-                "codebook_init": codebook_init,
-                "restart_dead_codes": restart_dead_codes,
-                "rng": rng,
-                "dtype": dtype,
-            }
-            if codebook == "ema":
-                quantizer = EMAVectorQuantizer(K, D, commitment_cost, epsilon=epsilon, **options)
-            else:
-                quantizer = VectorQuantizer(K, D, commitment_cost, **options)
+            quantizer = _quantizer(
+                codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
+                codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
+            )  # fmt: skip
+        return cls(encoder, quantizer, decoder, DataSpec(image_shape))
+
+    @classmethod
+    def conv(
+        cls, image_shape: tuple[int, ...] = (28, 28),
+        channels: int = 64, residual_channels: int = 32, residual_blocks: int = 2, downsampling: int = 2,
+        embedding_dim: int = 8, num_embeddings: int = 128, ndim: int | None = None,
+        codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
+        codebook_init: str = "data", restart_dead_codes: float = 0.05,
+        quantizer: VectorQuantizer | None = None,
+        rng: np.random.Generator | int = 0, dtype: str = "float32",
+    ) -> VQVAE:  # fmt: skip
+        """A VQ-VAE whose encoder and decoder are convolutional, in the published form: a code for each patch.
+
+        Parameters
+        ----------
+        image_shape : tuple of int
+            (H, W) for grey images, (H, W, C) for images with C channels, (T,) or, with ndim=1, (T, C) for
+            signals. H, W and T are multiples of 2ⁿ.
+        channels, residual_channels : int
+            H, the width of the networks (H/2 next to the image), and R, the width within a residual block.
+        residual_blocks : int
+            Blocks in the encoder and in the decoder, at least 0.
+        downsampling : int
+            n, how often each axis is halved: latent_shape is (H/2ⁿ, W/2ⁿ), by default (7, 7).
+        embedding_dim, num_embeddings : int
+            D dimensions of each latent, and K codes that they share.
+        ndim : 1 or 2, optional
+            The number of axes that are convolved; by default 1 for (T,), otherwise 2.
+        codebook, commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, quantizer, rng, dtype
+            As in VQVAE.mlp.
+
+        References
+        ----------
+        van den Oord et al. 2017, section 4.1; the layers are those of sonnet/examples/vqvae_example.ipynb.
+
+        Examples
+        --------
+        >>> model = VQVAE.conv(channels=8, residual_channels=4)
+        >>> model.latent_shape, model.bits_per_image
+        ((7, 7), 343.0)
+        """
+        where = "VQVAE"
+        D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
+        rng = check_rng(where, rng)
+        sizes = channels, residual_channels, residual_blocks, downsampling
+        encoder, decoder = conv_networks(where, image_shape, D, D, *sizes, ndim, rng, dtype)
+        if quantizer is None:
+            quantizer = _quantizer(
+                codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
+                codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
+            )  # fmt: skip
         return cls(encoder, quantizer, decoder, DataSpec(image_shape))
 
     def config(self) -> dict[str, Any]:
@@ -235,3 +275,15 @@ class VQVAE(Model):
 
     def defining_arrays(self) -> list[Array]:
         return [self.quantizer.embeddings]
+
+
+def _quantizer(
+    codebook: str, num_embeddings: int, D: int, beta: float, epsilon: float, **options: Any
+) -> VectorQuantizer:
+    """The quantizer that trains its codebook in this way, "ema" or "gradient", which has no ε."""
+    K = check_int("VQVAE", "num_embeddings", num_embeddings)
+    check_choice("VQVAE", "codebook", codebook, ("ema", "gradient"))
+    check_float("VQVAE", "epsilon", epsilon, "[0, inf)")  # checked with a gradient codebook too
+    if codebook == "ema":
+        return EMAVectorQuantizer(K, D, beta, epsilon=epsilon, **options)
+    return VectorQuantizer(K, D, beta, **options)
