@@ -19,6 +19,7 @@ COMMANDS = (train, evaluate, encode, decode, inspect, bench, export, crosscheck)
 EXAMPLES = """examples:
   vqnp train                                       train on the embedded digits, a minute or two
   vqnp train --data mnist --num-latents 49 --embedding-dim 8 --out runs/big
+  vqnp train --network conv                        convolutions: a plane of 7 x 7 codes
   vqnp train --model vae                           a VAE of the same size, for comparison
   vqnp evaluate runs/digits-1 --json
   vqnp encode runs/digits-1 --data digits --out codes.npz

@@ -42,7 +42,9 @@ class Run:
             restart = schedule.pop("restart_dead_codes", None)  # in the schedule in version 0.1
             if restart is not None and kind == "vqvae":
                 model["restart_dead_codes"] = restart
-            return {"data": config["data"], "kind": kind, "model": model, "schedule": schedule}
+            network = config.get("network", "mlp")  # not in version 0.1
+            own = {"data": config["data"], "kind": kind, "network": network}
+            return {**own, "model": model, "schedule": schedule}
         except (ValueError, KeyError, TypeError) as error:
             problem = f"{type(error).__name__}: {error}"
             fail(str(self.config), "", "must be a configuration that vqnp train wrote", problem)

@@ -1,7 +1,7 @@
 """vqnp train: train a model, or resume its training; evaluate it, draw the figure, print the report."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,16 @@ from vqnp.cli.options import DATA_HELP, Option, flag, option, say
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
 DESCRIPTION = (
-    "Train an MLP VQ-VAE (or, for comparison, a VAE or an autoencoder) and write a run folder: "
-    "checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C saves; --resume continues, to "
-    "the same result, bit for bit."
+    "Train a VQ-VAE (or, for comparison, a VAE or an autoencoder) of multilayer perceptrons or "
+    "convolutions and write a run folder: checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C "
+    "saves; --resume continues, to the same result, bit for bit."
 )
 
 Table = dict[str, tuple[type | tuple[str, ...], str, str]]
 """By the name of Python's argument: the type and the metavar of a number, or the choices and ""; the help."""
 
 MODEL_OPTIONS: Table = {
-    "num_latents": (int, "M", "latents, and therefore codes, per image (default: 16)"),
-    "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16)"),
+    "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16; conv: 8)"),
     "num_embeddings": (int, "K", "codes in the codebook (default: 128)"),
     "commitment_cost": (float, "BETA", "weight of the commitment loss (default: 0.25)"),
     "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
@@ -31,10 +30,6 @@ MODEL_OPTIONS: Table = {
         "SHARE",
         "restart codes used less than this share of uniform use; 0: never (default: 0.05)",
     ),
-    "activation": (
-        ("relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"), "",
-        "function between layers (default: relu)",
-    ),
     "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
     "codebook_init": (
         ("uniform", "normal", "scaled_uniform", "data", "kmeans"),
@@ -43,25 +38,48 @@ MODEL_OPTIONS: Table = {
         "their k-means (default: data)",
     ),
 }
+MLP_OPTIONS: Table = {
+    "num_latents": (int, "M", "latents, and therefore codes, per image (default: 16)"),
+    "activation": (
+        ("relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"), "",
+        "function between layers (default: relu)",
+    ),
+}
+CONV_OPTIONS: Table = {
+    "channels": (int, "H", "channels of the convolutions, half as many next to the image (default: 64)"),
+    "residual_channels": (int, "R", "channels within a residual block (default: 32)"),
+    "residual_blocks": (int, "N", "residual blocks in the encoder and in the decoder (default: 2)"),
+    "downsampling": (int, "N", "how often the convolutions halve each axis of an image (default: 2)"),
+    "ndim": (int, "N", "axes that are convolved (default: 1 for examples of one axis, otherwise 2)"),
+}
 LATENT_OPTIONS: Table = {
-    "latent_dim": (int, "D", "dimensions of the latent of an image (default: 256)"),
+    "latent_dim": (
+        int, "D", "dimensions of the latent of an image; of each position, if conv (default: 256; conv: 8)"
+    ),
     "likelihood": (("bernoulli", "gaussian"), "", "distribution of each pixel (default: bernoulli)"),
     "noise_std": (float, "S", "standard deviation of a pixel, if gaussian (default: 0.1)"),
     "kl_weight": (float, "W", "weight of the KL divergence (default: 1.0)"),
     "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0 (default: 0)"),
 }
 SCHEDULE_OPTIONS: Table = {
-    "epochs": (int, "N", "passes over the training images (default: 60)"),
-    "batch_size": (int, "B", "images per step (default: 32)"),
+    "epochs": (int, "N", "passes over the training images (default: 60; conv: 20)"),
+    "batch_size": (int, "B", "images per step (default: 32; conv: 64)"),
     "lr": (float, "LR", "Adam's learning rate (default: 0.001)"),
     "lr_schedule": (("cosine", "constant"), "", "course of the learning rate (default: cosine)"),
     "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
 }
+SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "batch_size": 64}}
+"""By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
+
+FLAGS = {"kind": "--model", "network": "--network"}
+
+NETWORK_OPTIONS = (*MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *LATENT_OPTIONS)
+"""Every option that is an argument of a constructor, such as VQVAE.mlp."""
 
 
 def _flag(name: str) -> str:
     """The option of a Python argument: --num-latents of num_latents."""
-    return "--model" if name == "kind" else f"--{name.replace('_', '-')}"
+    return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
 def _options(group: str, table: Table) -> Iterator[Option]:
@@ -83,15 +101,23 @@ OPTIONS = (
         choices=("vqvae", "vae", "autoencoder"),
         help="the kind of model to train (default: vqvae)",
     ),
+    option(
+        "--network",
+        choices=tuple(SCHEDULES),
+        help="the kind of encoder and decoder: multilayer perceptrons, or convolutions, whose codes are a "
+        "plane (default: mlp)",
+    ),
     *_options("the model", MODEL_OPTIONS),
+    *_options("with --network mlp", MLP_OPTIONS),
     option(
         "--hidden",
-        group="the model",
+        group="with --network mlp",
         type=int,
         nargs="+",
         metavar="H",
         help="widths of the encoder's hidden layers; the decoder's are reversed (default: 512)",
     ),
+    *_options("with --network conv", CONV_OPTIONS),
     *_options("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
     *_options("the training", SCHEDULE_OPTIONS),
 )
@@ -104,14 +130,13 @@ def run(args: argparse.Namespace) -> None:
     from vqnp import plots
     from vqnp.cli import runs
     from vqnp.data import load_splits
-    from vqnp.models import MODELS
     from vqnp.training import Interrupted, fit, resume
 
     config, begun = _configuration(args)
     training, test = load_splits(config["data"])
     rng = np.random.default_rng(config["schedule"]["seed"])
     arguments = {**config["model"], "image_shape": training.images.shape[1:]}
-    model = MODELS[config["kind"]].mlp(**arguments, rng=rng)
+    model = _constructor(config["kind"], config["network"])(**arguments, rng=rng)
     config["model"]["image_shape"] = list(training.images.shape[1:])
     if begun:
         folder = runs.Run(args.out)
@@ -152,47 +177,62 @@ def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
         fail("", "--resume", "must be given with the run's folder in --out", "none")
     if args.resume and Run(args.out).config.exists():
         config = Run(args.out).read_config()
-        for part, given in _given(args, config["kind"]).items():
+        _refuse_foreign(args, config["kind"], config["network"])
+        for part, given in _given(args).items():
             for name, value in given.items():
                 began = (config[part] if part else config)[name]
                 if value != began:
                     fail("--resume", _flag(name), f"must be what the run began with, {began}", value)
         return config, True
-    config = {"data": "digits", "kind": getattr(args, "kind", "vqvae")}
-    given = _given(args, config["kind"])
+    kind, network = getattr(args, "kind", "vqvae"), getattr(args, "network", "mlp")
+    _refuse_foreign(args, kind, network)
+    given = _given(args)
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
-    model = _arguments(config["kind"]) | given["model"]
-    return {**config, **given[""], "model": model, "schedule": asdict(Schedule(**given["schedule"]))}, False
+    model = _arguments(kind, network) | given["model"]
+    schedule = asdict(Schedule(**SCHEDULES[network] | given["schedule"]))
+    own = {"data": "digits", "kind": kind, "network": network} | given[""]
+    return {**own, "model": model, "schedule": schedule}, False
 
 
-def _given(args: argparse.Namespace, kind: str) -> dict[str, dict[str, Any]]:
-    """The options that were given, by part of the configuration; an option of another kind is an error."""
+def _given(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The options that were given, by part of the configuration."""
     from vqnp.data.datasets import NAMES
+
+    def among(*names: str) -> dict[str, Any]:
+        return {name: getattr(args, name) for name in names if name in args}
+
+    given = among("kind", "network", "data")
+    if "data" in given and given["data"] not in NAMES:  # a path is made absolute, valid in another folder too
+        given["data"] = str(Path(given["data"]).expanduser().absolute())
+    return {"": given, "model": among(*NETWORK_OPTIONS), "schedule": among(*SCHEDULE_OPTIONS)}
+
+
+def _refuse_foreign(args: argparse.Namespace, kind: str, network: str) -> None:
+    """Raise if an option was given that a model of this kind or a network of this kind does not have."""
     from vqnp.models import MODELS
 
-    values, own = vars(args), _arguments(kind)
-    given: dict[str, dict[str, Any]] = {"": {}, "model": {}, "schedule": {}}
-    if "kind" in values:
-        given[""]["kind"] = values["kind"]
-    if "data" in values:  # a path is made absolute, so that it is valid in another folder
-        data = values["data"]
-        given[""]["data"] = data if data in NAMES else str(Path(data).expanduser().absolute())
-    for name in (*MODEL_OPTIONS, "hidden", *LATENT_OPTIONS, *SCHEDULE_OPTIONS):
-        if name in values:
-            if name not in SCHEDULE_OPTIONS and name not in own:
-                owners = " or ".join(other for other in MODELS if name in _arguments(other))
-                fail("", _flag(name), f"must be given only with --model {owners}", f"--model {kind}")
-            given["schedule" if name in SCHEDULE_OPTIONS else "model"][name] = values[name]
-    return given
+    own = _arguments(kind, network)
+    for name in (name for name in NETWORK_OPTIONS if name in args and name not in own):
+        owners = [other for other in MODELS if name in _arguments(other, network)]
+        if not owners:  # whatever the model
+            other = next(n for n in SCHEDULES if n != network)
+            fail("", _flag(name), f"must be given only with --network {other}", f"--network {network}")
+        fail("", _flag(name), f"must be given only with --model {' or '.join(owners)}", f"--model {kind}")
 
 
-def _arguments(kind: str) -> dict[str, Any]:
-    """The arguments of this kind's .mlp that JSON can hold, with their defaults."""
+def _constructor(kind: str, network: str) -> Callable[..., Any]:
+    """VQVAE.mlp, VQVAE.conv, VAE.mlp, ..."""
+    from vqnp.models import MODELS
+
+    constructor: Callable[..., Any] = getattr(MODELS[kind], network)
+    return constructor
+
+
+def _arguments(kind: str, network: str) -> dict[str, Any]:
+    """The arguments of this constructor that JSON can hold, with their defaults."""
     import inspect
 
-    from vqnp.models import MODELS
-
-    parameters = inspect.signature(MODELS[kind].mlp).parameters
+    parameters = inspect.signature(_constructor(kind, network)).parameters
     plain = {n: p.default for n, p in parameters.items() if n not in ("rng", "quantizer", "image_shape")}
     return {n: list(value) if isinstance(value, tuple) else value for n, value in plain.items()}

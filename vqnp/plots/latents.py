@@ -7,7 +7,7 @@ from vqnp._check import Array
 from vqnp.evaluation import LatentEvaluation
 from vqnp.models import VAE, Autoencoder
 from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
-from vqnp.plots.sheets import draw_pairs, draw_sheet, flat_images, training_grid
+from vqnp.plots.sheets import draw_pairs, draw_sheet, shown_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure
 
 ROWS, STEPS, REACH = 12, 11, 3.0
@@ -33,7 +33,7 @@ def autoencoder_training_figure(
     title = "Variance of each unit on the test set"
     draw_sorted(figure.add_subplot(grid[2, 0]), result.variance, title, UNITS, "variance")
     z = model.encode(ten)
-    between = flat_images(model.decode((z + np.roll(z, -1, axis=0)) / 2))
+    between = shown_images(model.decode((z + np.roll(z, -1, axis=0)) / 2))
     title = "Half way between the latents of neighbours above"
     draw_sheet(figure.add_subplot(grid[2, 1]), between, 5, title)
     return figure
@@ -62,7 +62,7 @@ def vae_training_figure(model: VAE, history: History, images: Array, result: Lat
     draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
     title = "KL of each unit on the test set"
     draw_sorted(figure.add_subplot(grid[2, 0]), result.kl_per_unit, title, UNITS, "nats per image")
-    samples = flat_images(model.sample(18, 0))
+    samples = shown_images(model.sample(18, 0))
     draw_sheet(figure.add_subplot(grid[2, 1]), samples, 6, "Decoded draws from the prior")
     return figure
 
@@ -88,15 +88,21 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     moved = np.repeat(z[:1], len(order) * STEPS, axis=0)
     for i, d in enumerate(order):
         moved[i * STEPS : (i + 1) * STEPS, d] = centre[d] + places * spread[d]
-    tile = flat_images(model.decode(moved.reshape(-1, *codes.shape[1:])))
+    tile = shown_images(model.decode(moved.reshape(-1, *codes.shape[1:])))
     draw_sheet(axes, tile, STEPS, "The strongest units, each varied with the others as in the first image")
     H, W = tile.shape[1] + 1, tile.shape[2] + 1
     axes.set_yticks([i * H + H / 2 for i in range(len(order))])
     name = "KL" if vae else "variance"
-    axes.set_yticklabels([f"unit {d}: {name} {strength[d]:.2f}" for d in order], fontsize=8)
+    labels = [f"unit {_place(d, codes.shape[1:])}: {name} {strength[d]:.2f}" for d in order]
+    axes.set_yticklabels(labels, fontsize=8)
     axes.set_xticks([i * W + W / 2 for i in range(STEPS)])
     axes.set_xticklabels([f"{p:+.1f}" if p else "0" for p in places], fontsize=8)
     axes.tick_params(length=0)
     reference = "the prior's" if vae else "the images'"
     axes.set_xlabel(f"value of the unit, in {reference} standard deviations from the mean", fontsize=9)
     return figure
+
+
+def _place(unit: int, shape: tuple[int, ...]) -> str:
+    """A unit's number, and of latents with a shape its index: "17", "(3, 0, 5)"."""
+    return str(unit) if len(shape) < 2 else str(tuple(map(int, np.unravel_index(unit, shape))))

@@ -14,10 +14,11 @@ from vqnp.plots.style import new_figure, no_ticks
 
 
 def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) -> Array:
-    """Images in rows in one array: (n, H, W) -> (rows·(H + gap) + gap, columns·(W + gap) + gap)."""
-    n, H, W = images.shape
+    """Images in rows in one array: (n, H, W) or (n, H, W, 3) -> (rows·(H + gap) + gap, ...), likewise wide."""
+    n, H, W = images.shape[:3]
     rows = -(-n // columns)
-    sheet = np.full((rows * (H + gap) + gap, columns * (W + gap) + gap), background)
+    size = rows * (H + gap) + gap, columns * (W + gap) + gap
+    sheet = np.full((*size, *images.shape[3:]), background)
     for i, image in enumerate(images):
         r, c = gap + i // columns * (H + gap), gap + i % columns * (W + gap)
         sheet[r : r + H, c : c + W] = image
@@ -36,14 +37,19 @@ def flat_images(images: Array) -> Array:
     return images.reshape(len(images), H, P // H)
 
 
+def shown_images(images: Array) -> Array:
+    """(n, H, W, 3) as it is, for three channels are a colour; otherwise flat_images."""
+    return images if images.ndim == 4 and images.shape[-1] == 3 else flat_images(images)
+
+
 def save_sheet(file: BinaryIO, images: Array, columns: int = 10) -> None:
-    """Write images side by side as a PNG, each pixel as 2 × 2: (n, H, W) in [0, 1]."""
-    sheet = tiles(flat_images(images), columns).repeat(2, axis=0).repeat(2, axis=1)
+    """Write images side by side as a PNG, each pixel as 2 × 2: (n, H, W) or (n, H, W, 3) in [0, 1]."""
+    sheet = tiles(shown_images(images), columns).repeat(2, axis=0).repeat(2, axis=1)
     imsave(file, sheet, cmap="gray", vmin=0, vmax=1, format="png")
 
 
 def draw_sheet(axes: Axes, images: Array, columns: int, title: str) -> None:
-    """Draw images in rows below a title: (n, H, W) in [0, 1]."""
+    """Draw images in rows below a title: (n, H, W) or (n, H, W, 3) in [0, 1]."""
     axes.imshow(tiles(images, columns), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title, fontsize=10)
     no_ticks(axes)
@@ -51,7 +57,7 @@ def draw_sheet(axes: Axes, images: Array, columns: int, title: str) -> None:
 
 def draw_pairs(axes: Axes, originals: Array, reconstructions: Array) -> None:
     """Draw the first ten originals above their reconstructions: (n, ...) each."""
-    pairs = flat_images(np.concatenate([to_float(originals[:10]), reconstructions[:10]]))
+    pairs = shown_images(np.concatenate([to_float(originals[:10]), reconstructions[:10]]))
     title = "Test images (above) and their reconstructions (below)"
     draw_sheet(axes, pairs, min(10, len(originals)), title)
 
