@@ -18,8 +18,11 @@ from helpers import refused, refused_command
 from vqnp import VQVAE, InputError, load, load_dataset, load_splits, save
 from vqnp._check import NonFiniteError
 from vqnp.cli import COMMANDS, build_parser, main
-from vqnp.cli.train import LATENT_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS
+from vqnp.cli.train import (
+    CONV_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
+)
 from vqnp.data import open_images
+from vqnp.export import load_torch
 from vqnp.models import MODELS
 from vqnp.nn import ACTIVATIONS, EMAVectorQuantizer
 from vqnp.training import Schedule, Trainer
@@ -186,6 +189,91 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
     assert peak[80_000] - peak[20_000] < 15  # MiB; the images alone are 45 MiB more
 
 
+# A convolutional network: every command, with codes in a plane.
+
+QUICK_CONV = ["--network", "conv", "--channels", "4", "--residual-channels", "2", "--residual-blocks", "1", "--epochs", "2", "--quiet"]  # fmt: skip  # noqa: E501
+
+
+@pytest.fixture(scope="module", params=["vqvae", "vae", "autoencoder"])
+def convolutional(request, tmp_path_factory, images):
+    out = tmp_path_factory.mktemp("runs") / request.param
+    args = ["train", "--model", request.param, "--data", str(images), "--out", str(out), *QUICK_CONV]
+    assert main(args + ["--num-embeddings", "8"] * (request.param == "vqvae")) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_every_command_takes_a_convolutional_model(convolutional, images, tmp_path, capsys):
+    run, x, model = str(convolutional), np.load(images), load(convolutional)
+    config = json.loads((convolutional / "config.json").read_text())
+    assert config["network"] == "conv" and config["schedule"]["batch_size"] == 64
+    assert model.latent_shape == (7, 7)
+    assert main(["evaluate", run, "--data", str(images), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    error = (model.reconstruct(x).astype("d") - x / 255.0) ** 2
+    assert report["mse"] == pytest.approx(np.mean(error), rel=1e-12)
+    codes, out, sheet = (str(tmp_path / name) for name in ("codes.npz", "images.npy", "sheet.png"))
+    assert main(["encode", run, "--data", str(images), "--out", codes]) == 0
+    with np.load(codes) as arrays:
+        assert arrays[model.encoding.name].shape[:3] == (300, 7, 7)
+    assert main(["decode", run, codes, "--out", out]) == main(["decode", run, codes, "--out", sheet]) == 0
+    assert np.load(out).tobytes() == model.reconstruct(x).tobytes()
+    assert main(["inspect", run]) == 0
+    picture = "codebook.png" if model.num_embeddings else "latents.png"
+    assert (convolutional / picture).stat().st_size > 1000
+    weights = tmp_path / "weights.npz"
+    assert main(["export", run, "--out", str(weights)]) == 0
+    assert "encoder.1.weight            float32  2x1x4x4" in capsys.readouterr().out
+    assert load_torch(weights).fingerprint() == model.fingerprint()
+
+
+@pytest.mark.slow
+def test_a_convolutional_run_that_was_stopped_ends_in_the_same_bits(convolutional, images, tmp_path, capsys):
+    """With the options that began it, or none; other ones are refused."""
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "config.json").write_bytes((convolutional / "config.json").read_bytes())
+    whole = Trainer.restore(convolutional / "checkpoint.npz", np.load(images)[:270])
+    rng = np.random.default_rng(0)
+    config = json.loads((part / "config.json").read_text())
+    make = MODELS[config["kind"]].conv
+    trainer = Trainer(make(**config["model"], rng=rng), np.load(images)[:270], whole.schedule)
+    trainer.initialize()
+    for _ in range(3):
+        trainer.train_step()
+    trainer.save(part / "checkpoint.npz")
+    assert main(["train", "--out", str(part), "--resume", "--quiet", "--channels", "4"]) == 0
+    for name in ("checkpoint.npz", "metrics.csv"):
+        assert (part / name).read_bytes() == (convolutional / name).read_bytes()
+    for option, value, began in (("--channels", "8", "4"), ("--network", "mlp", "conv")):
+        with refused(option, f"must be what the run began with, {began}", value, where="--resume"):
+            run("train", "--out", part, "--resume", option, value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_colour_images_train_and_are_drawn_in_colour(network, images, tmp_path, capsys):
+    from matplotlib.image import imread
+
+    grey = np.load(images)[:60, ::2, ::2]
+    colour = np.stack([grey, 0 * grey, 255 - grey], axis=-1)[:, 1:13, 1:13]
+    np.save(tmp_path / "c.npy", colour)
+    options = QUICK_CONV if network == "conv" else QUICK
+    args = ["train", "--data", str(tmp_path / "c.npy"), "--out", str(tmp_path / "r"), *options]
+    assert main(args) == 0
+    model = load(tmp_path / "r")
+    assert model.data.shape == (12, 12, 3)
+    run, codes, sheet = (str(tmp_path / name) for name in ("r", "k.npz", "s.png"))
+    assert main(["encode", run, "--data", str(tmp_path / "c.npy"), "--out", codes]) == 0
+    assert main(["decode", run, codes, "--out", sheet]) == main(["inspect", run]) == 0
+    pixels = imread(sheet)[2:26:2, 2:26:2, :3]
+    np.testing.assert_allclose(pixels, model.reconstruct(colour[:1])[0], atol=1 / 255)
+    np.save(tmp_path / "first.npy", np.moveaxis(colour, -1, 1))
+    capsys.readouterr()
+    sentence = refused_command(capsys, "train", "--data", tmp_path / "first.npy", *options)
+    assert "must be (12, 12, 3): np.moveaxis(images, 1, -1) puts the channels last" in sentence
+
+
 # What a person does wrong: a few whole sentences, as they appear; then each mistake by its error's fields.
 
 
@@ -223,6 +311,13 @@ def test_mistakes_get_one_sentence(args, sentence, capsys, tmp_path, monkeypatch
         ("train --embedding-dim 0", "VQVAE", "embedding_dim", "at least 1", "0"),
         ("train --commitment-cost nan", "EMAVectorQuantizer", "commitment_cost", "[0, inf)", "nan"),
         ("train --hidden 0", "VQVAE", "hidden[0]", "at least 1", "0"),
+        ("train --channels 4", "", "--channels", "only with --network conv", "--network mlp"),
+        ("train --network conv --num-latents 4", "", "--num-latents", "only with --network mlp", "conv"),
+        ("train --network conv --hidden 4 5", "", "--hidden", "only with --network mlp", "--network conv"),
+        ("train --network conv --model vae --decay 0", "", "--decay", "only with --model vqvae", "vae"),
+        ("train --network conv --channels 0", "VQVAE", "channels", "at least 1", "0"),
+        ("train --network conv --downsampling 3", "VQVAE", "image_shape", "nearest: 24 × 24 or 32 × 32", "28 × 28"),  # noqa: E501
+        ("train --network conv --epochs 0", "fit", "epochs", "at least 1", "0"),
         ("train --data nowhere", "load_splits", "source", "'digits'", "nowhere"),
         ("train --resume", "", "--resume", "folder in --out", "none"),
         ("train --resume --force --out r", "", "--resume", "without --force", "both"),
@@ -488,15 +583,29 @@ def test_the_defaults_in_the_help_are_the_defaults():
         return {n: p.default for n, p in inspect.signature(function).parameters.items()}
 
     model, vae = defaults(VQVAE.mlp), defaults(MODELS["vae"].mlp)
-    tables = ((MODEL_OPTIONS, model), (LATENT_OPTIONS, vae), (SCHEDULE_OPTIONS, vars(Schedule())))
-    for table, true in tables:
+    conv, conv_vae = defaults(VQVAE.conv), defaults(MODELS["vae"].conv)
+    schedule = vars(Schedule())
+    tables = (
+        (MODEL_OPTIONS, model, conv), (MLP_OPTIONS, model, {}), (CONV_OPTIONS, {}, conv),
+        (LATENT_OPTIONS, vae, conv_vae), (SCHEDULE_OPTIONS, schedule, schedule | SCHEDULES["conv"]),
+    )  # fmt: skip
+    for table, mlp_has, conv_has in tables:
         for name, (kind, _, help) in table.items():
-            assert help.endswith(f"(default: {true[name]})"), name
-            assert not isinstance(kind, tuple) or true[name] in kind  # choices
-    assert LATENT_OPTIONS.keys() & defaults(MODELS["autoencoder"].mlp).keys() == {"latent_dim"}
-    assert vae["latent_dim"] == defaults(MODELS["autoencoder"].mlp)["latent_dim"]
+            true, other = mlp_has.get(name, conv_has.get(name)), conv_has.get(name, mlp_has.get(name))
+            both = f"{true}" if true == other else f"{true}; conv: {other}"
+            assert help.endswith(f"(default: {both})") or name == "ndim", name
+            assert not isinstance(kind, tuple) or true in kind  # choices
+    for network in ("mlp", "conv"):
+        vae_has, plain_has = (defaults(getattr(MODELS[kind], network)) for kind in ("vae", "autoencoder"))
+        assert LATENT_OPTIONS.keys() & plain_has.keys() == {"latent_dim"}
+        assert vae_has["latent_dim"] == plain_has["latent_dim"]
+    assert conv["ndim"] is None
+    for name in CONV_OPTIONS:
+        assert conv[name] == conv_vae[name] == defaults(MODELS["autoencoder"].conv)[name]
     quantizer = defaults(EMAVectorQuantizer)
     assert all(model[name] == quantizer[name] for name in ("commitment_cost", "decay", "epsilon"))
+    shared = MODEL_OPTIONS.keys() - {"embedding_dim"}
+    assert {n: model[n] for n in shared} == {n: conv[n] for n in shared}
     text = next(a for a in build_parser()._actions if a.dest == "command").choices["train"].format_help()
     assert "(default: 512)" in text and model["hidden"] == vae["hidden"] == (512,)
     assert "(default: vqvae)" in text

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vqnp import load_dataset
-from vqnp.plots.sheets import flat_images, save_sheet, tiles
+from vqnp.plots.sheets import flat_images, save_sheet, shown_images, tiles
 
 TEST = load_dataset("digits", "test").images[:3]
 
@@ -24,6 +24,16 @@ def test_tiles_puts_each_image_where_it_belongs():
 )
 def test_images_of_any_shape_can_be_drawn(shape, flat):
     assert flat_images(np.zeros(shape)).shape == (4, *flat)
+
+
+def test_three_channels_are_shown_in_colour_and_others_by_their_mean():
+    x = np.random.default_rng(0).random((2, 4, 5, 3))
+    np.testing.assert_array_equal(shown_images(x), x)
+    sheet = tiles(x, 2)
+    assert sheet.shape == (6, 13, 3) and (sheet[0] == 1).all()
+    np.testing.assert_array_equal(sheet[1:5, 7:12], x[1])
+    np.testing.assert_array_equal(shown_images(x[..., :1]), x[..., 0])
+    np.testing.assert_array_equal(shown_images(x[..., :2]), x[..., :2].mean(axis=-1))
 
 
 def test_a_sheet_is_the_images(tmp_path):

@@ -14,7 +14,7 @@ from vqnp.plots.style import new_figure, no_ticks
 
 
 def tiles(images: Array, columns: int, gap: int = 1, background: float = 1.0) -> Array:
-    """Images in rows in one array: (n, H, W) or (n, H, W, 3) -> (rows·(H + gap) + gap, ...), likewise wide."""
+    """Images in rows in one array: (n, H, W, ...) -> (rows·(H + gap) + gap, columns·(W + gap) + gap, ...)."""
     n, H, W = images.shape[:3]
     rows = -(-n // columns)
     size = rows * (H + gap) + gap, columns * (W + gap) + gap
