@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from vqnp._check import Array, check_array, check_float, fail
-from vqnp.kernels.adam import adam_step
+from vqnp.kernels import memory
+from vqnp.kernels.adam import adam_factors, adam_step
+from vqnp.kernels.product import adam_gradient
 from vqnp.nn.module import Param
 
 
@@ -60,17 +62,28 @@ class Adam:
         for name, param in self.parameters.items():
             if param.value.dtype.type(epsilon) == 0:  # a gradient of 0 would be 0/0
                 fail("Adam", "epsilon", f"must be above 0 in {name}'s dtype, {param.value.dtype}", epsilon)
-        self.m = {name: np.zeros_like(param.value) for name, param in self.parameters.items()}
-        self.v = {name: np.zeros_like(param.value) for name, param in self.parameters.items()}
+        self.m = {name: memory.zeros(p.value.shape, p.value.dtype) for name, p in self.parameters.items()}
+        self.v = {name: memory.zeros(p.value.shape, p.value.dtype) for name, p in self.parameters.items()}
         self.t = 0
+
+    def zero_grad(self) -> None:
+        """Set every parameter's gradient to 0."""
+        for param in self.parameters.values():
+            param.zero_grad()
 
     def step(self, lr: float | None = None) -> None:
         """Update every parameter by its gradient, with the learning rate lr (default: self.lr)."""
         self.t += 1
         rate = self.lr if lr is None else lr
-        arrays = [(p.value, p.grad, self.m[name], self.v[name]) for name, p in self.parameters.items()]
-        flat = [(a.reshape(-1), b.reshape(-1), c.reshape(-1), d.reshape(-1)) for a, b, c, d in arrays]
-        adam_step(flat, self.t, rate, self.beta1, self.beta2, self.epsilon)
+        settings = (self.t, rate, self.beta1, self.beta2, self.epsilon)
+        separate = []
+        for name, p in self.parameters.items():
+            m, v = self.m[name], self.v[name]
+            if p.product:
+                adam_gradient(*p.product, p.value, m, v, np.array(adam_factors(p.value.dtype, *settings)))
+            else:
+                separate.append((p.value.reshape(-1), p.grad.reshape(-1), m.reshape(-1), v.reshape(-1)))
+        adam_step(separate, *settings)
 
     def reset(self, name: str, rows: Array) -> None:
         """Set m and v of some rows of a parameter to 0, as for restarted codes."""

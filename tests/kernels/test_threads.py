@@ -127,22 +127,28 @@ def test_a_forked_child_has_its_own_threads(three_threads):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_blocks_that_no_thread_began_keep_no_array_alive(three_threads):
-    """The pool is busy with another call: ours does its blocks alone, and leaves nothing in the queue."""
-    leave, there = threading.Event(), threading.Barrier(3, timeout=60)
-
-    def occupied():
-        there.wait()
-        leave.wait(60)
-
-    pool = threads._pool(os.getpid(), 3)
-    others = [pool.submit(occupied) for _ in range(2)]
-    there.wait()
-    array = np.zeros(9)
+def test_no_thread_keeps_an_array_alive(three_threads):
+    together, array = threading.Barrier(3, timeout=60), np.zeros(9)
     gone = weakref.ref(array)
-    threads.in_blocks(lambda a, b, array=array: array[a:b].sum(), 9, 10)
+    threads.in_blocks(lambda a, b, array=array: together.wait(), 3, 10)
     del array
     assert gone() is None
-    leave.set()
-    for other in others:
-        other.result()
+
+
+def test_a_call_that_finds_the_threads_busy_computes_alone(three_threads):
+    inner = []
+
+    def work(a, b):
+        if a == 0:
+            me = threading.get_ident()
+            threads.in_blocks(lambda c, d: inner.append((threading.get_ident() == me, c, d)), 30, 10)
+
+    threads.in_blocks(work, 3, 10)
+    assert inner == [(True, 0, 30)]
+
+
+def test_threads_that_have_slept_wake_up(three_threads, monkeypatch):
+    monkeypatch.setattr(threads, "POLLS_BEFORE_SLEEP", 0)
+    for _ in range(20):
+        together = threading.Barrier(3, timeout=60)
+        threads.in_blocks(lambda a, b: together.wait(), 3, 10)

@@ -20,6 +20,7 @@ from vqnp import nearest_code
 from vqnp.kernels import nearest
 from vqnp.kernels.llvm import vector_bytes
 from vqnp.kernels.nearest import bound, tile
+from vqnp.kernels.transpose import transpose, transpose_square
 
 pytestmark = pytest.mark.skipif(not nearest.JIT, reason="NUMBA_DISABLE_JIT=1: only the plain form runs")
 
@@ -35,7 +36,7 @@ def run_tile(zT, panels, bias, code, lead):
 
 @numba.njit
 def run_transpose(z, n, d, zT, r):
-    tile._transpose(z, n, d, zT, r)
+    transpose_square(z, n * z.shape[1] + d, z.shape[1], zT, d * zT.shape[1] + r, zT.shape[1])
 
 
 def lanes(dtype):
@@ -201,6 +202,14 @@ def test_transposing(rng, dtype):
     expected = np.zeros_like(zT)
     expected[4 : 4 + L, L : 2 * L] = z[2 : 2 + L, 4 : 4 + L].T
     np.testing.assert_array_equal(zT, expected)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.sampled_from([np.float32, np.float64]))
+def test_transposing_any_shape(R, C, dtype):
+    x = np.arange(R * C, dtype=dtype).reshape(R, C)
+    y = np.full(3 + R * C + 1, -1, dtype)
+    transpose(x.reshape(-1), 0, C, R, C, y, 3, R, lanes(dtype))
+    np.testing.assert_array_equal(y, [-1, -1, -1, *x.T.reshape(-1), -1])
 
 
 PROGRAM = """

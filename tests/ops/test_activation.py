@@ -50,7 +50,7 @@ def test_it_is_the_oracle(name, seed, dtype, shape, scale, layout):
 @settings(max_examples=30)
 def test_gradcheck(name, seed, shape, scale):
     r = np.random.default_rng(seed)
-    x = scale * r.standard_normal(shape)
+    x = np.clip(scale * r.standard_normal(shape), -5, 5)  # at −9, the slope of GELU is 1e-17
     if name in ("relu", "leaky_relu"):  # away from the kink by more than any difference reaches
         x = x + 0.01 * np.sign(x)
     gradcheck(*OPS[name], x, rng=r).raise_if_failed()

@@ -64,11 +64,7 @@ def adam_step(
         for value, grad, m, v in arrays:
             adam_step_plain(value, grad, m, v, t, lr, beta1, beta2, epsilon)
         return
-    # As NumPy does, each factor is computed in float64 and then rounded to the arrays' dtype.
-    factors = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
-    rounded = [
-        tuple(value.dtype.type(x) for x in (*factors, np.finfo(value.dtype).tiny, 0)) for value, *_ in arrays
-    ]
+    rounded = [adam_factors(value.dtype, t, lr, beta1, beta2, epsilon) for value, *_ in arrays]
     blocks = [(p, i) for p, (x, *_) in enumerate(arrays) for i in range(0, x.size, ELEMENTS_PER_BLOCK)]
 
     def work(start: int, stop: int) -> None:
@@ -80,6 +76,17 @@ def adam_step(
         work(0, len(blocks))
     else:
         in_blocks(work, len(blocks), MULTIPLY_ADDS_PER_ELEMENT * ELEMENTS_PER_BLOCK)
+
+
+def adam_factors(
+    dtype: Any, t: int, lr: float, beta1: float, beta2: float, epsilon: float
+) -> tuple[Any, ...]:
+    """What a kernel multiplies by, the smallest normal number, and 0, in the arrays' dtype.
+
+    As NumPy does, each is computed in float64 and then rounded.
+    """
+    factors = (beta1, 1 - beta1, beta2, 1 - beta2, lr / (1 - beta1**t), 1 / (1 - beta2**t), epsilon)
+    return tuple(dtype.type(x) for x in (*factors, np.finfo(dtype).tiny, 0))
 
 
 @jit(error_model="numpy", nogil=True)  # no test for a zero divisor inside the loop: it would not vectorise

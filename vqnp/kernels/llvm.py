@@ -95,15 +95,55 @@ class VectorBuilder:
         i, stride = (I64(x) if isinstance(x, int) else x for x in (i, stride))
         return self.builder.gep(pointer, [self.builder.mul(i, stride)])
 
-    def load(self, pointer: Any) -> Any:
-        """A vector from memory, aligned as one number is."""
-        vector = self.builder.load(self.builder.bitcast(pointer, self.vector.as_pointer()))
+    def load(self, pointer: Any, mask: Any = None) -> Any:
+        """A vector from memory, aligned as one number is; lanes that the mask excludes are 0 and not read."""
+        place = self.builder.bitcast(pointer, self.vector.as_pointer())
+        if mask is not None:
+            zero, kinds = self.constant(self.scalar, 0.0), [place.type, I32, mask.type, self.vector]
+            return self._call("masked.load", self.vector, kinds, [place, I32(self.bytes), mask, zero], ".p0")
+        vector = self.builder.load(place)
         vector.align = self.bytes
         return vector
 
-    def store(self, vector: Any, pointer: Any) -> None:
-        """A vector to memory, aligned as one number is."""
-        self.builder.store(vector, self.builder.bitcast(pointer, vector.type.as_pointer())).align = 4
+    def store(self, vector: Any, pointer: Any, mask: Any = None) -> None:
+        """A vector to memory, aligned as one number is; lanes that the mask excludes are not written."""
+        place = self.builder.bitcast(pointer, vector.type.as_pointer())
+        if mask is None:
+            self.builder.store(vector, place).align = 4
+            return
+        kinds = [vector.type, place.type, I32, mask.type]
+        self._call("masked.store", ir.VoidType(), kinds, [vector, place, I32(self.bytes), mask], ".p0")
+
+    def lanes_below(self, count: Any) -> Any:
+        """The mask of the lanes 0, 1, … count − 1."""
+        numbers = ir.Constant(ir.VectorType(I64, self.lanes), list(range(self.lanes)))
+        return self.builder.icmp_signed("<", numbers, self.splat(count))
+
+    def prefetch(self, pointer: Any, write: bool = False) -> None:
+        """Ask for the cache line of an address that will be read, or written, soon."""
+        byte = ir.IntType(8).as_pointer()
+        arguments = [self.builder.bitcast(pointer, byte), *(I32(n) for n in (int(write), 3, 1))]
+        kind = ir.FunctionType(ir.VoidType(), [byte, I32, I32, I32])
+        self.builder.call(self._declare("llvm.prefetch.p0", kind), arguments)
+
+    def square_root(self, vector: Any) -> Any:
+        """√x in each lane, correctly rounded."""
+        return self._call("sqrt", self.vector, [self.vector], [vector])
+
+    def absolute(self, vector: Any) -> Any:
+        """|x| in each lane."""
+        return self._call("fabs", self.vector, [self.vector], [vector])
+
+    def _call(
+        self, name: str, result: Any, kinds: Sequence[Any], arguments: Sequence[Any], suffix: str = ""
+    ) -> Any:
+        """LLVM's intrinsic of that name for this vector type."""
+        full = f"llvm.{name}.v{self.lanes}f{8 * self.bytes}{suffix}"
+        return self.builder.call(self._declare(full, ir.FunctionType(result, kinds)), arguments)
+
+    def _declare(self, name: str, kind: Any) -> Any:
+        known = self.builder.module.globals.get(name)
+        return known if known is not None else ir.Function(self.builder.module, kind, name)
 
     def splat(self, number: Any) -> Any:
         """One number in every lane."""
@@ -129,9 +169,7 @@ class VectorBuilder:
 
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """ab + c, fused where the processor can; the bound on rounding allows for both."""
-        name = f"llvm.fmuladd.v{self.lanes}f{8 * self.bytes}"
-        kind = ir.FunctionType(self.vector, [self.vector] * 3)
-        return self.builder.call(self.builder.module.declare_intrinsic(name, (), kind), [a, b, c])
+        return self._call("fmuladd", self.vector, [self.vector] * 3, [a, b, c])
 
     def larger(self, a: Any, b: Any) -> Any:
         """a > b ? a : b in each lane; b where either is NaN."""

@@ -9,12 +9,13 @@ import numpy as np
 
 from vqnp._check import Array, check_int, check_rng
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName
+from vqnp.nn.layers import WithReLU
+from vqnp.nn.module import Cache, Param, TorchName
 from vqnp.ops._windows import Axes, Padding, output_padding_of, pad_per_axis, per_axis
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
 
 
-class _Convolution(Module):
+class _Convolution(WithReLU):
     """What both have in common: the geometry, PyTorch's names, and how W is drawn."""
 
     W: Param
@@ -84,9 +85,10 @@ class Conv(_Convolution):
         C, O = self.W.value.shape[-2:]
         return {"in_channels": C, "out_channels": O, **super().config()}
 
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y_i = b + Σ_k x_{s i + d k − p} W_k."""
-        return conv_forward(x, self.W.value, self.b.value, self.stride, self.padding, self.dilation)
+    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Cache]:
+        """y_i = b + Σ_k x_{s i + d k − p} W_k, or max(y, 0)."""
+        geometry = self.stride, self.padding, self.dilation
+        return conv_forward(x, self.W.value, self.b.value, *geometry, relu=relu)
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx: the transposed convolution of dy;  dW_k += Σ_i x_{s i + d k − p}ᵀ dy_i;  db += Σ dy."""
@@ -134,10 +136,10 @@ class ConvTranspose(_Convolution):
         own = {"in_channels": C, "out_channels": O, "output_padding": self.output_padding}
         return own | super().config()
 
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y_j = b + Σ x_i W_kᵀ over s i + d k − p = j."""
+    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Cache]:
+        """y_j = b + Σ x_i W_kᵀ over s i + d k − p = j, or max(y, 0)."""
         geometry = self.stride, self.padding, self.output_padding, self.dilation
-        return conv_transpose_forward(x, self.W.value, self.b.value, *geometry)
+        return conv_transpose_forward(x, self.W.value, self.b.value, *geometry, relu=relu)
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx: the convolution of dy;  dW_k += Σ_i dy_{s i + d k − p}ᵀ x_i;  db += Σ dy."""

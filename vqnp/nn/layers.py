@@ -11,11 +11,19 @@ from vqnp._check import Array, check_array, check_choice, check_int, check_rng, 
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Module, Param, TorchName
 from vqnp.ops import activation
-from vqnp.ops.linear import linear_backward, linear_forward
+from vqnp.ops.linear import linear_backward_rows, linear_forward
+
+
+class WithReLU(Module):
+    """A layer whose forward can apply ReLU to its output before that reaches memory."""
+
+    def forward(self, x: Array, relu: bool = False) -> Any:
+        """y, cache, or max(y, 0), cache."""
+        raise NotImplementedError
 
 
 @register
-class Linear(Module):
+class Linear(WithReLU):
     """y = x W + b;  initially W ~ U(−√(3/I), √(3/I)), so that Var W = 1/I, and b = 0.
 
     x: (..., I), W: (I, O), b: (O,) -> y: (..., O)
@@ -51,14 +59,14 @@ class Linear(Module):
         """PyTorch's Linear stores Wᵀ."""
         return {"W": TorchName("weight", axes=(1, 0)), "b": TorchName("bias")}
 
-    def forward(self, x: Array) -> tuple[Array, Cache]:
-        """y = x W + b."""
-        return linear_forward(x, self.W.value, self.b.value)
+    def forward(self, x: Array, relu: bool = False) -> tuple[Array, Cache]:
+        """y = x W + b, or max(x W + b, 0)."""
+        return linear_forward(x, self.W.value, self.b.value, relu)
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx = dy Wᵀ;  dW += Σ xᵀ dy;  db += Σ dy."""
-        dx, dW, db = linear_backward(dy, cache, need_dx)
-        self.W.add_grad(dW)
+        dx, rows, drows, db = linear_backward_rows(dy, cache, need_dx)
+        self.W.add_product(rows, drows)
         self.b.add_grad(db)
         return dx
 
@@ -168,21 +176,32 @@ class Sequential(Module):
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y, caches: each layer takes the output of the previous one."""
-        caches = []
-        for layer in self.layers:
-            x, cache = layer.forward(x)
-            caches.append(cache)
+        caches: list[Cache] = []
+        for i, layer in enumerate(self.layers):
+            if len(caches) > i:
+                continue  # it was computed with the layer before
+            following = self.layers[i + 1] if i + 1 < len(self.layers) else None
+            if isinstance(layer, WithReLU) and isinstance(following, Activation) and following.name == "relu":
+                x, cache = layer.forward(x, relu=True)
+                caches += [cache, (x,)]  # what relu_forward would keep
+            else:
+                x, cache = layer.forward(x)
+                caches.append(cache)
         return x, caches
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
         """dx: the chain rule, last layer first; without need_dx it stops at the first layer with Params."""
         if len(cache) != len(self.layers):
             fail("Sequential.backward", "cache", f"must be of {len(self.layers)} layers", len(cache))
-        with_params = [i for i, layer in enumerate(self.layers) if any(True for _ in layer.parameters())]
-        first = 0 if need_dx else min(with_params, default=len(self.layers))
+        first = 0 if need_dx else self._first_with_parameters()
         for i in reversed(range(first, len(self.layers))):
             dy = self.layers[i].backward(dy, cache[i], need_dx or i > first)
         return dy if need_dx else None
+
+    def _first_with_parameters(self) -> int:
+        """The place of the first layer that has Params; if none has, the number of layers."""
+        places = (i for i, layer in enumerate(self.layers) for _ in layer.parameters())
+        return next(places, len(self.layers))
 
 
 def mlp(

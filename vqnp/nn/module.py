@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_array, fail
+from vqnp.kernels import memory
+from vqnp.kernels.product import fusible, linear_dW
 
 Cache = Any
 
@@ -23,12 +25,14 @@ class Param:
     """
 
     def __init__(self, value: Array) -> None:
-        self.value = np.array(check_array("Param", "value", value), order="C")  # its own copy
+        self.value = memory.copy(check_array("Param", "value", value))
         self._grad: Array | None = None
+        self._product: tuple[Array, Array] | None = None
 
     @property
     def grad(self) -> Array:
         """The sum of what backward passes have added since zero_grad; initially zeros."""
+        self._multiply_out()
         if self._grad is None:
             self._grad = np.zeros_like(self.value)
         return self._grad
@@ -39,14 +43,35 @@ class Param:
         d: a new array of value's shape and dtype; the first one after zero_grad becomes grad itself,
         which saves one pass to write zeros and another to add to them.
         """
+        self._multiply_out()
         if self._grad is None:
             self._grad = d
         else:
             self._grad += d
 
+    def add_product(self, x: Array, dy: Array) -> None:
+        """grad += xᵀ dy, computed when grad is read; x: (M, I), dy: (M, O), which must not change until then.
+
+        Adam's step never reads it: it multiplies and steps in one pass, so dW is not written to memory.
+        """
+        if self._grad is None and self._product is None and fusible(x, dy):
+            self._product = x, dy
+        else:
+            self.add_grad(linear_dW(x, dy).reshape(self.value.shape))
+
+    @property
+    def product(self) -> tuple[Array, Array] | None:
+        """(x, dy) if grad is xᵀ dy and nothing else, and has not been read."""
+        return self._product
+
     def zero_grad(self) -> None:
         """grad = 0."""
-        self._grad = None
+        self._grad = self._product = None
+
+    def _multiply_out(self) -> None:
+        if self._product:
+            self._grad = linear_dW(*self._product).reshape(self.value.shape)
+            self._product = None
 
     def __repr__(self) -> str:
         return f"Param(shape {self.value.shape}, {self.value.dtype})"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
+from vqnp.kernels.frame import framed
 
 Lengths = tuple[int, ...]
 Axes = int | Sequence[int]
@@ -50,9 +51,9 @@ class Windows(NamedTuple):
         """x in a frame of zeros: (B, *pixels, C) -> (B, *framed, C); x itself if there is no padding."""
         if not any(map(sum, self.padding)):
             return x
-        frame = np.zeros((len(x), *self.framed(), x.shape[-1]), x.dtype)
-        frame[self.inside()] = x
-        return frame
+        plane = self.plane()
+        y = framed(x.reshape(len(x), *plane.pixels, x.shape[-1]), *plane.padding)
+        return y.reshape(len(x), *self.framed(), x.shape[-1])
 
     def tap(self, k: Lengths) -> tuple[slice, ...]:
         """The pixels under tap k of every window: frame[tap(k)] is (B, *windows, C)."""

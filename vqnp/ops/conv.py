@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array, fail
-from vqnp.kernels.product import gradient, product
+from vqnp.kernels.frame import framed
+from vqnp.kernels.memory import empty
+from vqnp.kernels.product import gradient, product, transposed
 from vqnp.ops._windows import Axes, Padding, Windows, adjoint_tables, gather_table, windows_of, windows_under
 
 Cache = tuple[Any, ...]
@@ -46,8 +48,9 @@ def conv_plain_backward(
 
 
 def conv_forward(
-    x: Array, W: Array, b: Array, stride: Axes = 1, padding: Padding = 0, dilation: Axes = 1
-) -> tuple[Array, Cache]:
+    x: Array, W: Array, b: Array, stride: Axes = 1, padding: Padding = 0, dilation: Axes = 1,
+    *, relu: bool = False,
+) -> tuple[Array, Cache]:  # fmt: skip
     """y_i = b + Σ_k x_{s i + d k − p} W_k, as conv_plain.
 
     x: (B, *S, C), W: (*k, C, O), b: (O,) -> y: (B, *S', O), S' = ⌊(S + p + p' − d (k − 1) − 1) / s⌋ + 1
@@ -57,6 +60,8 @@ def conv_forward(
     stride, dilation : int or one int per axis
     padding : int, or one int or pair (before, after) per axis
         p and p', the zeros before and after the image.
+    relu : bool
+        Whether to return max(y, 0) instead, whose backward pass is then the caller's.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def conv_forward(
     _check_arrays("conv_forward", x, W, b, transposed=False)
     g = windows_of("conv_forward", x, W.shape[:-2], stride, padding, dilation)
     frame = g.frame(x)
-    return _gather(frame, W, b, g), (frame, W, g)
+    return _gather(frame, W, b, g, relu), (frame, W, g)
 
 
 def conv_backward(dy: Array, cache: Cache, need_dx: bool = True) -> tuple[Array | None, Array, Array]:
@@ -82,7 +87,7 @@ def conv_backward(dy: Array, cache: Cache, need_dx: bool = True) -> tuple[Array 
 
 def conv_transpose_forward(
     x: Array, W: Array, b: Array, stride: Axes = 1, padding: Padding = 0, output_padding: Axes = 0,
-    dilation: Axes = 1,
+    dilation: Axes = 1, *, relu: bool = False,
 ) -> tuple[Array, Cache]:  # fmt: skip
     """y_j = b + Σ x_i W_kᵀ over s i + d k − p = j: the adjoint of the convolution with the same W.
 
@@ -95,6 +100,8 @@ def conv_transpose_forward(
         Those of the convolution, which maps y's shape to x's.
     output_padding : int or one int per axis, less than the stride
         s lengths S' have the same S; this says how far S' is above the smallest. It adds no zeros.
+    relu : bool
+        Whether to return max(y, 0) instead, whose backward pass is then the caller's.
 
     Raises
     ------
@@ -104,7 +111,7 @@ def conv_transpose_forward(
     _check_arrays("conv_transpose_forward", x, W, b, transposed=True)
     kernel = W.shape[:-2]
     g = windows_under("conv_transpose_forward", x, kernel, stride, padding, output_padding, dilation)
-    return _spread(x, W, b, g), (x, W, g)
+    return _spread(x, W, b, g, relu), (x, W, g)
 
 
 def conv_transpose_backward(
@@ -126,11 +133,11 @@ def conv_transpose_backward(
 # windows: (B, *windows, O).
 
 
-def _gather(frame: Array, W: Array, b: Array | None, g: Windows) -> Array:
+def _gather(frame: Array, W: Array, b: Array | None, g: Windows, relu: bool = False) -> Array:
     """windows_m = b + Σ_k frame_{s m + d k} W_k."""
     C, O = W.shape[-2:]
     at = gather_table(g, C, len(frame))
-    y = product(frame.reshape(-1), at, W.reshape(at.shape[1], -1, O), b)
+    y = product(frame.reshape(-1), at, W.reshape(at.shape[1], -1, O), b, relu=relu)
     return y.reshape(len(frame), *g.windows, O)
 
 
@@ -141,26 +148,27 @@ def _weights(frame: Array, dy: Array, W: Array, g: Windows) -> Array:
     return gradient(frame.reshape(-1), at, K, _rows(dy)).reshape(W.shape)
 
 
-def _spread(dy: Array, W: Array, b: Array | None, g: Windows) -> Array:
+def _spread(dy: Array, W: Array, b: Array | None, g: Windows, relu: bool = False) -> Array:
     """image_j = b + Σ dy_m W_kᵀ over s m + d k − p = j.
 
     The same taps reach all pixels that have the same (j + p) mod s, so these are one product.
     """
     C, O = W.shape[-2:]
     if C < FEW_CHANNELS:
-        return _spread_taps(dy, W, b, g)
+        x = _spread_taps(dy, W, b, g)
+        return np.maximum(x, 0) if relu else x
     tables = adjoint_tables(g, C, O, len(dy))
-    plane = dy.reshape(len(dy), *g.plane().windows, O)
-    frame = plane if not any(map(sum, tables.frame)) else np.pad(plane, ((0, 0), *tables.frame, (0, 0)))
+    frame = framed(dy.reshape(len(dy), *g.plane().windows, O), *tables.frame)
     planar = W.reshape(*g.plane().kernel, C, O)
-    x = np.empty((len(dy), *g.pixels, C), dy.dtype)
+    x = empty((len(dy), *g.pixels, C), dy.dtype)
     if not all(r.at.shape[1] for r in tables.residues):  # pixels that no tap reaches
-        x[...] = 0 if b is None else b
+        x[...] = 0 if b is None else np.maximum(b, 0) if relu else b
     for r in tables.residues:
         T = r.at.shape[1]
         if T:
-            turned = planar[np.ix_(*r.taps)].swapaxes(2, 3).reshape(T, -1, C)
-            product(frame.reshape(-1), r.at, turned, b, x.reshape(-1), r.to)
+            turned = np.stack([transposed(planar[i, j]) for i in r.taps[0] for j in r.taps[1]])
+            turned = turned.reshape(T, -1, C)
+            product(frame.reshape(-1), r.at, turned, b, x.reshape(-1), r.to, relu)
     return x
 
 
@@ -168,7 +176,7 @@ def _spread_taps(dy: Array, W: Array, b: Array | None, g: Windows) -> Array:
     """_spread, by all the taps of each window in one product, dy_m Wᵀ, which are then added up."""
     C, O = W.shape[-2:]
     at = np.arange(dy.size // O)[:, None] * O
-    taps = product(dy.reshape(-1), at, W.reshape(1, -1, O).swapaxes(1, 2).copy())
+    taps = product(dy.reshape(-1), at, transposed(W.reshape(-1, O))[None])
     x = scatter_taps(taps.reshape(len(dy), *g.windows, *g.kernel, C), g)
     return x if b is None else x + b
 

@@ -101,7 +101,7 @@ class Trainer:
         batch = self.take()
         with np.errstate(over="ignore", invalid="ignore"):
             losses, cache = self._finite_loss(batch)
-            self.model.zero_grad()
+            self.optimizer.zero_grad()
             self.model.backward(cache)
             self.optimizer.step(self.lr(self.step))
             restarted = self.model.after_step(cache, self.rng)

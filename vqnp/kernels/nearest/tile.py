@@ -17,6 +17,7 @@ from vqnp._check import Array
 from vqnp.kernels.jit import jit
 from vqnp.kernels.llvm import I32, I64, VectorBuilder
 from vqnp.kernels.nearest.bound import Codebook, prepare, scores_plain
+from vqnp.kernels.transpose import transpose_square
 
 CODES_PER_TILE, VECTORS_PER_TILE = 6, 2
 """6 codes against 2 vectors, whose lanes are rows of z: 12 sums keep two FMA units of latency 4 busy, and 12
@@ -50,7 +51,8 @@ def certify(z: Array, codebook: Codebook, lanes: int, k: Array) -> int:
         for first in range(start, stop, lanes):
             whole = D // lanes * lanes if first + lanes <= stop else 0
             for d in range(0, whole, lanes):
-                _transpose(z, first, d, zT, first - start)  # type: ignore[call-arg]
+                to = d * rows + first - start
+                transpose_square(z, first * D + d, D, zT, to, rows)  # type: ignore[call-arg]
             for n in range(first, min(first + lanes, stop)):
                 for d in range(whole, D):
                     zT[d, n - start] = z[n, d]
@@ -134,29 +136,3 @@ def _keep_best_two(e: VectorBuilder, score: Any, index: Any, best: Any, second: 
     b.store(b.select(wins, index, b.load(best_index)), best_index)
     b.store(e.larger(loser, b.load(second)), second)
     b.store(b.select(wins, score, before), best)
-
-
-@intrinsic
-def _transpose(typing: Any, z: Any, n: Any, d: Any, zT: Any, r: Any) -> Any:
-    """zT[d + j, r + i] = z[n + i, d + j] for i, j < lanes: rows exchange halves, then quarters, …"""
-
-    def emit(context: Any, b: Any, signature: Any, args: Any) -> Any:
-        e = VectorBuilder(context, b, signature, args)
-        z, n, d, zT, r = e.arguments
-        D, L = e.size(0, axis=1), e.lanes
-        rows = [e.load(e.at(e.at(z.data, b.add(n, I64(i)), D), d)) for i in range(L)]
-        step = L // 2
-        while step:
-            # Between rows i and i + step, where the lane's bit `step` is not that of the row.
-            upper = [j + (L - step if j & step else 0) for j in range(L)]
-            lower = [j + (L if j & step else step) for j in range(L)]
-            for i in range(L):
-                if not i & step:
-                    a, c = rows[i], rows[i + step]
-                    rows[i], rows[i + step] = e.shuffle(a, c, upper), e.shuffle(a, c, lower)
-            step //= 2
-        for j, row in enumerate(rows):
-            e.store(row, e.at(e.at(zT.data, b.add(d, I64(j)), VECTORS_PER_TILE * L), r))
-        return e.nothing()
-
-    return types.void(z, n, d, zT, r), emit

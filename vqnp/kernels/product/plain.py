@@ -3,8 +3,8 @@
 x: flat, at: (M, T) int64, W: (T, K, N), b: (N,) -> y: (M, N)
 
 The table says where each row's operands begin in x. For a linear layer T = 1 and at(m, 0) = m K, so the table
-describes a matrix; for a convolution there is one t for each row of its kernel, and at(m, t) is where that row of
-the padded image begins for output pixel m.
+describes a matrix; for a convolution there is one t for each row of its kernel, and at(m, t) is where that
+row of the padded image begins for output pixel m.
 """
 
 import numpy as np
