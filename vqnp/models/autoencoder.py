@@ -17,6 +17,7 @@ from vqnp.models.base import Model, mlp_networks
 from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
+from vqnp.nn.trainable import Batch, Losses
 from vqnp.ops.loss import mse_backward, mse_forward
 
 
@@ -57,14 +58,10 @@ class Autoencoder(Model):
 
     @classmethod
     def mlp(
-        cls,
-        image_shape: tuple[int, ...] = (28, 28),
-        latent_dim: int = 256,
-        hidden: tuple[int, ...] = (512,),
-        activation: str = "relu",
-        rng: np.random.Generator | int = 0,
-        dtype: str = "float32",
-    ) -> Autoencoder:
+        cls, image_shape: tuple[int, ...] = (28, 28), latent_dim: int = 256,
+        hidden: tuple[int, ...] = (512,), activation: str = "relu",
+        rng: np.random.Generator | int = 0, dtype: str = "float32",
+    ) -> Autoencoder:  # fmt: skip
         """An autoencoder whose encoder and decoder are multilayer perceptrons.
 
         Parameters
@@ -106,9 +103,7 @@ class Autoencoder(Model):
 
     # The loss and its gradient.
 
-    def loss(
-        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
-    ) -> tuple[dict[str, Array], Cache]:
+    def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
         """L = ⟨(x̂ − x)²⟩ for a batch (x,), the mean over all entries of all examples; uses no randomness."""
         (x,) = batch
         z, encoder_cache = self.encoder.forward(x)

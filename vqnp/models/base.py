@@ -14,7 +14,7 @@ from tqdm import tqdm
 from vqnp._check import FLOATS, Array, InputError, check_array, check_choice, check_lengths, fail
 from vqnp.data.spec import DataSpec
 from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
-from vqnp.nn.trainable import Trainable
+from vqnp.nn.trainable import Batch, Trainable
 
 CHUNK_EXAMPLES = 128
 """Examples in each pass of encode and decode. A matrix product of another size may round differently, and so
@@ -83,7 +83,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
     def config(self) -> dict[str, Any]:
         return {"encoder": self.encoder, "decoder": self.decoder, "data": self.data.as_dict()}
 
-    def prepare(self, data: Any) -> tuple[Array, ...]:
+    def prepare(self, data: Any) -> Batch:
         """The x that minibatches are taken from: (n, *data.shape) in the model's dtype, as a tuple of one."""
         x = self.data.to_array(data, self.dtype, "fit")
         if len(x) == 0:
@@ -189,15 +189,9 @@ def in_chunks(f: Callable[[Array], Array], x: Array) -> Array:
 
 
 def mlp_networks(
-    where: str,
-    image_shape: tuple[int, ...],
-    encoded: tuple[int, ...],
-    latent: tuple[int, ...],
-    hidden: tuple[int, ...],
-    activation: str,
-    rng: np.random.Generator,
-    dtype: Any,
-) -> tuple[Sequential, Sequential]:
+    where: str, image_shape: tuple[int, ...], encoded: tuple[int, ...], latent: tuple[int, ...],
+    hidden: tuple[int, ...], activation: str, rng: np.random.Generator, dtype: Any,
+) -> tuple[Sequential, Sequential]:  # fmt: skip
     """encoder: (B, *image_shape) -> (B, *encoded);  decoder: (B, *latent) -> (B, *image_shape).
 
     The decoder has the hidden layers in reverse order.

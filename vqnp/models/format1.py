@@ -13,7 +13,8 @@ import numpy as np
 from vqnp._check import Array, check_choice, fail
 from vqnp.models import MODELS
 from vqnp.models.base import Model
-from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
+from vqnp.models.vqvae import quantizer_of
+from vqnp.nn import VectorQuantizer
 
 Arrays = dict[str, Array]
 
@@ -37,10 +38,7 @@ def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0
     beta, epsilon = config.pop("commitment_cost"), config.pop("epsilon")
     options |= {name: config.pop(name) for name in ("decay", "codebook_init")}
     options |= {"dtype": config["dtype"], "restart_dead_codes": restart_dead_codes}
-    if config.pop("codebook") == "ema":
-        quantizer: VectorQuantizer = EMAVectorQuantizer(K, D, beta, epsilon=epsilon, **options)
-    else:
-        quantizer = VectorQuantizer(K, D, beta, **options)
+    quantizer = quantizer_of(config.pop("codebook"), K, D, beta, epsilon, **options)
     return MODELS["vqvae"].mlp(quantizer=quantizer, **config)  # type: ignore[call-arg]
 
 

@@ -18,6 +18,7 @@ from vqnp.models.base import mlp_networks
 from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
+from vqnp.nn.trainable import Batch, Losses
 from vqnp.ops.activation import sigmoid
 from vqnp.ops.gaussian import (
     gaussian_kl_backward, gaussian_kl_forward, gaussian_nll_backward, gaussian_nll_forward,
@@ -38,10 +39,8 @@ class VAE(Autoencoder):
     ----------
     encoder : Module
         (B, *data.shape) -> (B, *latent_shape, 2 D): μ in the first half of the last axis, ℓ in the second.
-    decoder : Module
-        (B, *latent_shape, D) -> a: (B, *data.shape).
-    data : DataSpec
-        The shape and range of one example; by default grey images of 28 × 28 pixels in [0, 1].
+    decoder, data
+        As in Autoencoder; the decoder's output is a.
     likelihood : {"bernoulli", "gaussian"}
         p(x|z): for each pixel, Bernoulli with mean σ(a), or N(a, s²). For grey pixels the first is not a
         density over [0, 1], but it is the usual choice for MNIST: its terms are cross-entropies.
@@ -68,15 +67,9 @@ class VAE(Autoencoder):
     kind = "vae"
 
     def __init__(
-        self,
-        encoder: Module,
-        decoder: Module,
-        data: DataSpec | Mapping[str, Any] = DataSpec(),
-        likelihood: str = "bernoulli",
-        noise_std: float = 0.1,
-        kl_weight: float = 1.0,
-        kl_warmup: int = 0,
-    ) -> None:
+        self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any] = DataSpec(),
+        likelihood: str = "bernoulli", noise_std: float = 0.1, kl_weight: float = 1.0, kl_warmup: int = 0,
+    ) -> None:  # fmt: skip
         self.likelihood = check_choice("VAE", "likelihood", likelihood, LIKELIHOODS)
         self.noise_std = check_float("VAE", "noise_std", noise_std, "(0, inf)")
         self.kl_weight = check_float("VAE", "kl_weight", kl_weight, "[0, inf)")
@@ -88,18 +81,11 @@ class VAE(Autoencoder):
 
     @classmethod
     def mlp(  # type: ignore[override]
-        cls,
-        image_shape: tuple[int, ...] = (28, 28),
-        latent_dim: int = 256,
-        hidden: tuple[int, ...] = (512,),
-        activation: str = "relu",
-        likelihood: str = "bernoulli",
-        noise_std: float = 0.1,
-        kl_weight: float = 1.0,
-        kl_warmup: int = 0,
-        rng: np.random.Generator | int = 0,
-        dtype: str = "float32",
-    ) -> VAE:
+        cls, image_shape: tuple[int, ...] = (28, 28), latent_dim: int = 256,
+        hidden: tuple[int, ...] = (512,), activation: str = "relu",
+        likelihood: str = "bernoulli", noise_std: float = 0.1, kl_weight: float = 1.0, kl_warmup: int = 0,
+        rng: np.random.Generator | int = 0, dtype: str = "float32",
+    ) -> VAE:  # fmt: skip
         """A VAE of two multilayer perceptrons; arguments as in VAE and Autoencoder.mlp.
 
         The decoder starts with the weights of the default VQVAE's decoder; the encoder's last layer is
@@ -151,9 +137,7 @@ class VAE(Autoencoder):
 
     # The loss and its gradient.
 
-    def loss(
-        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
-    ) -> tuple[dict[str, Array], Cache]:
+    def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
         """L = −log p(x|z) + w KL for a batch (x,): summed over each example, averaged over examples, in nats.
 
         rng is the generator that draws ε, or ε itself: (B, *latent_shape, D); without it, ε = 0.

@@ -18,6 +18,7 @@ from vqnp.models.base import Encoding, Model, mlp_networks
 from vqnp.models.conv import conv_networks
 from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
 from vqnp.nn.module import Cache
+from vqnp.nn.trainable import Batch, Losses
 from vqnp.ops.loss import mse_backward, mse_forward
 
 
@@ -33,10 +34,8 @@ class VQVAE(Model):
         (B, *data.shape) -> z: (B, *latent_shape, D); M is the product of latent_shape.
     quantizer : VectorQuantizer or EMAVectorQuantizer
         Its codes have D dimensions.
-    decoder : Module
-        (B, *latent_shape, D) -> (B, *data.shape).
-    data : DataSpec
-        The shape and range of one example; by default grey images of 28 × 28 pixels in [0, 1].
+    decoder, data
+        As in Autoencoder.
 
     Raises
     ------
@@ -62,12 +61,9 @@ class VQVAE(Model):
     quantizer: VectorQuantizer
 
     def __init__(
-        self,
-        encoder: Module,
-        quantizer: VectorQuantizer,
-        decoder: Module,
+        self, encoder: Module, quantizer: VectorQuantizer, decoder: Module,
         data: DataSpec | Mapping[str, Any] = DataSpec(),
-    ) -> None:
+    ) -> None:  # fmt: skip
         z = self._connect(encoder, decoder, data)
         if not isinstance(quantizer, VectorQuantizer):
             fail("VQVAE", "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
@@ -84,23 +80,14 @@ class VQVAE(Model):
 
     @classmethod
     def mlp(
-        cls,
-        image_shape: tuple[int, ...] = (28, 28),
-        num_latents: int = 16,
-        embedding_dim: int = 16,
-        num_embeddings: int = 128,
-        hidden: tuple[int, ...] = (512,),
-        activation: str = "relu",
-        codebook: str = "ema",
-        commitment_cost: float = 0.25,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        codebook_init: str = "data",
-        restart_dead_codes: float = 0.05,
+        cls, image_shape: tuple[int, ...] = (28, 28),
+        num_latents: int = 16, embedding_dim: int = 16, num_embeddings: int = 128,
+        hidden: tuple[int, ...] = (512,), activation: str = "relu",
+        codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
+        codebook_init: str = "data", restart_dead_codes: float = 0.05,
         quantizer: VectorQuantizer | None = None,
-        rng: np.random.Generator | int = 0,
-        dtype: str = "float32",
-    ) -> VQVAE:
+        rng: np.random.Generator | int = 0, dtype: str = "float32",
+    ) -> VQVAE:  # fmt: skip
         """A VQ-VAE whose encoder and decoder are multilayer perceptrons.
 
         Parameters
@@ -131,7 +118,7 @@ class VQVAE(Model):
         rng = check_rng(where, rng)
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
         if quantizer is None:
-            quantizer = _quantizer(
+            quantizer = quantizer_of(
                 codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
                 codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
             )  # fmt: skip
@@ -183,7 +170,7 @@ class VQVAE(Model):
         sizes = channels, residual_channels, residual_blocks, downsampling
         encoder, decoder = conv_networks(where, image_shape, D, D, *sizes, ndim, rng, dtype)
         if quantizer is None:
-            quantizer = _quantizer(
+            quantizer = quantizer_of(
                 codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
                 codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
             )  # fmt: skip
@@ -194,9 +181,7 @@ class VQVAE(Model):
 
     # The loss and its gradient.
 
-    def loss(
-        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
-    ) -> tuple[dict[str, Array], Cache]:
+    def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
         """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩ for a batch (x,); uses no randomness."""
         (x,) = batch
         z, encoder_cache = self.encoder.forward(x)
@@ -277,7 +262,7 @@ class VQVAE(Model):
         return [self.quantizer.embeddings]
 
 
-def _quantizer(
+def quantizer_of(
     codebook: str, num_embeddings: int, D: int, beta: float, epsilon: float, **options: Any
 ) -> VectorQuantizer:
     """The quantizer that trains its codebook in this way, "ema" or "gradient", which has no ε."""

@@ -8,6 +8,12 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.nn.module import Cache
 
+Batch = tuple[Array, ...]
+"""Some rows of each array that `prepare` returned."""
+
+Losses = dict[str, Array]
+"""Losses by name, the first being the one to minimize."""
+
 
 class Trainable(Protocol):
     """The methods of anything that training.fit can train, in addition to those of a Module.
@@ -15,13 +21,11 @@ class Trainable(Protocol):
     prepare, loss, backward and evaluate are required; the others do nothing unless they are overridden.
     """
 
-    def prepare(self, data: Any) -> tuple[Array, ...]:
+    def prepare(self, data: Any) -> Batch:
         """The arrays from which minibatches are taken, all of one length: images, or codes and labels."""
 
-    def loss(
-        self, batch: tuple[Array, ...], rng: Any = None, step: int = 0
-    ) -> tuple[dict[str, Array], Cache]:
-        """Losses by name, the first being the one to minimize, and what backward needs; changes nothing.
+    def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
+        """The losses, and what backward needs; changes nothing.
 
         rng, a numpy.random.Generator, is for noise; step counts from 0.
         """
@@ -32,7 +36,7 @@ class Trainable(Protocol):
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> Any:
         """A report on a data set, with .row(), .as_dict() and str()."""
 
-    def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
+    def initialize(self, batch: Batch, rng: np.random.Generator) -> None:
         """Prepare for the first step, given some of the data."""
 
     def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:

@@ -62,15 +62,9 @@ def laplace_smoothing(N: Array, epsilon: float) -> Array:
 
 
 def ema_update(
-    state: EMAState,
-    z: Array,
-    k: Array,
-    decay: float = 0.99,
-    epsilon: float = 1e-5,
-    *,
-    smoothing: str = "laplace",
-    zero_debias: bool = False,
-) -> EMAState:
+    state: EMAState, z: Array, k: Array, decay: float = 0.99, epsilon: float = 1e-5, *,
+    smoothing: str = "laplace", zero_debias: bool = False,
+) -> EMAState:  # fmt: skip
     """N' = γN + (1−γ)n,  m' = γm + (1−γ)s,  E' = m' / Ñ'.
 
     z: (..., D), k: (...,) -> EMAState; a pure function, nothing is changed in place

@@ -18,14 +18,9 @@ Cache = tuple[Any, ...]
 
 @checked(E="(K, D)", z="(..., D)")
 def quantize_forward(
-    z: Array,
-    E: Array,
-    k: Array | None = None,
-    *,
-    beta: float = 0.25,
-    codebook_loss: bool = True,
-    reduction: str = "mean",
-) -> tuple[Array, Array, Array, Array, Cache]:
+    z: Array, E: Array, k: Array | None = None, *,
+    beta: float = 0.25, codebook_loss: bool = True, reduction: str = "mean",
+) -> tuple[Array, Array, Array, Array, Cache]:  # fmt: skip
     """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩,  k = argmin_j ‖z − e_j‖².
 
     z: (..., D), E: (K, D) -> z_q: (..., D), codebook: (), commitment: (), k: (...,)

@@ -43,36 +43,19 @@ class EMAVectorQuantizer(VectorQuantizer):
     has_codebook_loss = False
 
     def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        commitment_cost: float = 0.25,
-        decay: float = 0.99,
-        epsilon: float = 1e-5,
-        *,
-        smoothing: str = "laplace",
-        zero_debias: bool = False,
-        reduction: str = "mean",
-        codebook_init: str = "uniform",
-        restart_dead_codes: float = 0.0,
-        rng: np.random.Generator | int = 0,
-        dtype: Any = np.float32,
-    ) -> None:
+        self, num_embeddings: int, embedding_dim: int, commitment_cost: float = 0.25,
+        decay: float = 0.99, epsilon: float = 1e-5, *, smoothing: str = "laplace", zero_debias: bool = False,
+        reduction: str = "mean", codebook_init: str = "uniform", restart_dead_codes: float = 0.0,
+        rng: np.random.Generator | int = 0, dtype: Any = np.float32,
+    ) -> None:  # fmt: skip
         where = type(self).__name__
         self.epsilon = check_float(where, "epsilon", epsilon, "[0, inf)")
         self.smoothing = check_choice(where, "smoothing", smoothing, SMOOTHINGS)
         self.zero_debias = bool(zero_debias)
         super().__init__(
-            num_embeddings,
-            embedding_dim,
-            commitment_cost,
-            reduction=reduction,
-            codebook_init=codebook_init,
-            decay=decay,
-            restart_dead_codes=restart_dead_codes,
-            rng=rng,
-            dtype=dtype,
-        )
+            num_embeddings, embedding_dim, commitment_cost, reduction=reduction, codebook_init=codebook_init,
+            decay=decay, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
+        )  # fmt: skip
 
     def config(self) -> dict[str, Any]:
         own = {"epsilon": self.epsilon, "smoothing": self.smoothing, "zero_debias": self.zero_debias}
@@ -93,13 +76,7 @@ class EMAVectorQuantizer(VectorQuantizer):
     def next_state(self, z: Array, k: Array) -> EMAState:
         """E, N, m after this batch: z: (..., D), k: (...,) -> EMAState; changes nothing."""
         return ema_update(
-            self.ema,
-            z,
-            k,
-            self.decay,
-            self.epsilon,
-            smoothing=self.smoothing,
-            zero_debias=self.zero_debias,
+            self.ema, z, k, self.decay, self.epsilon, smoothing=self.smoothing, zero_debias=self.zero_debias
         )
 
     def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:

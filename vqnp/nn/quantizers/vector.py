@@ -58,18 +58,11 @@ class VectorQuantizer(Module):
     N: Array
 
     def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        commitment_cost: float = 0.25,
-        *,
-        reduction: str = "mean",
-        codebook_init: str = "uniform",
-        decay: float = 0.99,
-        restart_dead_codes: float = 0.0,
-        rng: np.random.Generator | int = 0,
-        dtype: Any = np.float32,
-    ) -> None:
+        self, num_embeddings: int, embedding_dim: int, commitment_cost: float = 0.25, *,
+        reduction: str = "mean", codebook_init: str = "uniform",
+        decay: float = 0.99, restart_dead_codes: float = 0.0,
+        rng: np.random.Generator | int = 0, dtype: Any = np.float32,
+    ) -> None:  # fmt: skip
         where = type(self).__name__
         self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
         self.embedding_dim = check_int(where, "embedding_dim", embedding_dim)
@@ -83,16 +76,9 @@ class VectorQuantizer(Module):
         self._set_codebook(self._draw(check_rng(where, rng)).astype(dtype))
 
     def config(self) -> dict[str, Any]:
-        return {
-            "num_embeddings": self.num_embeddings,
-            "embedding_dim": self.embedding_dim,
-            "commitment_cost": self.commitment_cost,
-            "reduction": self.reduction,
-            "codebook_init": self.codebook_init,
-            "decay": self.decay,
-            "restart_dead_codes": self.restart_dead_codes,
-            "dtype": self.embeddings.dtype.name,
-        }
+        sizes = ("num_embeddings", "embedding_dim")
+        own = (*sizes, "commitment_cost", "reduction", "codebook_init", "decay", "restart_dead_codes")
+        return {name: getattr(self, name) for name in own} | {"dtype": self.embeddings.dtype.name}
 
     # The quantizer and its gradient.
 
@@ -104,12 +90,9 @@ class VectorQuantizer(Module):
     def forward(self, z: Array) -> tuple[Array, Array, Array, Array, Cache]:
         """z_q, codebook loss, commitment loss, k, cache for z; changes nothing."""
         return quantize_forward(
-            z,
-            self.embeddings,
-            beta=self.commitment_cost,
-            codebook_loss=self.has_codebook_loss,
+            z, self.embeddings, beta=self.commitment_cost, codebook_loss=self.has_codebook_loss,
             reduction=self.reduction,
-        )
+        )  # fmt: skip
 
     def backward(  # type: ignore[override]
         self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
