@@ -33,16 +33,14 @@ SUBPACKAGES = (
 )  # fmt: skip
 
 NAMES = {
-    "_check": ("InputError",),
-    "checkpoint": ("load", "save"),
+    "_check": ("InputError",), "checkpoint": ("load", "save"),
     "data": ("DataSpec", "load_dataset", "load_splits"),
     "evaluation": ("evaluate",),
     "kernels": ("code_statistics", "nearest_code"),
     "metrics": ("diagnose", "perplexity", "utilization"),
     "models": ("VAE", "VQVAE", "Autoencoder"),
-    "nn": ("EMAVectorQuantizer", "VectorQuantizer"),
-    "training": ("fit", "resume"),
-}
+    "nn": ("EMAVectorQuantizer", "VectorQuantizer"), "training": ("fit", "resume"),
+}  # fmt: skip
 """The names that vqnp itself has, by the subpackage that they come from."""
 
 MOVED = {

@@ -53,16 +53,9 @@ def fail(where: str, argument: str, needed: str, got: object) -> NoReturn:
 
 
 def check_array(
-    where: str,
-    name: str,
-    x: Any,
-    *,
-    ndim: int | None = None,
-    last: int | None = None,
-    shape: tuple[int, ...] | None = None,
-    dtype: np.dtype[Any] | None = None,
-    finite: bool = False,
-) -> Array:
+    where: str, name: str, x: Any, *, ndim: int | None = None, last: int | None = None,
+    shape: tuple[int, ...] | None = None, dtype: np.dtype[Any] | None = None, finite: bool = False,
+) -> Array:  # fmt: skip
     """Return x if it is a float32 or float64 array of the required form, else raise InputError.
 
     ndim, last, shape: the required number of axes, length of the last axis, or shape; dtype: that of the

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from vqnp._check import FLOATS, Array, fail
+from vqnp._check import Array, check_array, fail
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,12 +64,7 @@ def _check(
     where: str, name: str, x: Any, letters: tuple[str, ...], lengths: dict[str, Any], dtype: Any
 ) -> np.dtype[Any]:
     """Raise, or note in lengths what each new letter is; the dtype that the other arrays must have."""
-    if not isinstance(x, np.ndarray):
-        fail(where, name, "must be a NumPy array of float32 or float64", type(x).__name__)
-    if x.dtype not in FLOATS:
-        fail(where, name, "must be float32 or float64", x.dtype)
-    if dtype is not None and x.dtype != dtype:
-        fail(where, name, f"must be {dtype}, like the other arrays", x.dtype)
+    check_array(where, name, x, dtype=dtype)
     before = dict(lengths)
     if not _fits(x, letters, lengths):
         fail(where, name, f"must have shape {_resolved(letters, before)}", f"shape {x.shape}")

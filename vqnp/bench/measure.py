@@ -68,16 +68,16 @@ def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
     def timed(run: Call, *other: Call) -> tuple[float, float]:
         return in_turn([run, *other], rounds, lasting)
 
-    peak = peak_of(threads)
+    peak, peak_flops = peak_of(threads)
     rng = np.random.default_rng(0)
-    t, _ = timed(peak.run, peak.run)
-    peak_rate = peak.flops / t
+    t, _ = timed(peak)
+    peak_rate = peak_flops / t
     yield Row("FMA peak", "float32", threads, t, peak_rate / 1e9, "GFLOP/s", 1.0, PEAK)
     for N, D, K in NEAREST:
         z, E = rng.standard_normal((N, D), dtype=np.float32), rng.standard_normal((K, D), dtype=np.float32)
         work, size = 2 * N * D * K, f"N={N} D={D} K={K}"
-        t, ratio = timed(lambda: nearest_code(z, E), peak.run)
-        share = ratio * work / peak.flops
+        t, ratio = timed(lambda: nearest_code(z, E), peak)
+        share = ratio * work / peak_flops
         yield Row("nearest_code", size, threads, t, work / t / 1e9, "GFLOP/s", share, PEAK)
     # Not in turn with the peak: OpenBLAS's threads spin for a while after a product, and would slow it down.
     a, b = rng.standard_normal((2, 1024, 1024), dtype=np.float32)
@@ -96,15 +96,8 @@ def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
         yield Row("training step", f"batch {batch}", threads, t, batch / t, "images/s", ratio, of)
 
 
-class Peak(NamedTuple):
-    """Fused multiply-adds on every thread: a call that runs them, and how many operations it does."""
-
-    run: Call
-    flops: float
-
-
-def peak_of(threads: int) -> Peak:
-    """Fused multiply-adds on every thread at once, for about ten milliseconds."""
+def peak_of(threads: int) -> tuple[Call, float]:
+    """A call that runs fused multiply-adds on every thread for about ten milliseconds; its operations."""
     if not JIT:
         fail("vqnp bench", "", "must have compiled kernels", "NUMBA_DISABLE_JIT=1")
     turns, half = 500_000, np.array([0.5], np.float32)
@@ -113,7 +106,7 @@ def peak_of(threads: int) -> Peak:
         for _ in range(start, stop):
             multiply_add(half, turns)
 
-    return Peak(lambda: in_blocks(work, threads, 1 << 30), threads * flops(turns))
+    return lambda: in_blocks(work, threads, 1 << 30), threads * flops(turns)
 
 
 def in_turn(runs: Sequence[Call], rounds: int, lasting: float) -> tuple[float, float]:
@@ -191,13 +184,10 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "vector_bits": 8 * vector_bytes(),
-        "vqnp": __version__,
-        "numpy": np.__version__,
-        "numba": numba.__version__,
+        "vqnp": __version__, "numpy": np.__version__, "numba": numba.__version__,
         "python": sys.version.split()[0],
-        "blas": blas(),
-        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "unset"),
-    }
+        "blas": blas(), "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", "unset"),
+    }  # fmt: skip
 
 
 def blas() -> str:

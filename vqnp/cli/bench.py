@@ -14,15 +14,12 @@ DESCRIPTION = (
 )
 OPTIONS = (
     option(
-        "--threads",
-        type=int,
-        nargs="+",
-        metavar="T",
+        "--threads", type=int, nargs="+", metavar="T",
         help="numbers of threads, each measured in its own process (default: 1, and all cores)",
     ),
     option("--rounds", type=int, default=7, metavar="N", help="timings of each, for the median (default: 7)"),
     option("--out", metavar="DIR", default="bench", help="the folder to write (default: bench)"),
-)
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:

@@ -10,12 +10,11 @@ DESCRIPTION = (
     "Decode the output of vqnp encode (or an .npy of integers, or of latents) into a float .npy "
     "(n, *image shape), or the first 100 images into a .png."
 )
+OUT_HELP = "the .npy or .png to write (default: images.npy)"
 OPTIONS = (
     RUN,
     option("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)"),
-    option(
-        "--out", metavar="FILE", default="images.npy", help="the .npy or .png to write (default: images.npy)"
-    ),
+    option("--out", metavar="FILE", default="images.npy", help=OUT_HELP),
     FORCE,
 )
 

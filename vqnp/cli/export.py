@@ -12,14 +12,12 @@ DESCRIPTION = (
 OPTIONS = (
     RUN,
     option(
-        "--format",
-        choices=("torch-npz", "safetensors"),
-        default="torch-npz",
+        "--format", choices=("torch-npz", "safetensors"), default="torch-npz",
         help="an .npz of plain arrays, or .safetensors, which needs that package (default: torch-npz)",
     ),
     option("--out", metavar="FILE", help="the file to write (default: weights.npz or .safetensors)"),
     FORCE,
-)
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:

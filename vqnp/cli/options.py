@@ -41,12 +41,8 @@ DATA_HELP = (
 )
 RUN = option("model", metavar="RUN", help="a run folder, or a checkpoint")
 DATA = option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: the training run's data)")
-SPLIT = option(
-    "--split",
-    choices=("train", "test"),
-    default="test",
-    help="which part of a data set with two parts (default: test)",
-)
+SPLIT_HELP = "which part of a data set with two parts (default: test)"
+SPLIT = option("--split", choices=("train", "test"), default="test", help=SPLIT_HELP)
 JSON = flag("--json", "print one JSON object")
 FORCE = flag("--force", "replace FILE if it exists")
 

@@ -26,14 +26,11 @@ MODEL_OPTIONS: Table = {
     "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
     "epsilon": (float, "EPS", "constant of the Laplace smoothing of EMA cluster sizes (default: 1e-05)"),
     "restart_dead_codes": (
-        float,
-        "SHARE",
-        "restart codes used less than this share of uniform use; 0: never (default: 0.05)",
+        float, "SHARE", "restart codes used less than this share of uniform use; 0: never (default: 0.05)"
     ),
     "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
     "codebook_init": (
-        ("uniform", "normal", "scaled_uniform", "data", "kmeans"),
-        "",
+        ("uniform", "normal", "scaled_uniform", "data", "kmeans"), "",
         "how the codebook is initialized: from a distribution, from random latents of the images, or from "
         "their k-means (default: data)",
     ),
@@ -51,7 +48,7 @@ CONV_OPTIONS: Table = {
     "residual_blocks": (int, "N", "residual blocks in the encoder and in the decoder (default: 2)"),
     "downsampling": (int, "N", "how often the convolutions halve each axis of an image (default: 2)"),
     "ndim": (int, "N", "axes that are convolved (default: 1 for examples of one axis, otherwise 2)"),
-}
+}  # fmt: skip
 LATENT_OPTIONS: Table = {
     "latent_dim": (
         int, "D", "dimensions of the latent of an image; of each position, if conv (default: 256; conv: 8)"
@@ -96,31 +93,24 @@ OPTIONS = (
     flag("--resume", "continue the run in DIR, or start one if there is none"),
     flag("--quiet", "show no progress bar"),
     option(
-        "--model",
-        dest="kind",
-        choices=("vqvae", "vae", "autoencoder"),
+        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder"),
         help="the kind of model to train (default: vqvae)",
     ),
     option(
-        "--network",
-        choices=tuple(SCHEDULES),
+        "--network", choices=tuple(SCHEDULES),
         help="the kind of encoder and decoder: multilayer perceptrons, or convolutions, whose codes are a "
         "plane (default: mlp)",
     ),
     *_options("the model", MODEL_OPTIONS),
     *_options("with --network mlp", MLP_OPTIONS),
     option(
-        "--hidden",
-        group="with --network mlp",
-        type=int,
-        nargs="+",
-        metavar="H",
+        "--hidden", group="with --network mlp", type=int, nargs="+", metavar="H",
         help="widths of the encoder's hidden layers; the decoder's are reversed (default: 512)",
     ),
     *_options("with --network conv", CONV_OPTIONS),
     *_options("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
     *_options("the training", SCHEDULE_OPTIONS),
-)
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:

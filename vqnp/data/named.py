@@ -42,15 +42,11 @@ DOWNLOADS = {
 }
 
 MIRRORS = {
-    "mnist": (
-        "https://ossci-datasets.s3.amazonaws.com/mnist",
-        "https://storage.googleapis.com/cvdf-datasets/mnist",
-    ),
-    "fashion-mnist": (
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
-        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion",
-    ),
-}
+    "mnist": ("https://ossci-datasets.s3.amazonaws.com/mnist",
+              "https://storage.googleapis.com/cvdf-datasets/mnist"),
+    "fashion-mnist": ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+                      "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion"),
+}  # fmt: skip
 
 RETRIES = 2  # of one file from one mirror, after a broken transfer
 TIMEOUT_SECONDS = 30.0  # without a byte, after which a transfer is broken

@@ -49,17 +49,11 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Every figure, as plain values for JSON."""
         return {
-            "mse": self.mse,
-            "perplexity": self.perplexity,
-            "utilization": self.utilization,
-            "codes_used": self.codes_used,
-            "dead_codes": dead_codes(self.counts).tolist(),
-            "num_embeddings": self.num_embeddings,
-            "bits_per_image": self.bits_per_image,
-            "images": self.images,
-            "diagnosis": str(self.diagnosis),
-            "diagnosis_level": self.diagnosis.level,
-        }
+            "mse": self.mse, "perplexity": self.perplexity, "utilization": self.utilization,
+            "codes_used": self.codes_used, "dead_codes": dead_codes(self.counts).tolist(),
+            "num_embeddings": self.num_embeddings, "bits_per_image": self.bits_per_image,
+            "images": self.images, "diagnosis": str(self.diagnosis), "diagnosis_level": self.diagnosis.level,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         rows = [

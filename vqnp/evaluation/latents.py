@@ -56,24 +56,16 @@ class LatentEvaluation:
         """The columns of the history for the test images."""
         row = {"test_mse": self.mse}
         if self.reconstruction_loss is not None and self.kl is not None:
-            row |= {
-                "test_reconstruction_loss": self.reconstruction_loss,
-                "test_kl": self.kl,
-                "test_active_units": self.active_units,
-            }
+            row |= {"test_reconstruction_loss": self.reconstruction_loss, "test_kl": self.kl}
+            row |= {"test_active_units": self.active_units}
         return row
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure, as plain values for JSON."""
         figures: dict[str, Any] = {"mse": self.mse, "images": self.images, "latent_dim": self.latent_dim}
         if self.kl_per_unit is not None:
-            figures |= {
-                "reconstruction_loss": self.reconstruction_loss,
-                "kl": self.kl,
-                "elbo": self.elbo,
-                "active_units": self.active_units,
-                "kl_per_unit": self.kl_per_unit.tolist(),
-            }
+            figures |= {"reconstruction_loss": self.reconstruction_loss, "kl": self.kl, "elbo": self.elbo}
+            figures |= {"active_units": self.active_units, "kl_per_unit": self.kl_per_unit.tolist()}
         return figures | {"latent_variance": self.variance.tolist()}
 
     def __str__(self) -> str:

@@ -23,16 +23,10 @@ from vqnp.gradcheck.report import GradcheckError, GradcheckReport
 
 
 def gradcheck(
-    forward: Callable[..., Any],
-    backward: Callable[..., Any],
-    *args: Any,
-    rng: np.random.Generator | int,
-    argnums: Sequence[int] | None = None,
-    cotangents: Sequence[Any] | None = None,
-    h: float | None = None,
-    draws: int = 3,
-    rtol: float = 1e-7,
-) -> GradcheckReport:
+    forward: Callable[..., Any], backward: Callable[..., Any], *args: Any,
+    rng: np.random.Generator | int, argnums: Sequence[int] | None = None,
+    cotangents: Sequence[Any] | None = None, h: float | None = None, draws: int = 3, rtol: float = 1e-7,
+) -> GradcheckReport:  # fmt: skip
     """⟨backward(c), v⟩ against (L(a + hv) − L(a − hv)) / 2h, for every float array argument a.
 
     forward(*args) -> (out_1, …, cache); backward(c_1, …, cache) -> a gradient for each argument
@@ -89,13 +83,9 @@ def gradcheck(
 
 
 def surrogate_check(
-    forward: Callable[..., Any],
-    backward: Callable[..., Any],
-    freeze: Callable[..., Callable[..., Any]],
-    *args: Any,
-    rng: np.random.Generator | int,
-    **settings: Any,
-) -> GradcheckReport:
+    forward: Callable[..., Any], backward: Callable[..., Any], freeze: Callable[..., Callable[..., Any]],
+    *args: Any, rng: np.random.Generator | int, **settings: Any,
+) -> GradcheckReport:  # fmt: skip
     """gradcheck of an estimator with stop-gradients, by its surrogate: every sg[·] frozen as a constant.
 
     freeze(*args) -> surrogate;  surrogate(*args) -> (out_1, …), forward's float outputs
@@ -113,15 +103,10 @@ def surrogate_check(
 
 
 def gradcheck_module(
-    module: Any,
-    x: Array,
-    *,
-    rng: np.random.Generator | int,
-    forward: Callable[..., Any] | None = None,
-    backward: Callable[..., Any] | None = None,
-    freeze: Callable[..., Callable[..., Any]] | None = None,
-    **settings: Any,
-) -> GradcheckReport:
+    module: Any, x: Array, *, rng: np.random.Generator | int,
+    forward: Callable[..., Any] | None = None, backward: Callable[..., Any] | None = None,
+    freeze: Callable[..., Callable[..., Any]] | None = None, **settings: Any,
+) -> GradcheckReport:  # fmt: skip
     """gradcheck of a layer, with respect to x and to each of its parameters.
 
     module.forward(x) -> (y, …, cache); module.backward(dy, …, cache) -> dx, adding to param.grad;

@@ -23,19 +23,11 @@ class Check:
     """
 
     def __init__(
-        self,
-        forward: Callable[..., Any],
-        backward: Callable[..., Any],
-        args: tuple[Any, ...],
-        rng: np.random.Generator | int,
-        freeze: Callable[..., Callable[..., Any]] | None = None,
-        names: list[str] | None = None,
-        argnums: Sequence[int] | None = None,
-        cotangents: Sequence[Any] | None = None,
-        h: float | None = None,
-        draws: int = 3,
-        rtol: float = 1e-7,
-    ) -> None:
+        self, forward: Callable[..., Any], backward: Callable[..., Any], args: tuple[Any, ...],
+        rng: np.random.Generator | int, freeze: Callable[..., Callable[..., Any]] | None = None,
+        names: list[str] | None = None, argnums: Sequence[int] | None = None,
+        cotangents: Sequence[Any] | None = None, h: float | None = None, draws: int = 3, rtol: float = 1e-7,
+    ) -> None:  # fmt: skip
         self.draws = check_int("gradcheck", "draws", draws)
         self.rtol = check_float("gradcheck", "rtol", rtol, "(0, inf)")
         self.h = None if h is None else check_float("gradcheck", "h", h, "(0, inf)")

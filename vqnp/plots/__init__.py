@@ -27,10 +27,8 @@ def inspection_figure(report: Any, model: Any, images: Array) -> tuple[str, Figu
 
 
 TRAINING: dict[str, Callable[..., Figure]] = {
-    "vqvae": codebook_training_figure,
-    "vae": vae_training_figure,
-    "autoencoder": autoencoder_training_figure,
-}
+    "vqvae": codebook_training_figure, "vae": vae_training_figure, "autoencoder": autoencoder_training_figure,
+}  # fmt: skip
 """The figure of a training run, by the kind of model."""
 
 __all__ = [

@@ -19,9 +19,7 @@ LEAST_CHANGE = 1e-3
 """In pixel values, a quarter of a grey level: smaller changes are not scaled to full colour."""
 
 
-def codebook_training_figure(
-    model: VQVAE, history: History, images: Array, result: Evaluation
-) -> Figure:
+def codebook_training_figure(model: VQVAE, history: History, images: Array, result: Evaluation) -> Figure:
     """Loss and perplexity by epoch, originals above reconstructions, usage, the most used codes.
 
     images: (n, *data.shape) of the test set, of which the first ten are shown; result: the report on them

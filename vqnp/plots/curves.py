@@ -13,13 +13,9 @@ History = Sequence[Mapping[str, float]]
 
 
 def draw_curves(
-    axes: Axes,
-    history: History,
-    title: str,
-    unit: str,
-    curves: Mapping[str, tuple[str, str]],
+    axes: Axes, history: History, title: str, unit: str, curves: Mapping[str, tuple[str, str]],
     log: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """A curve for each column that the history has; on a logarithmic axis not for columns of zeros.
 
     curves: {column: (colour, label)}; log: a logarithmic axis, if anything is above 0

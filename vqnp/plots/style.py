@@ -47,16 +47,13 @@ def dress(axes: Axes, title: str, x: str, y: str, integer_x: bool = True) -> Non
     axes.tick_params(labelsize=8, which="both")
     if integer_x:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def no_ticks(axes: Axes) -> None:
     """Neither ticks nor a box, for images."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
 
 
 class PlainNumbers(Formatter):

@@ -51,9 +51,7 @@ class Markov:
     (5, 2)
     """
 
-    def __init__(
-        self, codes: Any, num_embeddings: int, order: int = 1, weight: float | None = None
-    ) -> None:
+    def __init__(self, codes: Any, num_embeddings: int, order: int = 1, weight: float | None = None) -> None:
         self.codes = check_code_rows("Markov", codes, num_embeddings)
         self.num_embeddings = K = int(num_embeddings)
         self.order = check_int("Markov", "order", order, 0, 1)

@@ -3,6 +3,4 @@
 from vqnp.training.loop import Interrupted, fit, resume
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
-__all__ = [
-    "Interrupted", "Schedule", "Trainer", "TrainingDiverged", "fit", "resume",
-]
+__all__ = ["Interrupted", "Schedule", "Trainer", "TrainingDiverged", "fit", "resume"]

@@ -14,6 +14,7 @@ import numpy as np
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
 from vqnp.checkpoint import load_all, save
 from vqnp.nn.module import Cache
+from vqnp.nn.trainable import Batch, Losses
 from vqnp.optim import Adam, cosine
 
 START_EXAMPLES = 2048
@@ -30,9 +31,8 @@ class TrainingDiverged(InputError):
 
     def __str__(self) -> str:
         kept = f"; the last good checkpoint is kept in {self.kept}" if self.kept else ""
-        return (
-            f"fit: training diverged at step {self.step} of {self.steps}: {self.why}; try a smaller lr{kept}"
-        )
+        place = f"step {self.step} of {self.steps}"
+        return f"fit: training diverged at {place}: {self.why}; try a smaller lr{kept}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Trainer:
         self._record(losses, cache, restarted)
         self.step += 1
 
-    def take(self) -> tuple[Array, ...]:
+    def take(self) -> Batch:
         """The next minibatch, in buffers that the following one will reuse."""
         first = self.step % self.steps_per_epoch * self.schedule.batch_size
         rows = self.order[first : first + self.schedule.batch_size]
@@ -123,7 +123,7 @@ class Trainer:
             return self.schedule.lr
         return cosine(step, self.steps, self.schedule.lr)
 
-    def _finite_loss(self, batch: tuple[Array, ...]) -> tuple[dict[str, Array], Cache]:
+    def _finite_loss(self, batch: Batch) -> tuple[Losses, Cache]:
         try:
             losses, cache = self.model.loss(batch, self.rng, self.step)
         except NonFiniteError as error:
@@ -142,9 +142,7 @@ class Trainer:
         self.statistics: dict[str, Array] = {}
         self.restarted: int | None = None
 
-    def _record(
-        self, losses: dict[str, Array], cache: Cache, restarted: Mapping[str, Array]
-    ) -> None:
+    def _record(self, losses: Losses, cache: Cache, restarted: Mapping[str, Array]) -> None:
         size = min(self.schedule.batch_size, self.n - self.seen)
         for name, value in losses.items():
             self.losses[name] = self.losses.get(name, 0.0) + float(value) * size
@@ -169,12 +167,9 @@ class Trainer:
             A parameter is NaN or infinite: the next loss would show it, but there may be none.
         """
         self._check_finite()
-        row: dict[str, float] = {
-            "epoch": len(self.history) + 1,
-            "step": self.step,
-            "lr": self.lr(self.step - 1),
-        }
-        row |= self.mean_losses() | self.model.row(self.statistics, self.step - 1)
+        last = self.step - 1
+        row: dict[str, float] = {"epoch": len(self.history) + 1, "step": self.step, "lr": self.lr(last)}
+        row |= self.mean_losses() | self.model.row(self.statistics, last)
         if self.restarted is not None:
             row["restarted_codes"] = self.restarted
         if test_data is not None:
@@ -200,15 +195,10 @@ class Trainer:
         """Write the whole state to a checkpoint, atomically; non-finite parameters are never written."""
         self._check_finite()
         trainer = {
-            "schedule": asdict(self.schedule),
-            "step": self.step,
-            "seen": self.seen,
-            "history": self.history,
-            "losses": self.losses,
-            "restarted": self.restarted,
-            "rng": self.rng.bit_generator.state,
-            "data": self._fingerprint(),
-        }
+            "schedule": asdict(self.schedule), "step": self.step, "seen": self.seen, "history": self.history,
+            "losses": self.losses, "restarted": self.restarted,
+            "rng": self.rng.bit_generator.state, "data": self._fingerprint(),
+        }  # fmt: skip
         arrays = {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         arrays |= {f"statistics.{name}": array for name, array in self.statistics.items()}
         save(path, self.model, {"trainer": trainer}, {**arrays, "trainer.order": self.order})
