@@ -17,16 +17,8 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 class InputError(ValueError):
     """An invalid argument: the sentence "where: argument needed; got got", and its four parts as attributes.
 
-    Attributes
-    ----------
-    where : str
-        The function, class or file; "" on the command line.
-    argument : str
-        The argument's name; "" if the error is about a whole file or call.
-    needed : str
-        What the argument must be, beginning with "must".
-    got : object
-        What it is instead.
+    where: the function, class or file, "" on the command line; argument: its name, "" if the error is about a
+    whole file or call; needed: what it must be, beginning with "must"; got: what it is instead
     """
 
     def __init__(self, where: str, argument: str = "", needed: str = "", got: object = None) -> None:
@@ -165,7 +157,9 @@ def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator
         fail(where, "rng", "must be a numpy.random.Generator or an integer of at least 0", repr(rng))
 
 
-def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") -> Array:
+def check_codes(
+    where: str, k: Any, num_embeddings: int, name: str = "codes", shape: tuple[int, ...] | None = None
+) -> Array:
     """Return k as an array of integers in [0, K), else raise InputError with the index of the first other."""
     k = as_array(where, name, k)
     if k.dtype.kind not in "iu":
@@ -173,6 +167,8 @@ def check_codes(where: str, k: Any, num_embeddings: int, name: str = "codes") ->
     bad = (k < 0) | (k >= num_embeddings)
     if bad.any():
         fail(where, name, f"must be in [0, {num_embeddings})", _first(k, bad))
+    if shape is not None and k.shape != shape:
+        fail(where, name, f"must have shape {shape}", f"shape {k.shape}")
     return k
 
 

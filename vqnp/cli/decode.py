@@ -18,8 +18,7 @@ OPTIONS = (
     FORCE,
 )
 
-PNG_IMAGES = 100
-"""Images in a PNG: ten rows of ten, which fit on a screen."""
+PNG_IMAGES = 100  # ten rows of ten, which fit on a screen
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,11 +19,8 @@ OPTIONS = (
     option("--out", metavar="PNG", help="the figure to write (default: RUN/codebook.png or latents.png)"),
 )  # fmt: skip
 
-FIGURE_IMAGES = 5000
-"""Images for the figure: enough that rarely used codes occur."""
-
-INFORMATION_IMAGES = 2000
-"""Images for mutual_information, which needs the densities of all pairs: 4 million, a second."""
+FIGURE_IMAGES = 5000  # enough that rarely used codes occur
+INFORMATION_IMAGES = 2000  # mutual_information needs the densities of all pairs: 4 million, a second
 
 
 def run(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from vqnp._check import fail
 
@@ -17,17 +17,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
-class Option(NamedTuple):
-    """One option or argument, as add_argument takes it, and the title of its group in the help."""
-
-    names: tuple[str, ...]
-    settings: dict[str, Any]
-    group: str = ""
+Option = tuple[tuple[str, ...], dict[str, Any], str]
+"""One option or argument: its names and settings, as add_argument takes them, and its group in the help."""
 
 
 def option(*names: str, group: str = "", **settings: Any) -> Option:
     """An option with argparse's settings; one without a default is in the namespace only if it is given."""
-    return Option(names, settings, group)
+    return names, settings, group
 
 
 def flag(name: str, help: str) -> Option:

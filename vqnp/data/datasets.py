@@ -20,15 +20,8 @@ NAMES = ("digits", *SHA256)
 class Dataset:
     """Images, and the class of each.
 
-    Attributes
-    ----------
-    name : str
-        The source as it was asked for.
-    split : str
-        "train" or "test".
-    images : numpy.ndarray, (n, ...)
-        uint8, or float32 or float64 in [0, 1].
-    labels : numpy.ndarray of integers, (n,), or None
+    name: the source as it was asked for; split: "train" or "test"; images: (n, ...) of uint8, or of float32
+    or float64 in [0, 1]; labels: (n,) integers, or None
     """
 
     name: str

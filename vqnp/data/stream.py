@@ -26,14 +26,8 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
 class ArrayStream:
     """One array in a file, read batch by batch along its first axis, as often as wanted.
 
-    Attributes
-    ----------
-    path : pathlib.Path
-    member : str
-        The array's name in a .npz file; "" for other files.
-    shape : tuple of int
-    dtype : numpy.dtype
-        In this machine's byte order, whatever the file's is.
+    path: of the file; member: the array's name in a .npz file, "" for other files; shape and dtype: of the
+    array, in this machine's byte order, whatever the file's is
     """
 
     def __init__(

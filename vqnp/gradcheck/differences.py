@@ -11,9 +11,7 @@ from vqnp._check import Array, check_finite, check_float, check_int, check_rng, 
 from vqnp.gradcheck.report import GradcheckError, GradcheckReport, Row
 
 EPS = float(np.finfo(np.float64).eps)
-
-STEP = EPS ** (1 / 3)
-"""h for an argument of size 1, at which the two errors of a central difference are equal."""
+STEP = EPS ** (1 / 3)  # h for an argument of size 1, at which a central difference's two errors are equal
 
 
 class Check:

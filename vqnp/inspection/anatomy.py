@@ -10,8 +10,7 @@ import numpy as np
 from vqnp._check import Array, fail
 from vqnp.models import VQVAE
 
-EXAMPLES = 32
-"""Images averaged for each code: enough that the other codes of single images do not show."""
+EXAMPLES = 32  # images averaged for each code: enough that the other codes of single images do not show
 
 
 class CodeAnatomy(NamedTuple):

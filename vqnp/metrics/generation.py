@@ -11,8 +11,7 @@ from vqnp._check import Array, fail
 from vqnp._images import to_float
 from vqnp.kernels.nearest import nearest_code
 
-ROWS = 512
-"""Rows whose distances are in memory at a time."""
+ROWS = 512  # whose distances are in memory at a time
 
 
 class EnergyDistance(NamedTuple):

@@ -14,11 +14,8 @@ from vqnp.ops.gaussian import gaussian_kl_terms
 ACTIVE = 0.01
 """Variance of a unit's mean above which it is active; Burda et al. found that the value matters little."""
 
-ROWS = 256
-"""Draws that mutual_information has in memory at a time, beside all n posteriors."""
-
-ROUNDING = 1e-6
-"""Nats of rounding error up to which mutual_information computes log densities by matrix products."""
+ROWS = 256  # draws that mutual_information has in memory at a time, beside all n posteriors
+ROUNDING = 1e-6  # nats of error up to which mutual_information computes log densities by matrix products
 
 
 def kl_per_unit(mu: Array, logvar: Array) -> Array:

@@ -145,7 +145,9 @@ class VAE(Autoencoder):
         (x,) = batch
         h, encoder_cache = self.encoder.forward(x)
         mu, logvar = self._split(h)
-        eps = _noise(rng, mu)
+        eps = np.zeros_like(mu) if rng is None else rng
+        if isinstance(rng, np.random.Generator):
+            eps = rng.standard_normal(mu.shape, mu.dtype)
         z, draw_cache = reparameterise_forward(mu, logvar, eps)
         a, decoder_cache = self.decoder.forward(z)
         nll, nll_cache = self.nll_forward(a, x)
@@ -189,8 +191,6 @@ class VAE(Autoencoder):
         """MSE, likelihood and KL over a data set; see evaluation.evaluate_vae."""
         return evaluate_vae(self, data, progress)
 
-    # Public interface.
-
     def _split(self, h: Array) -> tuple[Array, Array]:
         """Split the encoder's output (..., 2 D) into μ, ℓ: (..., D)."""
         D = h.shape[-1] // 2
@@ -222,13 +222,6 @@ class VAE(Autoencoder):
         n = check_int("VAE.sample", "n", n, 0)
         rng = check_rng("VAE.sample", rng)
         return self.decode(rng.standard_normal((n, *self.encoding.shape), self.dtype))
-
-
-def _noise(rng: Any, mu: Array) -> Array:
-    if isinstance(rng, np.random.Generator):
-        rng = rng.standard_normal(mu.shape, mu.dtype)
-    eps: Array = np.zeros_like(mu) if rng is None else rng
-    return eps
 
 
 def _rows(x: Array) -> Array:

@@ -16,11 +16,8 @@ from vqnp.nn.module import Module
 
 M = TypeVar("M", bound=type[Module])
 
-MODULES: dict[str, type[Module]] = {}
-"""Every kind of module that a description can name."""
-
-SHARED = "the same as"
-"""Stands for the class of a module that has been described already; no class can have this name."""
+MODULES: dict[str, type[Module]] = {}  # every kind of module that a description can name
+SHARED = "the same as"  # for the class of a module that has been described already: no class has this name
 
 
 def register(cls: M) -> M:

@@ -157,8 +157,7 @@ def rarely_used(N: Array, threshold: float) -> Array:
 
     N: (K,) -> indices: (any,)
     """
-    indices: Array = np.flatnonzero(N < threshold * N.mean())
-    return indices
+    return np.flatnonzero(N < threshold * N.mean())
 
 
 def random_rows(z: Array, count: int, rng: np.random.Generator) -> Array:

@@ -91,9 +91,7 @@ def softmax_cross_entropy_forward(a: Array, k: Array, reduction: str = "mean") -
     if a.ndim == 0 or a.shape[-1] == 0:
         fail(where, "a", "must have at least one class on its last axis", f"shape {a.shape}")
     check_choice(where, "reduction", reduction, ("mean", "sum"))
-    k = check_codes(where, k, a.shape[-1], "k")
-    if k.shape != a.shape[:-1]:
-        fail(where, "k", f"must have shape {a.shape[:-1]}", f"shape {k.shape}")
+    k = check_codes(where, k, a.shape[-1], "k", a.shape[:-1])
     c = reduction_scale(where, reduction, (*k.shape, 1))
     shifted = a - a.max(axis=-1, keepdims=True, initial=-np.inf)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

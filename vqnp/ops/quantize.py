@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_codes, check_float, fail
+from vqnp._check import Array, check_array, check_codes, check_float
 from vqnp._shapes import checked, unchecked
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
@@ -58,7 +58,10 @@ def quantize_forward(
     """
     beta = check_float("quantize_forward", "beta", beta, "[0, inf)")
     c = reduction_scale("quantize_forward", reduction, z.shape)
-    k = unchecked(nearest_code)(z, E) if k is None else _given_codes(k, z, E)
+    if k is None:
+        k = unchecked(nearest_code)(z, E)
+    else:
+        k = check_codes("quantize_forward", k, len(E), "k", z.shape[:-1])
     z_q = E[k]
     r = z - z_q
     square = np.square(r, dtype=np.float64).sum()
@@ -87,10 +90,3 @@ def quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Arr
     if codebook_loss:
         dE -= dL * 2 * c * unchecked(code_statistics)(r, k, K).sums
     return dz, dE
-
-
-def _given_codes(k: Array, z: Array, E: Array) -> Array:
-    k = check_codes("quantize_forward", k, len(E), "k")
-    if k.shape != z.shape[:-1]:
-        fail("quantize_forward", "k", f"must have shape {z.shape[:-1]}", f"shape {k.shape}")
-    return k

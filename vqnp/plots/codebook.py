@@ -15,8 +15,7 @@ from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
 from vqnp.plots.sheets import draw_pairs, flat_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, no_ticks
 
-LEAST_CHANGE = 1e-3
-"""In pixel values, a quarter of a grey level: smaller changes are not scaled to full colour."""
+LEAST_CHANGE = 1e-3  # in pixel values, a quarter of a grey level: less is not scaled to full colour
 
 
 def codebook_training_figure(model: VQVAE, history: History, images: Array, result: Evaluation) -> Figure:

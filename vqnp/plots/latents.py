@@ -91,14 +91,12 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     tile = shown_images(model.decode(moved.reshape(-1, *codes.shape[1:])))
     draw_sheet(axes, tile, STEPS, "The strongest units, each varied with the others as in the first image")
     H, W = tile.shape[1] + 1, tile.shape[2] + 1
-    axes.set_yticks([i * H + H / 2 for i in range(len(order))])
-    name = "KL" if vae else "variance"
-    labels = [f"unit {_place(d, codes.shape[1:])}: {name} {strength[d]:.2f}" for d in order]
-    axes.set_yticklabels(labels, fontsize=8)
-    axes.set_xticks([i * W + W / 2 for i in range(STEPS)])
-    axes.set_xticklabels([f"{p:+.1f}" if p else "0" for p in places], fontsize=8)
+    name, reference = ("KL", "the prior's") if vae else ("variance", "the images'")
+    units = [f"unit {_place(d, codes.shape[1:])}: {name} {strength[d]:.2f}" for d in order]
+    axes.set_yticks([i * H + H / 2 for i in range(len(order))], units, fontsize=8)
+    values = [f"{p:+.1f}" if p else "0" for p in places]
+    axes.set_xticks([i * W + W / 2 for i in range(STEPS)], values, fontsize=8)
     axes.tick_params(length=0)
-    reference = "the prior's" if vae else "the images'"
     axes.set_xlabel(f"value of the unit, in {reference} standard deviations from the mean", fontsize=9)
     return figure
 

@@ -17,12 +17,8 @@ from vqnp._files import atomic
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 AMBER, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
-COLOURS = (BLUE, ORANGE, GREEN, AMBER, PURPLE, SKY, GREY)
-"""In an order in which the first colours differ most."""
-
-MARKS = ("o", "s", "^", "D", "v", "P", "X")
-"""For each of COLOURS, so that lines can be distinguished in grey too."""
-
+COLOURS = (BLUE, ORANGE, GREEN, AMBER, PURPLE, SKY, GREY)  # the first of them differ most
+MARKS = ("o", "s", "^", "D", "v", "P", "X")  # one for each of COLOURS: lines can be told apart in grey too
 DPI = 100
 
 
