@@ -34,10 +34,8 @@ SUBPACKAGES = (
 
 NAMES = {
     "_check": ("InputError",), "checkpoint": ("load", "save"),
-    "data": ("DataSpec", "load_dataset", "load_splits"),
-    "evaluation": ("evaluate",),
-    "kernels": ("code_statistics", "nearest_code"),
-    "metrics": ("diagnose", "perplexity", "utilization"),
+    "data": ("DataSpec", "load_dataset", "load_splits"), "evaluation": ("evaluate",),
+    "kernels": ("code_statistics", "nearest_code"), "metrics": ("diagnose", "perplexity", "utilization"),
     "models": ("VAE", "VQVAE", "Autoencoder"),
     "nn": ("EMAVectorQuantizer", "VectorQuantizer"), "training": ("fit", "resume"),
 }  # fmt: skip

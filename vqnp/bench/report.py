@@ -17,10 +17,8 @@ def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
         f"{about['processor']}, {about['cores']} cores, vectors of {about['vector_bits']} bits",
         ", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python")),
         f"matrix products by {about['blas']}, OPENBLAS_CORETYPE {about['OPENBLAS_CORETYPE']}",
-        "",
-        "| what | size | threads | time | rate | share |",
-        "|---|---|---|---|---|---|",
-    ]
+        "", "| what | size | threads | time | rate | share |", "|---|---|---|---|---|---|",
+    ]  # fmt: skip
     for row in rows:
         share = f"{row.share:.0%} of {row.of}" if row.share is not None else ""
         rate = "" if row.unit == "s" else f"{row.rate:,.0f} {row.unit}"

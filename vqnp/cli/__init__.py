@@ -32,11 +32,9 @@ EXAMPLES = """examples:
 def build_parser() -> Parser:
     """The parser of the whole command line, with every default in its help."""
     parser = Parser(
-        prog="vqnp",
+        prog="vqnp", epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
         description="The reference VQ-VAE in NumPy and Numba: train, encode, decode, inspect, measure.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"vqnp {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for command in COMMANDS:

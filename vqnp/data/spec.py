@@ -1,7 +1,4 @@
-"""The shape and the range of one example: what a model takes, gives back and is drawn as.
-
-x: (n, *shape), low ≤ x ≤ high
-"""
+"""The shape and the range of one example: what a model takes, gives back and is drawn as."""
 
 from __future__ import annotations
 

@@ -48,17 +48,9 @@ class ArrayStream:
         return f"ArrayStream({str(self.path)!r}, shape {self.shape}, {self.dtype})"
 
     def batches(self, size: int) -> Iterator[Array]:
-        """Read the array, size rows at a time.
+        """Read the array, size rows at a time: an iterator of (size, ...), the last one perhaps smaller.
 
-        Parameters
-        ----------
-        size : int
-            Rows of a batch, at least 1; the last batch holds what remains.
-
-        Returns
-        -------
-        iterator of ndarray, (size, ...)
-            Each is the caller's own.
+        Each batch is the caller's own.
 
         Raises
         ------

@@ -56,7 +56,7 @@ class Evaluation:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        rows = [
+        return aligned([
             ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),
             ("codebook perplexity", f"{self.perplexity:.1f} of {self.num_embeddings}"),
@@ -64,8 +64,7 @@ class Evaluation:
             ("codes used", f"{self.codes_used} of {self.num_embeddings}"),
             ("bits per image", f"{self.bits_per_image:g}"),
             ("diagnosis", str(self.diagnosis)),
-        ]
-        return aligned(rows)
+        ])  # fmt: skip
 
 
 def evaluate_codes(

@@ -63,13 +63,10 @@ def swap_interaction(model: VQVAE, images: Array, size: int, rng: np.random.Gene
 
     Parameters
     ----------
-    model : VQVAE
-    images : ndarray, shape (n, *data.shape)
-        Each receives codes of another image, as in position_influence.
+    model, images, rng
+        As in position_influence; rng is for the positions too.
     size : int, in [2, M]
         The number of positions in S, drawn for each image; M turns one reconstruction into another.
-    rng : numpy.random.Generator or int
-        For the donors and the positions.
 
     Returns
     -------
@@ -110,10 +107,8 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
 
     Parameters
     ----------
-    model : VQVAE
-    images : ndarray, shape (n, *data.shape)
-    rng : numpy.random.Generator or int
-        For the partners and the donors of j'.
+    model, images, rng
+        As in position_influence; rng is for the partners and the donors of j'.
 
     Returns
     -------

@@ -1,7 +1,4 @@
-"""z(t) = (1 − t) z_a + t z_b: a path between two images through the latents.
-
-codes: (T, *latent_shape), images: (T, *data.shape)
-"""
+"""z(t) = (1 − t) z_a + t z_b: a path between two images through the latents."""
 
 from typing import NamedTuple
 

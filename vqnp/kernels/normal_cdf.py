@@ -1,7 +1,5 @@
 """Φ(x) = ½ erfc(−x/√2) = ∫_{−∞}ˣ exp(−t²/2) dt / √(2π).
 
-x: any shape -> Φ: the same
-
 NumPy has no erfc. Python's, called for each element, takes 10 to 16 times as long as the compiled loop
 (docs/benchmarks/elementwise.md).
 """

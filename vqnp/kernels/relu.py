@@ -1,7 +1,5 @@
 """dx = dy · [y > 0]: the gradient of y = max(x, 0).
 
-dy, y: any shape -> dx: the same
-
 np.where branches at each element, and the sign of an activation is hard to predict: at random signs it takes
 5 to 30 times as long as the compiled loop, which has no branch (docs/benchmarks/elementwise.md).
 """

@@ -1,7 +1,4 @@
-"""n_j = #{i : k_i = j},  s_j = Σ_{i : k_i = j} z_i.
-
-z: (N, D), k: (N,) -> n: (K,), s: (K, D)
-"""
+"""n_j = #{i : k_i = j},  s_j = Σ_{i : k_i = j} z_i."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from vqnp.metrics.spectra import gradient_energy, radial_spectrum, relative_spec
 __all__ = [
     "ACTIVE", "ClassInformation", "CodeInformation", "Diagnosis", "EnergyDistance", "Information",
     "RateDistortion", "active_units", "bits_per_image", "class_information", "code_changes",
-    "code_information", "dead_codes", "diagnose", "energy_distance", "gradient_energy",
-    "kl_per_unit", "mutual_information", "nearest_distance", "perplexity", "psnr",
-    "radial_spectrum", "rate_distortion", "relative_spectrum", "sharpness", "utilization",
+    "code_information", "dead_codes", "diagnose", "energy_distance", "gradient_energy", "kl_per_unit",
+    "mutual_information", "nearest_distance", "perplexity", "psnr", "radial_spectrum", "rate_distortion",
+    "relative_spectrum", "sharpness", "utilization",
 ]

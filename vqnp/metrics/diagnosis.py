@@ -46,19 +46,13 @@ BANDS = (
 """(upper bound of utilization, level, sentence, advice), the worst band first. Utilizations of 12.5 % and
 11.7 % are usually called severe collapse, and 93.8 % healthy; the bounds between them are our choice."""
 
-ONE_CODE = 1.5
-"""Below this perplexity, half-way from one code to two, it is severe collapse even if K is so small that
-utilization, at least 1/K, cannot show it (our choice)."""
-
-DROP, DROP_OF_ONE_EPOCH = 0.7, 0.5
-"""A perplexity below 70 % of its peak has dropped; one that only the last epoch shows may be chance, unless
-it is below 50 % (our choice)."""
-
-HIGH = 0.25
-"""A peak of at least this utilization counts as use of the codebook (our choice)."""
-
-FALLING = 0.99
-"""An error below this share of the earlier one has fallen; 1 % may be noise between epochs (our choice)."""
+# More choices of ours. Utilization is at least 1/K, so for a small K only perplexity shows a severe collapse:
+# the bound is half-way from one code to two. A drop in the last epoch alone may be chance, as may 1 % of the
+# error.
+ONE_CODE = 1.5  # the perplexity below which it is severe collapse, whatever the utilization
+DROP, DROP_OF_ONE_EPOCH = 0.7, 0.5  # the shares of its peak below which a perplexity has dropped
+HIGH = 0.25  # the utilization from which a peak counts as use of the codebook
+FALLING = 0.99  # the share of the earlier error below which it has fallen
 
 
 def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Diagnosis:
@@ -66,19 +60,17 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
 
     perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
 
-    ===================================  ===================================
-    condition                            level
-    ===================================  ===================================
-    utilization below 20 %,              severe collapse
-    or perplexity below 1.5
-    utilization below 50 %               partial collapse
-    utilization below 80 %               uneven use
-    utilization from 80 %                healthy
-    dropped to less than half of K       collapse by overfitting to few
-    while the error fell                 codes
-    dropped from a quarter of K or more  collapse during training
-    K = 1                                no choice
-    ===================================  ===================================
+    ====================================================  ===================================
+    condition                                             level
+    ====================================================  ===================================
+    utilization below 20 %, or perplexity below 1.5       severe collapse
+    utilization below 50 %                                partial collapse
+    utilization below 80 %                                uneven use
+    utilization from 80 %                                 healthy
+    dropped to less than half of K while the error fell   collapse by overfitting to few codes
+    dropped from a quarter of K or more                   collapse during training
+    K = 1                                                 no choice
+    ====================================================  ===================================
 
     Without a history a higher perplexity never has a worse level.
 

@@ -1,12 +1,7 @@
-"""z = encoder(x),  x̂ = decoder(z),  L = ⟨(x̂ − x)²⟩: the autoencoder, a VQ-VAE without its quantizer.
-
-x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
-"""
-
-from __future__ import annotations
+"""z = encoder(x),  x̂ = decoder(z),  L = ⟨(x̂ − x)²⟩: the autoencoder, a VQ-VAE without its quantizer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -61,7 +56,7 @@ class Autoencoder(Model):
         cls, image_shape: tuple[int, ...] = (28, 28), latent_dim: int = 256,
         hidden: tuple[int, ...] = (512,), activation: str = "relu",
         rng: np.random.Generator | int = 0, dtype: str = "float32",
-    ) -> Autoencoder:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """An autoencoder whose encoder and decoder are multilayer perceptrons.
 
         Parameters
@@ -114,10 +109,7 @@ class Autoencoder(Model):
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
     ) -> Any:
-        """Add dL · ∂L/∂θ to every grad: decoder, then encoder.
-
-        dx, if needed, is the gradient through the encoder alone: as the target, x is treated as constant.
-        """
+        """Add dL · ∂L/∂θ to every grad: decoder, then encoder. In dx, the target x counts as constant."""
         encoder_cache, decoder_cache, mse_cache = cache
         dx_hat, _ = mse_backward(dL, mse_cache)
         dz = self.decoder.backward(dx_hat, decoder_cache)

@@ -90,8 +90,6 @@ class Model(Trainable, Module):  # type: ignore[misc]
             fail("fit", "images", "must hold at least one image", f"shape {x.shape}")
         return (x,)
 
-    # Public interface.
-
     @property
     def num_latents(self) -> int:
         """M, the product of latent_shape."""
@@ -196,6 +194,7 @@ def mlp_networks(
 
     The decoder has the hidden layers in reverse order.
     """
+    image_shape = check_lengths(where, "image_shape", image_shape)
     hidden = check_lengths(where, "hidden", hidden)
     check_choice(where, "activation", activation, tuple(ACTIVATIONS))
     dtype = check_dtype(where, dtype)

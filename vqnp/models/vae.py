@@ -1,12 +1,7 @@
-"""z = μ(x) + exp(ℓ(x)/2) ε,  L = −log p(x|z) + w KL(q(z|x) ‖ N(0, I)): the VAE.
-
-x: (B, *data.shape) -> mu, logvar, z: (B, *latent_shape, D) -> a: (B, *data.shape), the parameter of p(x|z)
-"""
-
-from __future__ import annotations
+"""z = μ(x) + exp(ℓ(x)/2) ε,  L = −log p(x|z) + w KL(q(z|x) ‖ N(0, I)): the VAE."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -85,7 +80,7 @@ class VAE(Autoencoder):
         hidden: tuple[int, ...] = (512,), activation: str = "relu",
         likelihood: str = "bernoulli", noise_std: float = 0.1, kl_weight: float = 1.0, kl_warmup: int = 0,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
-    ) -> VAE:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """A VAE of two multilayer perceptrons; arguments as in VAE and Autoencoder.mlp.
 
         The decoder starts with the weights of the default VQVAE's decoder; the encoder's last layer is
@@ -134,8 +129,6 @@ class VAE(Autoencoder):
     def weight(self, step: int) -> float:
         """w at a step, counted from 0: kl_weight · min(1, step / kl_warmup)."""
         return self.kl_weight * (min(1.0, step / self.kl_warmup) if self.kl_warmup else 1.0)
-
-    # The loss and its gradient.
 
     def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
         """L = −log p(x|z) + w KL for a batch (x,): summed over each example, averaged over examples, in nats.

@@ -1,12 +1,7 @@
-"""z = encoder(x),  k = argmin ‖z − e‖²,  x̂ = decoder(e_k),  L = ⟨(x̂ − x)²⟩ + L_vq: the VQ-VAE.
-
-x: (B, *data.shape) -> z, z_q: (B, *latent_shape, D), k: (B, *latent_shape) -> x_hat: (B, *data.shape)
-"""
-
-from __future__ import annotations
+"""z = encoder(x),  k = argmin ‖z − e‖²,  x̂ = decoder(e_k),  L = ⟨(x̂ − x)²⟩ + L_vq: the VQ-VAE."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -87,7 +82,7 @@ class VQVAE(Model):
         codebook_init: str = "data", restart_dead_codes: float = 0.05,
         quantizer: VectorQuantizer | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
-    ) -> VQVAE:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """A VQ-VAE whose encoder and decoder are multilayer perceptrons.
 
         Parameters
@@ -189,11 +184,9 @@ class VQVAE(Model):
         x_hat, decoder_cache = self.decoder.forward(z_q)
         reconstruction, mse_cache = mse_forward(x_hat, x)
         losses = {
-            "loss": reconstruction + codebook + commitment,
-            "reconstruction_loss": reconstruction,
-            "codebook_loss": codebook,
-            "commitment_loss": commitment,
-        }
+            "loss": reconstruction + codebook + commitment, "reconstruction_loss": reconstruction,
+            "codebook_loss": codebook, "commitment_loss": commitment,
+        }  # fmt: skip
         return losses, (encoder_cache, quantizer_cache, decoder_cache, mse_cache, z, k)
 
     def backward(  # type: ignore[override]
@@ -222,8 +215,7 @@ class VQVAE(Model):
 
     def statistics(self, cache: Cache) -> dict[str, Array]:
         """n_j, the number of times the batch used each code: (K,)."""
-        k = cache[-1]
-        return {"quantizer": np.bincount(k.reshape(-1), minlength=self.num_embeddings)}
+        return {"quantizer": np.bincount(cache[-1].reshape(-1), minlength=self.num_embeddings)}
 
     def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
         """The perplexity over the epoch, and the number of codes used."""
@@ -244,8 +236,7 @@ class VQVAE(Model):
     @property
     def encoding(self) -> Encoding:
         """Codes: integers of shape latent_shape."""
-        bits = f"{self.bits_per_image:g} bits"
-        return Encoding("codes", self.latent_shape, np.dtype(np.int64), bits)
+        return Encoding("codes", self.latent_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits")
 
     def quantize(self, z: Array) -> Array:
         """k = argmin_j ‖z − e_j‖²; z: (n, *latent_shape, D) -> (n, *latent_shape)."""

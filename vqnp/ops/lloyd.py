@@ -1,7 +1,4 @@
-"""Lloyd's k-means alternates k_n = argmin_j ‖z_n − μ_j‖² and μ_j = s_j / n_j.
-
-z: (N, D) -> mu: (K, D), n: (K,)
-"""
+"""Lloyd's k-means alternates k_n = argmin_j ‖z_n − μ_j‖² and μ_j = s_j / n_j."""
 
 import numpy as np
 

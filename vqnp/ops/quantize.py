@@ -1,7 +1,4 @@
-"""k = argmin_j ‖z − e_j‖²,  z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩, straight through.
-
-z: (..., D), E: (K, D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
-"""
+"""k = argmin_j ‖z − e_j‖²,  z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩, straight through."""
 
 from typing import Any
 

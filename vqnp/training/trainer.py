@@ -1,13 +1,11 @@
 """Training, step by step: a minibatch, its loss, the gradient, a step of Adam, the model's own update."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -204,7 +202,7 @@ class Trainer:
         save(path, self.model, {"trainer": trainer}, {**arrays, "trainer.order": self.order})
 
     @classmethod
-    def restore(cls, path: str | Path, data: Any) -> Trainer:
+    def restore(cls, path: str | Path, data: Any) -> Self:
         """The trainer as it was when it was saved; it continues with the steps that it would have taken."""
         model, meta, arrays = load_all(path)
         try:

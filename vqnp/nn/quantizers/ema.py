@@ -1,7 +1,4 @@
-"""The quantizer whose codebook is updated by exponential moving averages: the paper's appendix A.
-
-z: (..., D) -> z_q: (..., D), commitment loss: (), k: (...,)
-"""
+"""The quantizer whose codebook is updated by exponential moving averages: the paper's appendix A."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +7,9 @@ import numpy as np
 
 from vqnp._check import Array, check_choice, check_float, check_rng
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, TorchName
+from vqnp.nn.module import TorchName
 from vqnp.nn.quantizers.vector import VectorQuantizer
 from vqnp.ops.ema import SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_update
-from vqnp.ops.quantize import quantize_backward
 
 
 @register
@@ -40,7 +36,7 @@ class EMAVectorQuantizer(VectorQuantizer):
     van den Oord et al. 2017, arXiv 1711.00937, appendix A.
     """
 
-    has_codebook_loss = False
+    has_codebook_loss = False  # so that no gradient reaches the codebook
 
     def __init__(
         self, num_embeddings: int, embedding_dim: int, commitment_cost: float = 0.25,
@@ -65,13 +61,6 @@ class EMAVectorQuantizer(VectorQuantizer):
     def embeddings(self) -> Array:
         """The codebook E: (K, D)."""
         return self.ema.E
-
-    def backward(  # type: ignore[override]
-        self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
-    ) -> Any:
-        """dz = dz_q + dL · ∂L/∂z, straight through; no gradient reaches the codebook."""
-        dz, _ = quantize_backward(dz_q, dL, cache)
-        return dz if need_dx else None
 
     def next_state(self, z: Array, k: Array) -> EMAState:
         """E, N, m after this batch: z: (..., D), k: (...,) -> EMAState; changes nothing."""

@@ -1,7 +1,4 @@
-"""The quantizer as a layer whose codebook is trained by gradient: the paper's equation 3.
-
-z: (..., D) -> z_q: (..., D), codebook and commitment loss: (), k: (...,)
-"""
+"""The quantizer as a layer whose codebook is trained by gradient: the paper's equation 3."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -97,9 +94,10 @@ class VectorQuantizer(Module):
     def backward(  # type: ignore[override]
         self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
     ) -> Any:
-        """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E;  L = codebook + commitment."""
+        """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E, unless the codebook is an average."""
         dz, dE = quantize_backward(dz_q, dL, cache)
-        self.E.add_grad(dE)
+        if self.has_codebook_loss:
+            self.E.add_grad(dE)
         return dz if need_dx else None
 
     def encode(self, z: Array) -> Array:
