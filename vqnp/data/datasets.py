@@ -48,10 +48,6 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
     split : {"train", "test"}
         A single array has no splits: all of it is given for either (load_splits divides it).
 
-    Returns
-    -------
-    Dataset
-
     Raises
     ------
     InputError
@@ -68,10 +64,6 @@ def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
     source : str or pathlib.Path
         As for load_dataset. Of a source that is one array, the last tenth, at least one image, is held
         out as test data.
-
-    Returns
-    -------
-    train, test : Dataset
 
     Raises
     ------
@@ -106,10 +98,6 @@ def open_images(source: str | Path = "digits", split: str = "train") -> ArrayStr
     ----------
     source, split
         As for load_dataset.
-
-    Returns
-    -------
-    ArrayStream
 
     Raises
     ------

@@ -85,10 +85,6 @@ def open_array(path: str | Path, names: Sequence[str] = ()) -> ArrayStream:
     names : sequence of str
         Which array of a .npz file: the first of these that it has, else its only one of 2 axes or more.
 
-    Returns
-    -------
-    ArrayStream
-
     Raises
     ------
     InputError

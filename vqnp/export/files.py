@@ -66,10 +66,6 @@ def load_torch(path: str | Path, model: Module | None = None) -> Module:
         A model of the same parts, whose parameters are replaced; needed for a file that vqnp did not
         write. Default: one made from the file's description.
 
-    Returns
-    -------
-    model : Module
-
     Raises
     ------
     InputError

@@ -41,10 +41,6 @@ def code_anatomy(model: VQVAE, images: Array) -> CodeAnatomy:
     images : ndarray, shape (n, *data.shape)
         uint8, or float in the data's range; at least one.
 
-    Returns
-    -------
-    CodeAnatomy
-
     Raises
     ------
     InputError

@@ -39,10 +39,6 @@ def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
     steps : int
         T, at least 2.
 
-    Returns
-    -------
-    Path
-
     Raises
     ------
     InputError

@@ -74,10 +74,6 @@ def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) ->
     num_embeddings : int
         K; optional with counts.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     InputError

@@ -88,10 +88,6 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
         peak, and that a fall by more than half is a drop. The error fell if it is now at least 1 % lower
         than at the peak.
 
-    Returns
-    -------
-    Diagnosis
-
     Raises
     ------
     InputError

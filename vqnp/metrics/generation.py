@@ -65,16 +65,12 @@ def energy_distance(samples: Any, images: Any) -> EnergyDistance:
 def nearest_distance(samples: Any, images: Any) -> Array:
     """d = min_i √⟨(x − y_i)²⟩ over pixels: the distance of each sample from the nearest image.
 
-    x: (n, ...), y: (n', ...) -> d: (n,), in units of the pixel range
+    x: (n, ...), y: (n', ...) -> d: (n,) float64, in units of the pixel range
 
     Parameters
     ----------
     samples, images : ndarray, shapes (n, ...) and (n', ...), both at least 1
         uint8, or float in [0, 1]; images are usually those of the training.
-
-    Returns
-    -------
-    ndarray of float64, shape (n,)
 
     Raises
     ------

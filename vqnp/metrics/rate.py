@@ -38,10 +38,6 @@ def rate_distortion(codes: Any, num_embeddings: int, mse: float) -> RateDistorti
     mse : float, at least 0
         Of the reconstructions from these codes; pixels are in [0, 1].
 
-    Returns
-    -------
-    RateDistortion
-
     Raises
     ------
     InputError

@@ -113,10 +113,6 @@ def code_length(codes: Any, fitted_to: Any, num_embeddings: int) -> float:
     num_embeddings : int
         K.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     InputError
