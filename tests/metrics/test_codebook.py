@@ -113,7 +113,7 @@ BAD_COUNTS = [
     ([math.inf, 1], NOT_NEGATIVE, "inf at index 0"),
     ([], SHAPE, "shape (0,)"),
     ([[1, 2], [3, 4]], SHAPE, "shape (2, 2)"),
-    ([[1, 2], [3]], SHAPE, "a nested sequence"),
+    ([[1, 2], [3]], "must be an array", "parts of different lengths"),
     ([True, False], NUMBERS, "bool"),
     (["1", "2"], NUMBERS, "<U1"),
     ([1j], NUMBERS, "complex128"),

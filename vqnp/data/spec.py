@@ -1,10 +1,8 @@
 """The shape and the range of one example: what a model takes, gives back and is drawn as."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -28,9 +26,9 @@ class DataSpec:
         object.__setattr__(self, "high", check_float("DataSpec", "high", self.high, f"({self.low}, inf)"))
 
     @classmethod
-    def of(cls, value: DataSpec | Mapping[str, Any]) -> DataSpec:
+    def of(cls, value: Self | Mapping[str, Any]) -> Self:
         """value itself, or the DataSpec that as_dict() describes."""
-        if isinstance(value, DataSpec):
+        if isinstance(value, cls):
             return value
         names = tuple(field.name for field in fields(cls))
         if not isinstance(value, Mapping) or not value.keys() <= set(names):

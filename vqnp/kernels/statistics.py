@@ -1,8 +1,6 @@
 """n_j = #{i : k_i = j},  s_j = Σ_{i : k_i = j} z_i."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -27,7 +25,7 @@ class CodeStatistics(NamedTuple):
     counts: Array
     sums: Array
 
-    def merge(self, other: CodeStatistics) -> CodeStatistics:
+    def merge(self, other: Self) -> Self:
         """(n + n', s + s'): the statistics of two disjoint sets together.
 
         Each merge rounds the sums in float64, so another order of merging may change their last bit.
@@ -35,7 +33,7 @@ class CodeStatistics(NamedTuple):
         if self.sums.shape != other.sums.shape:
             needed = f"must be of {self.sums.shape[0]} codes of {self.sums.shape[1]} dimensions"
             fail("CodeStatistics.merge", "other", needed, f"sums of shape {other.sums.shape}")
-        return CodeStatistics(self.counts + other.counts, self.sums + other.sums)
+        return self._replace(counts=self.counts + other.counts, sums=self.sums + other.sums)
 
 
 @checked(z="(..., D)")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_float, check_int, fail
+from vqnp._check import Array, as_array, check_float, check_int, fail
 
 
 def perplexity(counts: Any) -> float:
@@ -88,7 +88,7 @@ def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) ->
     0.75
     """
     where = "utilization"
-    if _array(where, counts_or_perplexity).ndim == 0:
+    if as_array(where, "counts", counts_or_perplexity).ndim == 0:
         if num_embeddings is None:
             fail(where, "num_embeddings", "must be given with a perplexity", None)
         K = check_int(where, "num_embeddings", num_embeddings)
@@ -118,7 +118,7 @@ def bits_per_image(num_latents: int, num_embeddings: int) -> float:
 
 def _counts(where: str, counts: Any) -> Array:
     """Counts as float64, (K,), else InputError."""
-    n = _array(where, counts)
+    n = as_array(where, "counts", counts)
     if n.dtype.kind not in "iuf":
         fail(where, "counts", "must be integers or floats", n.dtype)
     if n.ndim != 1 or n.size == 0:
@@ -127,14 +127,6 @@ def _counts(where: str, counts: Any) -> Array:
     if bad.size:
         fail(where, "counts", "must be finite and not negative", f"{n[bad[0]]} at index {bad[0]}")
     return n.astype(np.float64)
-
-
-def _array(where: str, counts: Any) -> Array:
-    """Counts as an array, else InputError."""
-    try:
-        return np.asarray(counts)
-    except ValueError:  # lists of different lengths
-        fail(where, "counts", "must have shape (K,)", "a nested sequence")
 
 
 def in_range(where: str, perplexity: Any, K: int, name: str = "perplexity") -> float:

@@ -49,10 +49,7 @@ def codebook_training_figure(model: VQVAE, history: History, images: Array, resu
 
 
 def codebook_figure(anatomy: CodeAnatomy) -> Figure:
-    """The effect of every code, most used first: effect_j, red for ink that it adds, blue for ink it removes.
-
-    anatomy: of K codes
-    """
+    """effect_j of every code j, most used first: red for ink that it adds, blue for ink that it removes."""
     order = np.argsort(-anatomy.counts, kind="stable")
     K, columns = len(order), min(len(order), 16)
     rows = -(-K // columns)
