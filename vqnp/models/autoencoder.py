@@ -81,7 +81,7 @@ class Autoencoder(Model):
         channels: int = 64, residual_channels: int = 32, residual_blocks: int = 2, downsampling: int = 2,
         latent_dim: int = 8, ndim: int | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
-    ) -> Autoencoder:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """An autoencoder whose encoder and decoder are those of VQVAE.conv, weight for weight.
 
         Parameters

@@ -104,7 +104,7 @@ class VAE(Autoencoder):
         latent_dim: int = 8, ndim: int | None = None,
         likelihood: str = "bernoulli", noise_std: float = 0.1, kl_weight: float = 1.0, kl_warmup: int = 0,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
-    ) -> VAE:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """A VAE with the networks of VQVAE.conv; arguments as in VAE and Autoencoder.conv.
 
         The encoder's last layer is twice as wide. With a Gaussian likelihood the posterior starts as narrow

@@ -128,7 +128,7 @@ class VQVAE(Model):
         codebook_init: str = "data", restart_dead_codes: float = 0.05,
         quantizer: VectorQuantizer | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
-    ) -> VQVAE:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """A VQ-VAE whose encoder and decoder are convolutional, in the published form: a code for each patch.
 
         Parameters
