@@ -13,6 +13,7 @@ from strategies import seeds
 from vqnp import VAE, VQVAE, Autoencoder, InputError, ops
 from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
+from vqnp.kernels.jit import JIT
 from vqnp.models.base import CHUNK_EXAMPLES
 from vqnp.nn import Activation, Flatten, Linear, Reshape, Sequential, build, describe
 
@@ -281,9 +282,9 @@ def test_decode_of_encode_is_reconstruct_bit_for_bit(name, seed, n, dtype):
     assert z.shape == (n, 3) and z.dtype == whole.dtype == np.dtype(dtype) and whole.shape == images.shape
     assert n == 0 or (whole.min() >= 0 and whole.max() <= 1)
     assert model.decode(z).tobytes() == whole.tobytes()
-    for start in range(0, n, CHUNK_EXAMPLES):
-        part = images[start : start + CHUNK_EXAMPLES]
-        assert model.encode(part).tobytes() == z[start : start + CHUNK_EXAMPLES].tobytes()
+    if JIT:  # NumPy's products may round a row in another batch otherwise
+        start, stop = sorted(r.integers(0, n + 1, 2))
+        assert model.encode(images[start:stop]).tobytes() == z[start:stop].tobytes()
 
 
 @each_vae

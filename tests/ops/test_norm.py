@@ -50,7 +50,7 @@ def test_group_norm_is_the_oracle(seed, dtype, B, S, groups, width, epsilon, lay
     assert x.tobytes() == before
 
 
-# Of two numbers the normalized values are ±1 up to ε: with a small ε the gradient is a difference that cancels.
+# Two numbers are normalized to ±1 up to ε: with a small ε the gradient is a difference that cancels.
 @given(seeds, leading, spatial, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.03, 1.0]))
 @settings(max_examples=30)
 def test_gradcheck(seed, batch, S, groups, width, epsilon):

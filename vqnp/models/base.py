@@ -17,9 +17,8 @@ from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe,
 from vqnp.nn.trainable import Batch, Trainable
 
 CHUNK_EXAMPLES = 128
-"""Examples in each pass of encode and decode. A matrix product of another size may round differently, and so
-(with OpenBLAS in float32) may a row in another place. So all passes have one size, the last one padded, and
-batches that begin at multiples of it give the same bits as all examples at once."""
+"""Examples in each pass of encode and decode, so that hidden layers need little memory. An example's bits do
+not depend on the others (see vqnp.kernels.product), so this number does not show."""
 
 PART_EXAMPLES = 16 * CHUNK_EXAMPLES
 """Examples that encode holds in memory as numbers at a time."""
@@ -176,14 +175,9 @@ class Model(Trainable, Module):  # type: ignore[misc]
 
 
 def in_chunks(f: Callable[[Array], Array], x: Array) -> Array:
-    """f applied to CHUNK_EXAMPLES at a time, the last chunk padded with zeros: (n, ...) -> (n, ...)."""
-    outputs = []
-    for start in range(0, max(len(x), 1), CHUNK_EXAMPLES):
-        chunk = x[start : start + CHUNK_EXAMPLES]
-        padded = np.zeros((CHUNK_EXAMPLES, *x.shape[1:]), x.dtype)
-        padded[: len(chunk)] = chunk
-        outputs.append(f(padded)[: len(chunk)])
-    return np.concatenate(outputs)
+    """f applied to CHUNK_EXAMPLES at a time: (n, ...) -> (n, ...)."""
+    starts = range(0, max(len(x), 1), CHUNK_EXAMPLES)
+    return np.concatenate([f(x[start : start + CHUNK_EXAMPLES]) for start in starts])
 
 
 def mlp_networks(

@@ -96,8 +96,7 @@ def resume(
 ) -> tuple[Any, list[dict[str, float]]]:
     """Continue a run that `fit` saved; the result is the same, bit for bit, as if it had never stopped.
 
-    This holds on the same machine with the same NumPy, whose matrix products must also use the same
-    number of threads as before: with another number they round differently.
+    This holds on the same machine with the same NumPy and numba, at any number of threads.
 
     -> the trained model, and the history of the whole run
 
