@@ -165,7 +165,7 @@ def test_decode_of_encode_is_reconstruct_bit_for_bit(codebook, seed, n, dtype):
 def test_encode_has_one_part_of_a_memory_mapped_array_in_memory(tmp_path, monkeypatch):
     """Whatever the number of images; and the codes are those of all at once."""
     monkeypatch.setattr(base, "PART_EXAMPLES", 2 * CHUNK_EXAMPLES)
-    model = VQVAE.mlp((64,), 1, 2, 8, hidden=(4,))
+    model = VQVAE.mlp((64,), 1, 2, 8, hidden=(256,))
     x = np.random.default_rng(0).random((8 * CHUNK_EXAMPLES + 5, 64), dtype=np.float32)
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
