@@ -2,6 +2,7 @@
 
 python examples/results.py                               the defaults, five seeds, about five minutes
 python examples/results.py --data mnist --seeds 1 --num-latents 49 --embedding-dim 8 --epochs 25
+python examples/results.py --network conv                convolutions: a plane of 7 × 7 codes
 python examples/results.py --epochs 1 --seeds 2          a quick look
 """
 
@@ -24,33 +25,40 @@ def main() -> None:
         "--data", default="digits", help="digits, mnist, fashion-mnist or a path (default: digits)"
     )
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0 (default: 5)")
-    parser.add_argument("--epochs", type=int, default=60, help="(default: 60)")
-    parser.add_argument("--num-latents", type=int, default=16, help="M (default: 16)")
-    parser.add_argument("--embedding-dim", type=int, default=16, help="D (default: 16)")
+    parser.add_argument("--network", choices=("mlp", "conv"), default="mlp", help="(default: mlp)")
+    parser.add_argument("--epochs", type=int, help="(default: 60; conv: 20)")
+    parser.add_argument("--batch-size", type=int, help="(default: 32; conv: 64)")
+    parser.add_argument("--lr", type=float, default=1e-3, help="(default: 0.001)")
+    parser.add_argument("--embedding-dim", type=int, help="D (default: 16; conv: 8)")
     parser.add_argument("--num-embeddings", type=int, default=128, help="K (default: 128)")
     parser.add_argument("--codebook-init", default="data", help="data, uniform, ... (default: data)")
-    parser.add_argument("--hidden", type=int, nargs="+", default=[512], help="(default: 512)")
+    parser.add_argument("--num-latents", type=int, default=16, help="mlp: M (default: 16)")
+    parser.add_argument("--hidden", type=int, nargs="+", default=[512], help="mlp: (default: 512)")
+    parser.add_argument("--channels", type=int, default=64, help="conv: H (default: 64)")
+    parser.add_argument("--residual-channels", type=int, default=32, help="conv: R (default: 32)")
     args = parser.parse_args()
+    schedule = {"epochs": 20, "batch_size": 64} if args.network == "conv" else {}
+    schedule |= {name: getattr(args, name) for name in ("epochs", "batch_size") if getattr(args, name)}
+    shared = {"num_embeddings": args.num_embeddings, "codebook_init": args.codebook_init}
+    if args.embedding_dim:
+        shared["embedding_dim"] = args.embedding_dim
 
     train, test = vqnp.load_splits(args.data)
     rows = []
     for seed in range(args.seeds):
-        rng = np.random.default_rng(seed)
-        model = vqnp.VQVAE.mlp(
-            train.images.shape[1:],
-            args.num_latents,
-            args.embedding_dim,
-            args.num_embeddings,
-            tuple(args.hidden),
-            codebook_init=args.codebook_init,
-            rng=rng,
-        )
+        shared |= {"image_shape": train.images.shape[1:], "rng": np.random.default_rng(seed)}
+        if args.network == "conv":
+            sizes = {"channels": args.channels, "residual_channels": args.residual_channels}
+            model = vqnp.VQVAE.conv(**sizes, **shared)
+        else:
+            model = vqnp.VQVAE.mlp(num_latents=args.num_latents, hidden=tuple(args.hidden), **shared)
         begun = time.perf_counter()
-        vqnp.fit(model, train.images, epochs=args.epochs, seed=seed)
+        history = vqnp.fit(model, train.images, lr=args.lr, seed=seed, **schedule)
         rows.append((time.perf_counter() - begun, vqnp.evaluate(model, test.images)))
 
-    print(f"{args.data}: {len(train)} training and {len(test)} test images; M = {args.num_latents}, "
-          f"D = {args.embedding_dim}, K = {args.num_embeddings}, hidden {args.hidden}, {args.epochs} epochs; "
+    form = f"hidden {args.hidden}" if args.network == "mlp" else f"{args.channels} channels"
+    print(f"{args.data}: {len(train)} training and {len(test)} test images; M = {model.num_latents}, "
+          f"D = {model.embedding_dim}, K = {args.num_embeddings}, {form}, {len(history)} epochs; "
           f"{os.cpu_count()} processors\n")  # fmt: skip
     print("| seed | test MSE | perplexity | codes used | bits per image | seconds |")
     print("|---|---|---|---|---|---|")

@@ -14,8 +14,10 @@ def accuracy(codes: np.ndarray, labels: np.ndarray, k: np.ndarray, c: np.ndarray
     """Naive Bayes fitted to codes and labels: % of k whose class c is predicted; 1/2 is added to each count.
 
     one: from a single position, the mean over positions; best: the best position; bag: from the counts of
-    the codes over all positions; every: from all positions, each with its own p(k_m | c).
+    the codes over all positions; every: from all positions, each with its own p(k_m | c). Codes have any
+    latent shape.
     """
+    codes, k = codes.reshape(len(codes), -1), k.reshape(len(k), -1)
     C, M = int(labels.max()) + 1, codes.shape[1]
     at = np.zeros((M, C, K))
     for m in range(M):
@@ -40,6 +42,7 @@ def sharing(k: np.ndarray, c: np.ndarray, K: int) -> tuple[dict, np.ndarray]:
     over uses; own: uses, in %, of codes that belong to one class; subset: codes in effective use by one
     class, in % of those by all. Also the overlap of each pair of classes at a position: (C, C).
     """
+    k = k.reshape(len(k), -1)
     M = k.shape[1]
     pooled = [vqnp.metrics.class_information(k.reshape(-1, 1), np.repeat(c, M), K)]
     each = [vqnp.metrics.class_information(k[:, m : m + 1], c, K) for m in range(M)]

@@ -11,8 +11,11 @@ from vqnp.inspection.anatomy import code_anatomy
 
 
 def explained(k: np.ndarray, x: np.ndarray) -> float:
-    """% of the pixels' variance that lies between images with different codes; the mean over positions."""
-    x = x - x.mean(axis=0)
+    """% of the pixels' variance that lies between images with different codes; the mean over positions.
+
+    k: (n, *latent_shape), x: (n, P)
+    """
+    k, x = k.reshape(len(k), -1), x - x.mean(axis=0)
     between = 0.0
     for codes in k.T:
         order = np.argsort(codes, kind="stable")
@@ -42,13 +45,15 @@ def often_and_rare(model: vqnp.VQVAE, x: np.ndarray) -> dict:
 
 def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:
     """⟨Δ·Δ'⟩/⟨‖Δ‖²⟩ of a code at two positions, where Δ is its effect relative to the mean latents."""
+    k = k.reshape(len(k), -1)
     z_q = model.quantizer.decode(k).mean(axis=0)
     M, K = model.num_latents, model.num_embeddings
     used = np.stack([np.bincount(k[:, m], minlength=K) >= 10 for m in range(M)], axis=1)  # (K, M)
     put = np.tile(z_q, (K, M, 1, 1))
     put[:, np.arange(M), np.arange(M)] = model.quantizer.embeddings[:, None]
-    images = model.decode_latents(put.reshape(K * M, M, -1)).reshape(K, M, -1).astype(np.float64)
-    change = (images - model.decode_latents(z_q[None]).reshape(-1)) * used[:, :, None]
+    shape = (-1, *model.latent_shape, model.embedding_dim)
+    images = model.decode_latents(put.reshape(shape)).reshape(K, M, -1).astype(np.float64)
+    change = (images - model.decode_latents(z_q.reshape(shape)).reshape(-1)) * used[:, :, None]
     own = (change**2).sum(axis=(1, 2))
     shared = (change.sum(axis=1) ** 2).sum(axis=1) - own
     return float(shared.sum() / (own * (used.sum(axis=1) - 1)).clip(0).sum())
@@ -56,24 +61,24 @@ def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:
 
 def pictures(model: vqnp.VQVAE, x: np.ndarray, c: np.ndarray, test: np.ndarray) -> dict:
     """Heat maps over all positions and at the most informative one; the most used codes; a swap of two."""
-    k, K = model.encode(x), model.num_embeddings
+    k, K = model.encode(x).reshape(len(x), -1), model.num_embeddings
     whole = vqnp.metrics.class_information(k, c, K)
     m = int((whole.per_position - whole.bias).argmax())
     at = vqnp.metrics.class_information(k[:, m : m + 1], c, K)
     anatomy = code_anatomy(model, x)
     top = np.argsort(-anatomy.counts, kind="stable")[:10]
     effect = anatomy.effect[top]
-    one, other = model.encode(test[[0, 1]])
+    one, other = model.encode(test[[0, 1]]).reshape(2, -1)
     states = np.tile(one, (model.num_latents + 2, 1))
     for m_ in range(model.num_latents):
         states[m_, m_] = other[m_]
     states[-1] = other
-    images = model.decode(states).astype(np.float64)
+    images = model.decode(states.reshape(-1, *model.latent_shape)).astype(np.float64)
     a, b = images[-2], images[-1]
     m1, m2 = np.argsort(-((images[:-2] - a) ** 2).sum(axis=(1, 2)))[:2]
     both = one.copy()
     both[[m1, m2]] = other[[m1, m2]]
-    together = model.decode(both[None])[0]
+    together = model.decode(both.reshape(1, *model.latent_shape))[0]
     row = np.stack([a, b, images[m1], images[m2], together, images[m1] + images[m2] - a])
     return {
         "map": class_shares(whole.usage).tolist(),

@@ -45,7 +45,7 @@ def measure(scale, seed: int, M: int, K: int) -> dict:
         "closest": "/".join(map(str, pairs[0])),
         "farthest": "/".join(map(str, pairs[-1])),
         "chance_overlap": float(np.mean([apart[pair] for pair in pairs])),
-        "explained": explained(k[:, :16], x.reshape(len(x), -1) / np.float32(255)),
+        "explained": explained(k.reshape(len(k), -1)[:, :16], x.reshape(len(x), -1) / np.float32(255)),
         "reached": np.mean([vqnp.perplexity(a) for a in influence.reshape(M, -1)]),
         "varied": vqnp.perplexity((x / 255.0).var(axis=0).ravel()),
     } | often_and_rare(model, x)

@@ -73,7 +73,8 @@ def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) ->
     else:
         chain = vqnp.priors.Markov(model.encode(train), K, order=int(source == "Markov"))
         k, bits = chain.sample(1000, seed), chain.code_length(model.encode(test))
-    return model.decode(k), {"bits": bits, "saved": 100 * (1 - bits / model.bits_per_image)}
+    images = model.decode(k.reshape(-1, *model.latent_shape))
+    return images, {"bits": bits, "saved": 100 * (1 - bits / model.bits_per_image)}
 
 
 def draw(rows: list[Row]) -> Figure:
