@@ -6,7 +6,7 @@ from plots.layout import assert_legible
 
 from vqnp import VQVAE, evaluate, fit, load_dataset
 from vqnp.inspection import code_anatomy
-from vqnp.plots import inspection_figure, save_figure, training_figure
+from vqnp.plots import codebook_figure, inspection_figure, save_figure, training_figure
 
 TEST = load_dataset("digits", "test").images[:200]
 
@@ -132,3 +132,35 @@ def test_a_plane_of_latents_and_colours_can_be_drawn():
     rows = fit(model, x, x, epochs=2, progress=False)
     assert_legible(training_figure(evaluate(model, x), model, rows, x))
     assert_legible(inspection_figure(None, model, x)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(28, 28), (16, 16, 3), (64,), (64, 2)])
+def test_a_convolutional_models_figures_can_be_read(shape):
+    x = np.random.default_rng(0).random((60, *shape), np.float32)
+    ndim = 1 if shape[0] == 64 else 2
+    conv = VQVAE.conv(shape, 4, 2, 1, num_embeddings=20, ndim=ndim)
+    fit(conv, x, epochs=1, progress=False)
+    result = evaluate(conv, x)
+    training = training_figure(result, conv, history(2), x)
+    _, codebook = inspection_figure(result, conv, x)
+    for figure in (training, codebook):
+        assert_legible(figure)
+    drawn = training.axes[2].get_images()[0].get_array()
+    if shape == (16, 16, 3):
+        np.testing.assert_allclose(drawn[1:17, 1:17], x[0], atol=1e-6)
+    assert ("signals" in training.axes[2].get_title()) == (ndim == 1)
+
+
+@pytest.mark.slow
+def test_a_frame_marks_the_position_at_which_a_code_is_used_most():
+    conv = VQVAE.conv((16, 24), 4, 2, 1, num_embeddings=9)
+    anatomy = code_anatomy(conv, np.random.default_rng(0).random((60, 16, 24), np.float32))
+    panels = codebook_figure(anatomy, conv).axes[:9]
+    for axes, j in zip(panels, np.argsort(-anatomy.counts, kind="stable"), strict=True):
+        assert len(axes.patches) == (anatomy.counts[j] > 0)
+        for frame in axes.patches:
+            row, column = np.unravel_index(anatomy.latent[j], (4, 6))
+            np.testing.assert_allclose(frame.get_xy(), (4 * column - 0.5, 4 * row - 0.5))
+            assert (frame.get_width(), frame.get_height()) == (4, 4)
+    assert not any(axes.patches for axes in codebook_figure(anatomy).axes[:9])

@@ -21,6 +21,7 @@ MODELS = {
     "vae": lambda: VAE.mlp(latent_dim=20, hidden=(12,)),
     "autoencoder": lambda: Autoencoder.mlp(latent_dim=20, hidden=(12,)),
     "plane": plane,
+    "conv": lambda: VAE.conv(channels=4, residual_channels=2, latent_dim=2),
     "one unit": lambda: Autoencoder.mlp(latent_dim=1, hidden=()),
 }
 

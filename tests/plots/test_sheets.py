@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vqnp import load_dataset
-from vqnp.plots.sheets import flat_images, save_sheet, shown_images, tiles
+from vqnp.plots.sheets import bands, curves, flat_images, save_sheet, shown_images, tiles
 
 TEST = load_dataset("digits", "test").images[:3]
 
@@ -43,3 +43,23 @@ def test_a_sheet_is_the_images(tmp_path):
         save_sheet(file, TEST / 255.0, columns=3)
     pixels = imread(tmp_path / "s.png")[2:58:2, 2:58:2, 0]
     np.testing.assert_allclose(pixels, TEST[0] / 255.0, atol=1 / 255)
+
+
+def test_a_signal_is_shown_as_a_curve():
+    """At each point of time the row of its value is lit, and the rows up to the next value's."""
+    x = np.array([[0.0, 1.0, 0.5, 0.5]])
+    (picture,) = curves(x)
+    assert picture.shape == (48, 4) and set(np.unique(picture)) == {0, 1}
+    lit = [np.flatnonzero(column) for column in picture.T]
+    assert lit[0].tolist() == list(range(48)) and lit[1].tolist() == list(range(25))
+    assert lit[2].tolist() == lit[3].tolist() == [24]
+    both = curves(np.stack([x, 1 - x], axis=-1))[0]
+    np.testing.assert_array_equal(both, np.maximum(picture, curves(1 - x)[0]))
+    np.testing.assert_array_equal(shown_images(x, signals=True), curves(x))
+    assert curves(np.zeros((2, 1000))).shape == (2, 48, 96)
+
+
+def test_a_band_has_the_mean_over_the_channels():
+    x = np.random.default_rng(0).random((2, 6, 3))
+    assert bands(x).shape == (2, 3, 6)
+    np.testing.assert_array_equal(bands(x)[:, 2], x.mean(axis=-1))

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from vqnp._files import atomic
     from vqnp.cli.runs import open_run
     from vqnp.export.codes import decode_file, open_codes
-    from vqnp.plots import save_sheet
+    from vqnp.plots import are_signals, save_sheet
 
     out = new_file(args.out, (".npy", ".png"), args.force)
     model, _, _ = open_run(args.model)
@@ -40,5 +40,5 @@ def run(args: argparse.Namespace) -> None:
         needed = f"must hold the {model.encoding.name} of at least one image for a PNG sheet"
         fail("", str(args.codes), needed, "none")
     with atomic(out) as file:
-        save_sheet(file, model.decode(first))
+        save_sheet(file, model.decode(first), signals=are_signals(model))
     print(f"{len(first)} of {len(codes)} images in {out}")

@@ -10,7 +10,7 @@ from vqnp.inspection.anatomy import code_anatomy
 from vqnp.plots.codebook import codebook_figure, codebook_training_figure
 from vqnp.plots.curves import History
 from vqnp.plots.latents import autoencoder_training_figure, latents_figure, vae_training_figure
-from vqnp.plots.sheets import save_sheet
+from vqnp.plots.sheets import are_signals, save_sheet
 from vqnp.plots.style import save_figure
 
 
@@ -22,7 +22,7 @@ def training_figure(report: Any, model: Any, history: History, images: Array) ->
 def inspection_figure(report: Any, model: Any, images: Array) -> tuple[str, Figure]:
     """The figure of a model's codes or latent units, and the name of its file in a run folder."""
     if model.encoding.name == "codes":
-        return "codebook.png", codebook_figure(code_anatomy(model, images))
+        return "codebook.png", codebook_figure(code_anatomy(model, images), model)
     return "latents.png", latents_figure(model, images, report)
 
 
@@ -32,6 +32,7 @@ TRAINING: dict[str, Callable[..., Figure]] = {
 """The figure of a training run, by the kind of model."""
 
 __all__ = [
-    "autoencoder_training_figure", "codebook_figure", "codebook_training_figure", "inspection_figure",
-    "latents_figure", "save_figure", "save_sheet", "training_figure", "vae_training_figure",
+    "are_signals", "autoencoder_training_figure", "codebook_figure", "codebook_training_figure",
+    "inspection_figure", "latents_figure", "save_figure", "save_sheet", "training_figure",
+    "vae_training_figure",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ from vqnp._check import Array
 from vqnp.evaluation import LatentEvaluation
 from vqnp.models import VAE, Autoencoder
 from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
-from vqnp.plots.sheets import draw_pairs, draw_sheet, shown_images, training_grid
+from vqnp.plots.sheets import are_signals, draw_pairs, draw_sheet, shown_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, new_figure
 
 ROWS, STEPS, REACH = 12, 11, 3.0
@@ -29,11 +29,11 @@ def autoencoder_training_figure(
     draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
     add_legend(axes)
     ten = images[:10]
-    draw_pairs(figure.add_subplot(grid[1, :]), ten, model.reconstruct(ten))
+    draw_pairs(figure.add_subplot(grid[1, :]), model, images)
     title = "Variance of each unit on the test set"
     draw_sorted(figure.add_subplot(grid[2, 0]), result.variance, title, UNITS, "variance")
     z = model.encode(ten)
-    between = shown_images(model.decode((z + np.roll(z, -1, axis=0)) / 2))
+    between = shown_images(model.decode((z + np.roll(z, -1, axis=0)) / 2), are_signals(model))
     title = "Half way between the latents of neighbours above"
     draw_sheet(figure.add_subplot(grid[2, 1]), between, 5, title)
     return figure
@@ -59,10 +59,10 @@ def vae_training_figure(model: VAE, history: History, images: Array, result: Lat
     axes = figure.add_subplot(grid[0, 1])
     draw_curves(axes, history, "Units in use (test images)", "active units", units)
     add_legend(axes)
-    draw_pairs(figure.add_subplot(grid[1, :]), images, model.reconstruct(images[:10]))
+    draw_pairs(figure.add_subplot(grid[1, :]), model, images)
     title = "KL of each unit on the test set"
     draw_sorted(figure.add_subplot(grid[2, 0]), result.kl_per_unit, title, UNITS, "nats per image")
-    samples = shown_images(model.sample(18, 0))
+    samples = shown_images(model.sample(18, 0), are_signals(model))
     draw_sheet(figure.add_subplot(grid[2, 1]), samples, 6, "Decoded draws from the prior")
     return figure
 
@@ -88,8 +88,10 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
     moved = np.repeat(z[:1], len(order) * STEPS, axis=0)
     for i, d in enumerate(order):
         moved[i * STEPS : (i + 1) * STEPS, d] = centre[d] + places * spread[d]
-    tile = shown_images(model.decode(moved.reshape(-1, *codes.shape[1:])))
-    draw_sheet(axes, tile, STEPS, "The strongest units, each varied with the others as in the first image")
+    signals = are_signals(model)
+    tile = shown_images(model.decode(moved.reshape(-1, *codes.shape[1:])), signals)
+    first = "signal" if signals else "image"
+    draw_sheet(axes, tile, STEPS, f"The strongest units, each varied with the others as in the first {first}")
     H, W = tile.shape[1] + 1, tile.shape[2] + 1
     name, reference = ("KL", "the prior's") if vae else ("variance", "the images'")
     units = [f"unit {_place(d, codes.shape[1:])}: {name} {strength[d]:.2f}" for d in order]
