@@ -51,7 +51,7 @@ class Residual(nn.Module):
 
 
 class Net(nn.Module):
-    """docs/models.md in PyTorch: channels second, and none in the images if they are grey."""
+    """docs/convolutional.md in PyTorch: channels second, and none in the images if they are grey."""
 
     def __init__(self, image_shape, encoded, ndim=None, downsampling=2, residual_blocks=2, H=6, R=5, D=4):
         super().__init__()
