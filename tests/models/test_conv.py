@@ -244,3 +244,16 @@ def test_images_with_their_channels_first_are_refused_with_the_remedy(rng):
     for make in (VQVAE.mlp, VAE.mlp, Autoencoder.mlp, DataSpec):
         with refused("shape" if make is DataSpec else "image_shape", "must be (28, 28, 3): np.moveaxis"):
             make((3, 28, 28))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_examples_codes_and_images_do_not_depend_on_its_batch(dtype, rng):
+    """Bit for bit: alone, in a few, in all."""
+    model = VQVAE.conv(channels=16, residual_channels=8, rng=2, dtype=dtype)
+    x = vqnp.load_dataset("digits", "test").images[:150]
+    codes, z = model.encode(x), model.latents(x)
+    images = model.decode(codes)
+    for some in (slice(0, 1), slice(7, 12), slice(149, 150), slice(30, 140)):
+        np.testing.assert_array_equal(model.encode(x[some]), codes[some])
+        assert model.latents(x[some]).tobytes() == z[some].tobytes()
+        assert model.decode(codes[some]).tobytes() == images[some].tobytes()

@@ -12,8 +12,8 @@ from strategies import seeds
 
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, ops
 from vqnp._check import NonFiniteError
-from vqnp.models import base
 from vqnp.kernels.jit import JIT
+from vqnp.models import base
 from vqnp.models.base import CHUNK_EXAMPLES
 from vqnp.nn import build, describe
 
