@@ -10,7 +10,11 @@ from strategies import seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck_module
-from vqnp.nn import ACTIVATIONS, Activation, Flatten, Linear, Module, Param, Reshape, Sequential, mlp
+from vqnp.kernels.product import linear_dW
+from vqnp.nn import (
+    ACTIVATIONS, Activation, Conv, ConvTranspose, Flatten, Linear, Module, Param, Reshape, Sequential, mlp,
+)
+from vqnp.optim import Adam
 
 widths = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 
@@ -305,3 +309,74 @@ def test_backward_needs_a_cache_of_as_many_layers(rng):
         n, m = len(one.layers), len(another.layers)
         with refused("cache", f"must be of {n} layers", str(m), where="Sequential.backward"):
             one.backward(x, another.forward(x)[1])
+
+
+LAYERS_WITH_RELU = {
+    "linear": (lambda r, dtype: Linear(5, 7, r, dtype), (6, 5)),
+    "convolution": (lambda r, dtype: Conv(3, 20, 3, 1, 1, rng=r, dtype=dtype), (2, 5, 4, 3)),
+    "transposed": (lambda r, dtype: ConvTranspose(3, 20, 4, 2, 1, rng=r, dtype=dtype), (2, 5, 4, 3)),
+    "few channels": (lambda r, dtype: ConvTranspose(3, 1, 4, 2, 1, rng=r, dtype=dtype), (2, 5, 4, 3)),
+    "kernel < stride": (lambda r, dtype: ConvTranspose(3, 9, 1, 2, rng=r, dtype=dtype), (2, 5, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", LAYERS_WITH_RELU)
+def test_relu_within_a_layer_is_relu_after_it(name, dtype):
+    """The same bits, forward and backward, in a Sequential and in two calls."""
+    make, shape = LAYERS_WITH_RELU[name]
+    r = np.random.default_rng(3)
+    layer, relu = make(r, dtype), Activation("relu")
+    layer.b.value[...] = r.standard_normal(layer.b.value.shape)
+    x = r.standard_normal(shape).astype(dtype)
+    h, cache = layer.forward(x)
+    y, relu_cache = relu.forward(h)
+    assert 0.1 < np.mean(y == 0) < 0.9
+    np.testing.assert_array_equal(layer.forward(x, relu=True)[0], y)
+    dy = r.standard_normal(y.shape).astype(dtype)
+    dx = layer.backward(relu.backward(dy, relu_cache), cache)
+    apart = [param.grad.copy() for param in layer.parameters()]
+    layer.zero_grad()
+    net = Sequential(layer, relu)
+    together, caches = net.forward(x)
+    np.testing.assert_array_equal(together, y)
+    np.testing.assert_array_equal(net.backward(dy, caches), dx)
+    for param, grad in zip(layer.parameters(), apart, strict=True):
+        np.testing.assert_array_equal(param.grad, grad)
+
+
+@given(seeds, st.integers(1, 9), st.integers(1, 30), st.integers(1, 30), st.integers(0, 3))
+def test_a_gradient_as_a_product_adds_up_like_any_other(seed, M, I, O, uses):
+    r = np.random.default_rng(seed)
+    param, expected = Param(np.zeros((I, O))), np.zeros((I, O))
+    for _ in range(uses):
+        x, dy = r.standard_normal((M, I)), r.standard_normal((M, O))
+        param.add_product(x, dy)
+        expected += x.T @ dy
+    d = r.standard_normal((I, O))
+    param.add_grad(d.copy())
+    oracles.close(param.grad, expected + d, size=100)
+    oracles.close(param.grad, expected + d, size=100)  # read twice
+    param.zero_grad()
+    assert not param.grad.any()
+
+
+@given(seeds, st.integers(1, 9), st.integers(1, 30), st.integers(1, 30))
+def test_reading_a_gradient_before_the_step_changes_no_bit(seed, M, I, O):
+    ends = []
+    for read in (False, True):
+        r = np.random.default_rng(seed)
+        param = Param(r.standard_normal((I, O)).astype(np.float32))
+        adam = Adam([("W", param)])
+        for _ in range(3):
+            x, dy = (r.standard_normal(s).astype(np.float32) for s in ((M, I), (M, O)))
+            adam.zero_grad()
+            param.add_product(x, dy)
+            before = param.grad.copy() if read else None
+            adam.step()
+            if read:
+                np.testing.assert_array_equal(param.grad, before)
+        np.testing.assert_array_equal(param.grad, linear_dW(x, dy))  # also after the step
+        ends.append((param.value, adam.m["W"], adam.v["W"]))
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
