@@ -288,13 +288,6 @@ return quantize_forward(
         "test_convolution",
     ),
     Bug(
-        "a layer that is used twice keeps the gradient of its last use",
-        "nn.module:Param.add_product",
-        "self._grad is None and self._product is None and fusible(x, dy)",
-        "fusible(x, dy)",
-        "test_gradients_accumulate",
-    ),
-    Bug(
         "a frame whose border is not zero",
         "ops._windows:Windows.frame",
         "framed(x.reshape(len(x), *plane.pixels, x.shape[-1]), *plane.padding)",
