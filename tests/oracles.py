@@ -168,6 +168,52 @@ def each(f, x):
     return np.array([f(float(v)) for v in x.reshape(-1)]).reshape(x.shape)
 
 
+# Embedding, attention, dropout, the gate, causal convolution.
+
+
+def embedding_gradient(dy, k, K):
+    """dE_j: the sum of the rows of dy whose k is j; dy: (N, D), k: (N,)."""
+    return np.array([
+        [math.fsum(float(dy[n, c]) for n in range(len(k)) if k[n] == j) for c in range(dy.shape[1])]
+        for j in range(K)
+    ]).reshape(K, dy.shape[1])  # fmt: skip
+
+
+def attention(q, k, v):
+    """o_i = Σ_j p_ij v_j, p_ij = exp(q_i · k_j/√d)/Σ_j, over the keys j ≤ i + S − T."""
+    B, T, H, d = q.shape
+    S, o = k.shape[1], np.zeros(q.shape)
+    for b, i, h in np.ndindex(B, T, H):
+        seen = range(i + S - T + 1)
+        scores = [math.fsum(float(x) * float(y) for x, y in zip(q[b, i, h], k[b, j, h], strict=True))
+                  / math.sqrt(d) for j in seen]  # fmt: skip
+        weights = [math.exp(s - max(scores)) for s in scores]
+        for c in range(d):
+            terms = [w * float(v[b, j, h, c]) for w, j in zip(weights, seen, strict=True)]
+            o[b, i, h, c] = math.fsum(terms) / math.fsum(weights)
+    return o
+
+
+def gate(a, b):
+    """tanh(a) σ(b), entry by entry."""
+    pairs = zip(a.reshape(-1), b.reshape(-1), strict=True)
+    return np.array([math.tanh(float(x)) * logistic(float(y)) for x, y in pairs]).reshape(a.shape)
+
+
+def causal_conv(x, W, b, kernel, centre):
+    """y_i = b + Σ_t x_{i + o_t} W_t: t counts the taps before the centre in raster order, and the centre."""
+    S, y = x.shape[1:-1], np.zeros((*x.shape[:-1], W.shape[2])) + b
+    places = list(np.ndindex(*kernel))
+    middle = places.index(tuple(n // 2 for n in kernel))
+    for t, place in enumerate(places[: middle + centre]):
+        for n, *i in np.ndindex(*x.shape[:-1]):
+            at = [a + p - size // 2 for a, p, size in zip(i, place, kernel, strict=True)]
+            if all(0 <= a < s for a, s in zip(at, S, strict=True)):
+                for c, o in np.ndindex(*W.shape[1:]):
+                    y[(n, *i, o)] += float(x[(n, *at, c)]) * float(W[t, c, o])
+    return y
+
+
 # Larger images: f per axis.
 
 

@@ -151,6 +151,11 @@ def test_nearest():
         ("pixel_shuffle", (R.standard_normal((2, 3, 2, 8)), 2)),
         ("layer_norm", (R.standard_normal((4, 3)), R.standard_normal(3), R.standard_normal(3))),
         ("group_norm", (R.standard_normal((2, 3, 4)), R.standard_normal(4), R.standard_normal(4), 2)),
+        ("embedding", (R.standard_normal((4, 3)), np.array([[3, 0], [3, 3]]))),
+        ("attention", tuple(R.standard_normal((3, 2, 4, 2, 3)))),
+        ("dropout", (R.standard_normal((4, 3)), 0.4, 5)),
+        ("gate", (R.standard_normal((4, 3)), R.standard_normal((4, 3)))),
+        ("causal_conv", (R.standard_normal((2, 4, 2)), R.standard_normal((2, 2, 3)), np.ones(3), (3,), True)),
     ],
 )
 def test_gradients(pair, args):
@@ -196,6 +201,37 @@ def test_residual_stack():
     np.testing.assert_allclose(stack.forward(x)[0], relu(h), rtol=1e-12, atol=1e-12)
     np.testing.assert_array_equal(x, before)
     assert len({id(W) for W in used}) == 4
+
+
+def test_attention_is_causal():
+    """No query sees a later key, each sees all others; a chunk after a prefix gives the same rows."""
+    q, k, v = R.standard_normal((3, 1, 5, 2, 3))
+    o, cache = ops.attention_forward(q, k, v)
+    for i in range(5):
+        do = np.zeros_like(o)
+        do[:, i] = R.standard_normal((2, 3))
+        _, _, dv = ops.attention_backward(do, cache)
+        assert [bool(dv[:, j].any()) for j in range(5)] == [j <= i for j in range(5)]
+    for start in range(5):
+        np.testing.assert_allclose(ops.attention_forward(q[:, start:], k, v)[0], o[:, start:], rtol=1e-12)
+
+
+def test_causal_convolution():
+    """Mask A sees the pixels before the centre in raster order, mask B the centre too, on 3 × 4."""
+    for centre in (False, True):
+        x, W = R.standard_normal((1, 3, 4, 2)), R.standard_normal((4 + centre, 2, 2))
+        y, cache = ops.causal_conv_forward(x, W, np.zeros(2), (3, 3), centre)
+        dy = np.zeros_like(y)
+        dy[0, 1, 2] = 1
+        sees = ops.causal_conv_backward(dy, cache)[0][0].any(axis=-1)
+        assert np.argwhere(sees).tolist() == [[0, 1], [0, 2], [0, 3], [1, 1]] + centre * [[1, 2]]
+
+
+def test_dropout():
+    """The mean stays, and without a generator nothing is dropped."""
+    x = np.ones(50_000)
+    assert abs(ops.dropout_forward(x, 0.3, 1)[0].mean() - 1) < 0.02
+    np.testing.assert_array_equal(ops.dropout_forward(x, 0.3, None)[0], x)
 
 
 def test_gradients_accumulate():

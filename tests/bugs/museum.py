@@ -336,4 +336,58 @@ return quantize_forward(
         "np.maximum(x, 0, out=x)",
         "test_residual_stack",
     ),
+    Bug(
+        "an embedding's gradient that keeps the last of several equal codes",
+        "ops.embedding:embedding_backward",
+        "return unchecked(code_statistics)(dy, k, K).sums.astype(dtype, copy=False)",
+        """
+import numpy as np
+dE = np.zeros((K, D), dtype)
+dE[k] = dy
+return dE
+""",
+        "test_gradients",
+    ),
+    Bug(
+        "attention's softmax gradient without the sum over the row",
+        "ops.attention:attention_backward",
+        "dS -= _heads((do * o).sum(axis=-1, keepdims=True))",
+        "",
+        "test_gradients",
+    ),
+    Bug(
+        "no causal mask where the keys of a prefix are there",
+        "ops.attention:later",
+        "return np.arange(S) > np.arange(S - T, S)[:, None]",
+        "return (np.arange(S) > np.arange(S - T, S)[:, None]) & (T == S)",
+        "test_attention_is_causal",
+    ),
+    Bug(
+        "a causal mask aligned at the upper left",
+        "ops.attention:later",
+        "np.arange(S - T, S)",
+        "np.arange(T)",
+        "test_attention_is_causal",
+    ),
+    Bug(
+        "a causal mask that hides the query's own position",
+        "ops.attention:later",
+        "np.arange(S) > np.arange(S - T, S)[:, None]",
+        "np.arange(S) >= np.maximum(np.arange(S - T, S)[:, None], 1)",
+        "test_attention_is_causal",
+    ),
+    Bug(
+        "mask A lets the centre through",
+        "ops.causal_conv:causal_taps",
+        "number <= number.size // 2 if centre else number < number.size // 2",
+        "(number <= number.size // 2) & (centre | (number > 0))",
+        "test_causal_convolution",
+    ),
+    Bug(
+        "dropout that does not scale what it keeps",
+        "ops.dropout:dropout_forward",
+        "kept * x.dtype.type(1 / (1 - p))",
+        "kept * x.dtype.type(1)",
+        "test_dropout",
+    ),
 ]

@@ -183,6 +183,67 @@ def test_group_norm(seed, shape, groups, size):
     compare(*pair, reference, x, gamma, beta, options=options, rng=r, slope=1e3**0.5)
 
 
+@given(seeds, st.integers(1, 5), st.integers(1, 3), st.integers(1, 5), st.integers(0, 3))
+def test_attention(seed, T, heads, d, before):
+    """PyTorch's scaled_dot_product_attention, heads before positions, with the mask written out."""
+    r = np.random.default_rng(seed)
+    q, k, v = (r.standard_normal((2, n, heads, d)) for n in (T, before + T, before + T))
+    seen = torch.ones(T, before + T, dtype=torch.bool).tril(before)
+
+    def reference(q, k, v):
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2)
+
+    # dP − rowsum cancels where a row of P is nearly one-hot, or has one entry.
+    compare(ops.attention_forward, ops.attention_backward, reference, q, k, v, rng=r, slope=10.0)
+
+
+@given(seeds, shapes, st.integers(1, 6), st.integers(1, 4))
+def test_embedding(seed, shape, K, D):
+    r = np.random.default_rng(seed)
+    E, k = r.standard_normal((K, D)), r.integers(0, K, shape)
+    reference = lambda E, k: F.embedding(k.long(), E)
+    compare(ops.embedding_forward, ops.embedding_backward, reference, E, k, rng=r, slope=1.0)
+
+
+@given(seeds, shapes, st.floats(0.1, 0.9))
+def test_dropout(seed, shape, p):
+    """With the same mask; PyTorch draws another."""
+    r = np.random.default_rng(seed)
+    mask = torch.tensor(np.random.default_rng(seed).random(shape, np.float32) >= p)
+    reference = lambda x: torch.where(mask, x / (1 - p), 0.0)
+    options = {"p": p, "rng": seed}
+    pair = ops.dropout_forward, ops.dropout_backward
+    compare(*pair, reference, r.standard_normal(shape), options=options, rng=r)
+
+
+@given(seeds, shapes, st.sampled_from([1e-3, 1.0, 30.0]))
+def test_gate(seed, shape, scale):
+    r = np.random.default_rng(seed)
+    a, b = scale * r.standard_normal(shape), scale * r.standard_normal(shape)
+    reference = lambda a, b: torch.tanh(a) * torch.sigmoid(b)
+    compare(ops.gate_forward, ops.gate_backward, reference, a, b, rng=r, slope=1.0)
+
+
+@given(seeds, st.integers(1, 2), st.booleans(), st.integers(0, 2), st.integers(0, 2))
+def test_causal_conv(seed, axes, centre, k_y, k_x):
+    """PyTorch's convolution with the whole kernel, of which autograd gives the taps' gradients."""
+    r = np.random.default_rng(seed)
+    kernel = tuple(2 * n + 1 for n in (k_y, k_x))[:axes]
+    taps = torch.tensor(ops.causal_taps(kernel, centre))
+    shapes = (2, *(5, 4)[:axes], 3), (int(taps.sum()), 3, 2), (2,)
+    x, W, b = (r.standard_normal(shape) for shape in shapes)
+
+    def reference(x, W, b):
+        whole = torch.zeros(*kernel, 3, 2, dtype=torch.float64)
+        whole[taps] = W
+        y = (F.conv1d, F.conv2d)[axes - 1](channels_first(x), kernel_last(whole), b, padding="same")
+        return channels_last(y)
+
+    options, pair = {"kernel": kernel, "centre": centre}, (ops.causal_conv_forward, ops.causal_conv_backward)
+    compare(*pair, reference, x, W, b, options=options, rng=r)
+
+
 def reduced(terms, reduction):
     """PyTorch's side of ops.loss.reduction_scale."""
     if reduction == "mean_of_sums":

@@ -154,3 +154,24 @@ def test_gelus_lower_tail_does_not_cancel(dtype, rtol):
     u = [math.sqrt(2 / math.pi) * (v + 0.044715 * v**3) for v in x.astype(float)]
     tanh_form = np.array([v / (1 + math.exp(-2 * w)) for v, w in zip(x.astype(float), u, strict=True)])
     np.testing.assert_allclose(ops.gelu_forward(x, "tanh")[0], tanh_form, rtol=rtol)
+
+
+@given(seeds, dtypes, shapes, st.sampled_from([1e-3, 1.0, 30.0]), layouts)
+def test_the_gate_is_the_oracle(seed, dtype, shape, scale, layout):
+    r = np.random.default_rng(seed)
+    a, b = (lay_out((scale * r.standard_normal(shape)).astype(dtype), layout) for _ in range(2))
+    y, cache = ops.gate_forward(a, b)
+    assert y.dtype == dtype and {g.dtype for g in ops.gate_backward(y, cache)} == {np.dtype(dtype)}
+    oracles.close(y, oracles.gate(a, b), size=scale)
+
+
+@given(seeds, shapes)
+def test_the_gates_gradients(seed, shape):
+    r = np.random.default_rng(seed)
+    args = r.standard_normal(shape), r.standard_normal(shape)
+    gradcheck(ops.gate_forward, ops.gate_backward, *args, rng=r).raise_if_failed()
+
+
+def test_the_gate_refuses_two_shapes():
+    with refused("b", "must have shape (3,)", "shape (2,)", where="gate_forward"):
+        ops.gate_forward(np.zeros(3), np.zeros(2))

@@ -1,11 +1,16 @@
 """Pure functions in pairs: op_forward(...) -> (outputs..., cache), op_backward(..., cache) -> gradients."""
 
 from vqnp.ops.activation import (
-    gelu_backward, gelu_forward, leaky_relu_backward, leaky_relu_forward, relu_backward, relu_forward,
-    sigmoid, sigmoid_backward, sigmoid_forward, silu_backward, silu_forward, tanh_backward, tanh_forward,
+    gate_backward, gate_forward, gelu_backward, gelu_forward, leaky_relu_backward, leaky_relu_forward,
+    relu_backward, relu_forward, sigmoid, sigmoid_backward, sigmoid_forward, silu_backward, silu_forward,
+    tanh_backward, tanh_forward,
 )
+from vqnp.ops.attention import attention_backward, attention_forward
+from vqnp.ops.causal_conv import causal_conv_backward, causal_conv_forward, causal_taps
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
+from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.ema import EMAState, ema_codes, ema_initialize, ema_restart, ema_update, laplace_smoothing
+from vqnp.ops.embedding import embedding_backward, embedding_forward
 from vqnp.ops.gaussian import (
     gaussian_kl_backward, gaussian_kl_forward, gaussian_kl_terms, gaussian_nll_backward, gaussian_nll_forward,
     reparameterise_backward, reparameterise_forward,
@@ -21,16 +26,17 @@ from vqnp.ops.quantize import quantize_backward, quantize_forward
 from vqnp.ops.resize import pixel_shuffle_backward, pixel_shuffle_forward, upsample_backward, upsample_forward
 
 __all__ = [
-    "EMAState", "bce_logits_backward", "bce_logits_forward", "conv_backward", "conv_forward",
-    "conv_transpose_backward", "conv_transpose_forward", "ema_codes", "ema_initialize",
-    "ema_restart", "ema_update", "gaussian_kl_backward", "gaussian_kl_forward",
-    "gaussian_kl_terms", "gaussian_nll_backward", "gaussian_nll_forward", "gelu_backward",
-    "gelu_forward", "group_norm_backward", "group_norm_forward", "kmeans", "laplace_smoothing",
-    "layer_norm_backward", "layer_norm_forward", "leaky_relu_backward", "leaky_relu_forward",
-    "linear_backward", "linear_forward", "mse_backward", "mse_forward", "pixel_shuffle_backward",
-    "pixel_shuffle_forward", "quantize_backward", "quantize_forward", "relu_backward",
-    "relu_forward", "reparameterise_backward", "reparameterise_forward", "sigmoid",
-    "sigmoid_backward", "sigmoid_forward", "silu_backward", "silu_forward",
-    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "tanh_backward",
+    "EMAState", "attention_backward", "attention_forward", "bce_logits_backward", "bce_logits_forward",
+    "causal_conv_backward", "causal_conv_forward", "causal_taps", "conv_backward", "conv_forward",
+    "conv_transpose_backward", "conv_transpose_forward", "dropout_backward", "dropout_forward",
+    "ema_codes", "ema_initialize", "ema_restart", "ema_update", "embedding_backward", "embedding_forward",
+    "gate_backward", "gate_forward", "gaussian_kl_backward", "gaussian_kl_forward", "gaussian_kl_terms",
+    "gaussian_nll_backward", "gaussian_nll_forward", "gelu_backward", "gelu_forward",
+    "group_norm_backward", "group_norm_forward", "kmeans", "laplace_smoothing", "layer_norm_backward",
+    "layer_norm_forward", "leaky_relu_backward", "leaky_relu_forward", "linear_backward",
+    "linear_forward", "mse_backward", "mse_forward", "pixel_shuffle_backward", "pixel_shuffle_forward",
+    "quantize_backward", "quantize_forward", "relu_backward", "relu_forward", "reparameterise_backward",
+    "reparameterise_forward", "sigmoid", "sigmoid_backward", "sigmoid_forward", "silu_backward",
+    "silu_forward", "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "tanh_backward",
     "tanh_forward", "upsample_backward", "upsample_forward",
 ]

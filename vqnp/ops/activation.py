@@ -139,6 +139,25 @@ def leaky_relu_backward(dy: Array, cache: Cache) -> Array:
     return np.where(y > 0, dy, slope * dy)
 
 
+@checked(a="(...)", b="(...)")
+def gate_forward(a: Array, b: Array) -> tuple[Array, Cache]:
+    """y = tanh(a) σ(b), the gate of PixelCNN and WaveNet; a, b: of any one shape -> y: the same.
+
+    References
+    ----------
+    van den Oord et al. 2016, arXiv 1606.05328, equation 2.
+    """
+    t, s = np.tanh(a), sigmoid(b)
+    return t * s, (t, s)
+
+
+def gate_backward(dy: Array, cache: Cache) -> tuple[Array, Array]:
+    """da = dy · s (1 − t²),  db = dy · t s (1 − s),  t = tanh(a), s = σ(b)."""
+    t, s = cache
+    check_array("gate_backward", "dy", dy, shape=t.shape, dtype=t.dtype)
+    return dy * (s * (1 - t * t)), dy * (t * (s * (1 - s)))
+
+
 _GELU_SCALE = math.sqrt(2 / math.pi)
 _GELU_CUBIC = 0.044715  # the paper's fit of erf by tanh
 _GELU_FLAT = 40.0  # beyond it Φ is 0 or 1 and Φ' is 0 in float64: exp(−40²/2) underflows
