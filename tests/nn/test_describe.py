@@ -13,8 +13,9 @@ import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
 from vqnp.nn import (
-    Activation, Conv, ConvTranspose, Flatten, GroupNorm, LayerNorm, Linear, Module, Param, PixelShuffle,
-    Reshape, Residual, Sequential, Upsample, build, describe, register,
+    Activation, CausalSelfAttention, Conv, ConvTranspose, Embedding, Flatten, GroupNorm, LayerNorm, Linear,
+    Module, Param, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample, build, describe,
+    register,
 )
 from vqnp.nn.description import MODULES
 
@@ -51,6 +52,9 @@ EXAMPLES = {
     "LayerNorm": lambda: LayerNorm(3, 1e-3, np.float64),
     "GroupNorm": lambda: GroupNorm(2, 6, 1e-3, np.float64),
     "Residual": lambda: Residual(Linear(3, 3, 1, np.float64)),
+    "Embedding": lambda: Embedding(5, 3, 0.1, 5, np.float64),
+    "CausalSelfAttention": lambda: CausalSelfAttention(6, 3, 5, np.float64),
+    "TransformerBlock": lambda: TransformerBlock(6, 3, 0.2, 5, np.float64),
     "Activation": lambda: Activation("tanh"),
     "Flatten": lambda: Flatten(),
     "Reshape": lambda: Reshape(2, 3, 1),

@@ -1,7 +1,9 @@
 """Layers, which own Params and leave the mathematics to vqnp.ops."""
 
+from vqnp.nn.attention import CausalSelfAttention, TransformerBlock
 from vqnp.nn.conv import Conv, ConvTranspose
 from vqnp.nn.description import build, describe, register
+from vqnp.nn.embedding import Embedding
 from vqnp.nn.layers import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp
 from vqnp.nn.module import Module, Param
 from vqnp.nn.norm import GroupNorm, LayerNorm
@@ -10,7 +12,8 @@ from vqnp.nn.residual import Residual, residual_stack
 from vqnp.nn.resize import PixelShuffle, Upsample
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "Conv", "ConvTranspose", "EMAVectorQuantizer", "Flatten", "GroupNorm",
-    "LayerNorm", "Linear", "Module", "Param", "PixelShuffle", "Reshape", "Residual", "Sequential", "Upsample",
-    "VectorQuantizer", "build", "describe", "mlp", "register", "residual_stack",
+    "ACTIVATIONS", "Activation", "CausalSelfAttention", "Conv", "ConvTranspose", "EMAVectorQuantizer",
+    "Embedding", "Flatten", "GroupNorm", "LayerNorm", "Linear", "Module", "Param", "PixelShuffle", "Reshape",
+    "Residual", "Sequential", "TransformerBlock", "Upsample", "VectorQuantizer", "build", "describe", "mlp",
+    "register", "residual_stack",
 ]
