@@ -182,6 +182,8 @@ def test_load_state_dict_refuses_what_does_not_fit_and_changes_nothing(rng):
         ({"beta1": 1}, "beta1", "must be in [0, 1)", "1.0"),
         ({"beta2": -0.1}, "beta2", "must be in [0, 1)", "-0.1"),
         ({"epsilon": 0}, "epsilon", "must be in (0, inf)", "0.0"),
+        ({"weight_decay": -1e-3}, "weight_decay", "must be in [0, inf)", "-0.001"),
+        ({"clip": 0}, "clip", "must be in (0, inf)", "0.0"),
     ],
 )
 def test_bad_settings_are_refused(options, argument, needed, got):
@@ -203,3 +205,63 @@ def test_the_cosine(steps, data, lr):
 def test_an_epsilon_that_vanishes_in_the_parameters_dtype_is_refused():
     with refused("epsilon", "must be above 0 in p's dtype, float32", "1e-50", where="Adam"):
         Adam([("p", Param(np.zeros(2, np.float32)))], epsilon=1e-50)
+
+
+# Weight decay and clipping.
+
+
+@given(seeds, st.floats(0.01, 0.5), st.floats(0.01, 1.0))
+def test_weight_decay_shrinks_what_has_two_axes_and_nothing_else(seed, lr, decay):
+    """Decoupled: θ ← (1 − αλ) θ and the step that Adam takes without it."""
+    r = np.random.default_rng(seed)
+    values, gradients = [[r.standard_normal(shape) for shape in ((3, 4), (4,), (2, 3, 2))] for _ in range(2)]
+    decayed, plain = ([(str(i), Param(value)) for i, value in enumerate(values)] for _ in range(2))
+    optimizers = Adam(decayed, lr, weight_decay=decay), Adam(plain, lr)
+    for optimizer in optimizers:
+        for param, gradient in zip(optimizer.parameters.values(), gradients, strict=True):
+            param.grad[...] = gradient
+        optimizer.step()
+    for (_, ours), (_, theirs), value in zip(decayed, plain, values, strict=True):
+        rate = lr * decay if value.ndim >= 2 else 0
+        oracles.close(ours.value - theirs.value, -rate * value, size=10)
+
+
+@given(seeds, st.floats(1e-3, 1e3))
+def test_clipping_scales_all_gradients_by_one_factor_down_to_the_norm(seed, clip):
+    r = np.random.default_rng(seed)
+    values, gradients = [[r.standard_normal(shape) for shape in ((3, 4), (4,))] for _ in range(2)]
+    norm = np.sqrt(sum((g**2).sum() for g in gradients))
+    factor = min(1.0, clip / norm)
+    clipped, scaled = ([(str(i), Param(value)) for i, value in enumerate(values)] for _ in range(2))
+    for named, by in ((clipped, 1.0), (scaled, factor)):
+        for (_, param), gradient in zip(named, gradients, strict=True):
+            param.grad[...] = by * gradient
+    optimizer, other = Adam(clipped, 0.1, clip=clip), Adam(scaled, 0.1)
+    optimizer.step()
+    other.step()
+    for (name, ours), (_, theirs), gradient in zip(clipped, scaled, gradients, strict=True):
+        oracles.close(ours.value, theirs.value, size=1)
+        oracles.close(optimizer.m[name], other.m[name])
+        np.testing.assert_array_equal(ours.grad, gradient)
+
+
+@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, {"clip": 0.1}, {"weight_decay": 1, "clip": 1}])
+def test_a_gradient_that_is_a_product_is_treated_alike(options, rng):
+    """Multiplied out to be clipped, and still multiplied in Adam's pass if it is only decayed."""
+    x, dy = rng.standard_normal((5, 3)).astype("f4"), rng.standard_normal((5, 4)).astype("f4")
+    lazy, ready = (Param(np.ones((3, 4), np.float32)) for _ in range(2))
+    lazy.add_product(x, dy)
+    ready.add_product(x, dy)
+    assert ready.grad is not None  # read
+    for param in (lazy, ready):
+        Adam([("p", param)], 0.1, **options).step()
+    np.testing.assert_array_equal(lazy.value, ready.value)
+
+
+def test_by_default_neither_changes_a_bit(rng):
+    gradient = rng.standard_normal((3, 4))
+    default, off = Param(np.ones((3, 4))), Param(np.ones((3, 4)))
+    for param, options in ((default, {}), (off, {"weight_decay": 0.0, "clip": 1e9})):
+        param.grad[...] = gradient
+        Adam([("p", param)], 0.1, **options).step()
+    np.testing.assert_array_equal(default.value, off.value)

@@ -25,6 +25,12 @@ class Adam:
         α, the learning rate.
     beta1, beta2, epsilon : float, default 0.9, 0.999 and 1e-8
         β₁, β₂ and ε; the defaults are the paper's.
+    weight_decay : float, default 0
+        λ: before its step a parameter with at least two axes (a matrix, a kernel, a table, but no bias and no
+        scale of a norm) becomes (1 − αλ) θ.
+    clip : float, optional
+        The largest norm of all gradients together: if ‖g‖ is larger, every gradient is multiplied by
+        clip/‖g‖ for this step. Param.grad itself does not change.
 
     Raises
     ------
@@ -33,7 +39,8 @@ class Adam:
 
     References
     ----------
-    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1.
+    Kingma & Ba 2015, arXiv 1412.6980, algorithm 1. The decay: Loshchilov & Hutter 2019, arXiv 1711.05101,
+    algorithm 2 (AdamW). Clipping: Pascanu et al. 2013, arXiv 1211.5063, algorithm 1.
 
     Examples
     --------
@@ -53,12 +60,16 @@ class Adam:
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
+        weight_decay: float = 0.0,
+        clip: float | None = None,
     ) -> None:
         self.parameters = dict(named_parameters)
         self.lr = check_float("Adam", "lr", lr, "(0, inf)")
         self.beta1 = check_float("Adam", "beta1", beta1, "[0, 1)")
         self.beta2 = check_float("Adam", "beta2", beta2, "[0, 1)")
         self.epsilon = check_float("Adam", "epsilon", epsilon, "(0, inf)")
+        self.weight_decay = check_float("Adam", "weight_decay", weight_decay, "[0, inf)")
+        self.clip = None if clip is None else check_float("Adam", "clip", clip, "(0, inf)")
         for name, param in self.parameters.items():
             if param.value.dtype.type(epsilon) == 0:  # a gradient of 0 would be 0/0
                 fail("Adam", "epsilon", f"must be above 0 in {name}'s dtype, {param.value.dtype}", epsilon)
@@ -76,14 +87,26 @@ class Adam:
         self.t += 1
         rate = self.lr if lr is None else lr
         settings = (self.t, rate, self.beta1, self.beta2, self.epsilon)
+        factor = self._clipping()  # which reads every gradient, so that none is a product any more
         separate = []
         for name, p in self.parameters.items():
             m, v = self.m[name], self.v[name]
+            if self.weight_decay and p.value.ndim >= 2:
+                p.value *= p.value.dtype.type(1 - rate * self.weight_decay)
             if p.product:
                 adam_gradient(*p.product, p.value, m, v, np.array(adam_factors(p.value.dtype, *settings)))
             else:
-                separate.append((p.value.reshape(-1), p.grad.reshape(-1), m.reshape(-1), v.reshape(-1)))
+                grad = p.grad if factor is None else p.grad * p.value.dtype.type(factor)
+                separate.append((p.value.reshape(-1), grad.reshape(-1), m.reshape(-1), v.reshape(-1)))
         adam_step(separate, *settings)
+
+    def _clipping(self) -> float | None:
+        """clip/‖g‖, ‖g‖² = Σ g² over all parameters, if that is less than 1; None if nothing is clipped."""
+        if self.clip is None:
+            return None
+        squares = (np.square(p.grad, dtype=np.float64).sum() for p in self.parameters.values())
+        norm = math.sqrt(sum(squares))
+        return None if norm <= self.clip else self.clip / norm
 
     def reset(self, name: str, rows: Array) -> None:
         """Set m and v of some rows of a parameter to 0, as for restarted codes."""

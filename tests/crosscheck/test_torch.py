@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, nearest_code, ops
-from vqnp.nn import Flatten, Linear, Reshape
+from vqnp.nn import Flatten, Linear, Param, Reshape
 from vqnp.optim import Adam
 
 if os.environ.get("VQNP_REQUIRE_TORCH"):
@@ -453,6 +453,30 @@ def test_training_steps_with_adam_agree():
     close(model.quantizer.embeddings, E, 1e-10)
     close(model.encoder.layers[1].W.value, encoder[1].weight.T, 1e-10)
     close(model.decoder.layers[-2].b.value, decoder[-2].bias, 1e-10)
+
+
+def test_adamw_with_clipping_agrees():
+    """A matrix and a bias, grouped as in the usual code for GPT-2; the norm is clipped in most steps."""
+    r = np.random.default_rng(0)
+    W, b = Param(r.standard_normal((4, 3))), Param(r.standard_normal(3))
+    tW, tb = t(W.value.copy()), t(b.value.copy())
+    ours = Adam([("W", W), ("b", b)], 1e-2, weight_decay=0.3, clip=1.0)
+    groups = [{"params": [tW], "weight_decay": 0.3}, {"params": [tb], "weight_decay": 0.0}]
+    theirs = torch.optim.AdamW(groups, 1e-2)
+    for step in range(20):
+        scale = 10.0 ** r.uniform(-2, 1)
+        for param, tensor in ((W, tW), (b, tb)):
+            param.grad[...] = scale * r.standard_normal(param.value.shape)
+            tensor.grad = torch.tensor(param.grad.copy())
+        norm = float((tW.grad.square().sum() + tb.grad.square().sum()).sqrt())
+        for tensor in (tW, tb):  # as clip_grad_norm_, which divides by the norm plus 1e-6
+            tensor.grad *= min(1.0, 1.0 / norm)
+        ours.step(1e-2 / (1 + step))
+        for group in theirs.param_groups:
+            group["lr"] = 1e-2 / (1 + step)
+        theirs.step()
+    close(W.value, tW, 1e-10)
+    close(b.value, tb, 1e-10)
 
 
 def test_the_gradient_codebook_layer_is_the_op():

@@ -37,6 +37,8 @@ def fit(
     lr: float = 1e-3,
     lr_schedule: str = "cosine",
     seed: int = 0,
+    weight_decay: float = 0.0,
+    clip: float | None = None,
     checkpoint: str | Path | None = None,
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
@@ -52,7 +54,7 @@ def fit(
     data, test_data : ndarray
         For a model of images: uint8, or float in the data's range. If test_data is given, the model is
         evaluated on it after each epoch.
-    epochs, batch_size, lr, lr_schedule, seed
+    epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip
         See Schedule.
     checkpoint : path, optional
         Where the run is saved, atomically: before the first step, after each epoch, and when a signal
@@ -79,7 +81,7 @@ def fit(
     Interrupted
         A KeyboardInterrupt: the run was stopped by a signal and, if `checkpoint` was given, saved.
     """
-    trainer = Trainer(model, data, Schedule(epochs, batch_size, lr, lr_schedule, seed))
+    trainer = Trainer(model, data, Schedule(epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip))
     trainer.initialize()
     if checkpoint is not None:
         trainer.save(checkpoint)

@@ -39,7 +39,7 @@ class Schedule:
 
     epochs: passes over the data; batch_size: examples per step (the last step of an epoch may have fewer);
     lr: Adam's α; lr_schedule: "cosine" (down to 0 at the end) or "constant"; seed: for the minibatches and
-    whatever the model draws.
+    whatever the model draws; weight_decay, clip: see Adam, 0 and None for none.
     """
 
     epochs: int = 60
@@ -47,6 +47,8 @@ class Schedule:
     lr: float = 1e-3
     lr_schedule: str = "cosine"
     seed: int = 0
+    weight_decay: float = 0.0
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         plain = {  # a checkpoint's JSON takes no NumPy scalars
@@ -55,6 +57,8 @@ class Schedule:
             "lr": check_float("fit", "lr", self.lr, "(0, inf)"),
             "lr_schedule": check_choice("fit", "lr_schedule", self.lr_schedule, ("cosine", "constant")),
             "seed": check_int("fit", "seed", self.seed, 0),
+            "weight_decay": check_float("fit", "weight_decay", self.weight_decay, "[0, inf)"),
+            "clip": None if self.clip is None else check_float("fit", "clip", self.clip, "(0, inf)"),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)  # the only way in a frozen dataclass
@@ -79,7 +83,9 @@ class Trainer:
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.rng = np.random.default_rng(schedule.seed)
-        self.optimizer = Adam(model.named_parameters(), schedule.lr)
+        self.optimizer = Adam(
+            model.named_parameters(), schedule.lr, weight_decay=schedule.weight_decay, clip=schedule.clip
+        )
         self._begin_epoch()
 
     def initialize(self) -> None:
