@@ -14,6 +14,8 @@ from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer, residual
 from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.optim import Adam
+from vqnp.priors import Transformer
+from vqnp.priors.sampling import Choice, probabilities
 
 R = np.random.default_rng(0)
 
@@ -232,6 +234,98 @@ def test_dropout():
     x = np.ones(50_000)
     assert abs(ops.dropout_forward(x, 0.3, 1)[0].mean() - 1) < 0.02
     np.testing.assert_array_equal(ops.dropout_forward(x, 0.3, None)[0], x)
+
+
+def small_prior(**options):
+    prior = Transformer(5, (2, 3), channels=6, layers=2, heads=3, rng=1, dtype="float64", **options)
+    for param in prior.parameters():
+        param.value += 0.5 * R.standard_normal(param.value.shape)
+    return prior
+
+
+def test_a_prior_is_causal():
+    """Logit i depends on every code before position i and on no other."""
+    prior, codes = small_prior(), R.integers(0, 5, (1, 2, 3))
+    a = prior.logits(codes).reshape(6, 5)
+    for j in range(6):
+        other = codes.copy().reshape(-1)
+        other[j] = (other[j] + 1) % 5
+        changed = prior.logits(other.reshape(codes.shape)).reshape(6, 5) != a
+        assert changed.any(axis=1).tolist() == [i > j for i in range(6)]
+
+
+def test_a_priors_start_is_no_code_and_its_null_class_is_no_class():
+    prior, codes = small_prior(num_classes=3), R.integers(0, 5, (2, 2, 3))
+    before = prior.logits(codes)
+    prior.embedding.E.value[...] += R.standard_normal((5, 6))
+    np.testing.assert_array_equal(prior.logits(codes)[:, 0, 0], before[:, 0, 0])
+    before = prior.logits(codes)
+    prior.classes.E.value[:3] += 1
+    np.testing.assert_array_equal(prior.logits(codes), before)
+
+
+def test_cached_logits_are_the_full_ones():
+    """In one chunk, in chunks of two, one by one."""
+    prior, codes = small_prior(num_classes=3), R.integers(0, 5, (2, 6))
+    full = prior.logits(codes.reshape(2, 2, 3), 1).reshape(2, 6, 5)
+    for size in (1, 2, 5):
+        state, first = prior.begin(np.ones(2, int))
+        parts = [first[:, None]]
+        parts += [prior.extend(state, codes[:, i : min(i + size, 5)]) for i in range(0, 5, size)]
+        np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=1e-10, atol=1e-12)
+
+
+def test_a_prior_drops_only_in_training():
+    prior, without, codes = small_prior(dropout=0.5), small_prior(dropout=0.0), R.integers(0, 5, (4, 2, 3))
+    without.load_state_dict(prior.state_dict())
+    batch, nats = prior.prepare(codes), without.nll(codes).mean()
+    assert prior.nll(codes).mean() == pytest.approx(nats)
+    assert float(prior.loss(batch)[0]["loss"]) == pytest.approx(nats)
+    assert float(prior.loss(batch, np.random.default_rng(0))[0]["loss"]) != pytest.approx(nats)
+
+
+def test_samples():
+    """A sample does not depend on their number; top_p always keeps a code; guidance 1 is none, 0 no class."""
+    prior = small_prior(num_classes=3)
+    many = prior.sample(20, 7, 1)
+    np.testing.assert_array_equal(prior.sample(3, 7, 1), many[:3])
+    assert len(np.unique(many[:, 0, 0])) > 1
+    likeliest = prior.sample(20, 7, 1, top_p=1e-9)
+    np.testing.assert_array_equal(prior.sample(20, 8, 1, top_k=1), likeliest)
+    a = np.log([[0.5, 0.3, 0.2]])
+    assert probabilities(a, Choice(top_p=0.6))[0].round(3).tolist() == [0.625, 0.375, 0]
+    assert probabilities(a, Choice(temperature=0.5, top_p=0.6))[0].round(3).tolist() == [1, 0, 0]
+    np.testing.assert_array_equal(prior.sample(20, 7, 1, guidance=1), many)
+    np.testing.assert_array_equal(prior.sample(20, 7, 1, guidance=0), prior.sample(20, 7))
+
+
+def test_a_tied_head_has_both_gradients():
+    prior, k = small_prior(tied=True), R.integers(0, 5, (2, 6))
+    _, cache = prior.loss((k,))
+    prior.backward(cache)
+    E, h = prior.embedding.E, 1e-6
+    v = R.standard_normal(E.value.shape)
+    E.value += h * v
+    up = prior.loss((k,))[0]["loss"]
+    E.value -= 2 * h * v
+    down = prior.loss((k,))[0]["loss"]
+    assert (E.grad * v).sum() == pytest.approx((up - down) / (2 * h), rel=1e-6)
+
+
+def test_weight_decay_is_for_matrices():
+    W, b = Param(np.ones((2, 2))), Param(np.ones(2))
+    Adam([("W", W), ("b", b)], 0.1, weight_decay=0.5).step()
+    assert W.value.tolist() == [[0.95, 0.95], [0.95, 0.95]] and b.value.tolist() == [1, 1]
+
+
+def test_clipping_keeps_the_direction():
+    """One factor for all gradients; m after the first step is a tenth of what is left of them."""
+    a, b = Param(np.zeros(1)), Param(np.zeros(1))
+    a.grad[:], b.grad[:] = 3, 40
+    adam = Adam([("a", a), ("b", b)], 0.1, clip=1.0)
+    adam.step()
+    norm = np.hypot(3, 40)
+    np.testing.assert_allclose([adam.m["a"][0], adam.m["b"][0]], [0.3 / norm, 4 / norm], rtol=1e-12)
 
 
 def test_gradients_accumulate():

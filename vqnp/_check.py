@@ -138,6 +138,17 @@ def check_lengths(where: str, name: str, value: Any) -> tuple[int, ...]:
     return tuple(check_int(where, f"{name}[{i}]", n) for i, n in enumerate(value))
 
 
+def check_dtype(where: str, dtype: Any) -> np.dtype[Any]:
+    """float32 or float64, from its name or type; otherwise raise."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = np.dtype(object)
+    if found not in FLOATS:
+        fail(where, "dtype", "must be 'float32' or 'float64'", repr(dtype))
+    return found
+
+
 def as_array(where: str, name: str, value: Any) -> Array:
     """Return value as an array, or raise InputError if its parts have different lengths."""
     try:

@@ -390,4 +390,109 @@ return dE
         "kept * x.dtype.type(1)",
         "test_dropout",
     ),
+    Bug(
+        "the start token is code 0",
+        "priors.transformer:Transformer._tokens",
+        "np.broadcast_to(self.start.value, (B, 1, C))",
+        "np.broadcast_to(self.embedding.E.value[0], (B, 1, C))",
+        "test_a_priors_start_is_no_code_and_its_null_class_is_no_class",
+    ),
+    Bug(
+        "the input is not shifted: each position reads the code that it predicts",
+        "priors.transformer:Transformer.logits_forward",
+        "x, token_cache = self._tokens(codes[:, :-1], labels)",
+        "x, token_cache = self._tokens(codes, labels); x = x[:, 1:]",
+        "test_a_prior_is_causal",
+    ),
+    Bug(
+        "the input is shifted twice: the last code is never read",
+        "priors.transformer:Transformer.logits_forward",
+        "x, token_cache = self._tokens(codes[:, :-1], labels)",
+        """
+x, token_cache = self._tokens(codes[:, :-2], labels)
+x = np.concatenate([x[:, : self.prefix + 1], x[:, self.prefix :]], axis=1)
+""",
+        "test_a_prior_is_causal",
+    ),
+    Bug(
+        "positions that begin at 0 again with each chunk",
+        "priors.transformer:Transformer._extend",
+        "x = x + self.positions.value[start:stop]",
+        "x = x + self.positions.value[: stop - start]",
+        "test_cached_logits_are_the_full_ones",
+    ),
+    Bug(
+        "a chunk that ignores the keys and values before it",
+        "nn.attention:CausalSelfAttention.extend",
+        "o, _ = attention_forward(q, past.keys[:, :stop], past.values[:, :stop])",
+        "o, _ = attention_forward(q, past.keys[:, start:stop], past.values[:, start:stop])",
+        "test_cached_logits_are_the_full_ones",
+    ),
+    Bug(
+        "a norm over the positions of a prior",
+        "ops.norm:layer_norm_forward",
+        "x_hat, scale = _normalize(x, (-1,), epsilon)",
+        "x_hat, scale = _normalize(x, (-2, -1), epsilon)",
+        "test_a_prior_is_causal",
+    ),
+    Bug(
+        "dropout while a prior is evaluated",
+        "priors.transformer:Transformer.logits_forward",
+        "block.forward(x, rng)",
+        "block.forward(x, np.random.default_rng(0))",
+        "test_a_prior_drops_only_in_training",
+    ),
+    Bug(
+        "top-p that leaves out the code that crosses it",
+        "priors.sampling:probabilities",
+        "before >= choice.top_p",
+        "before + ordered > choice.top_p",
+        "test_samples",
+    ),
+    Bug(
+        "the temperature after the likeliest codes have been chosen",
+        "priors.sampling:probabilities",
+        "before = np.cumsum(ordered, axis=-1) - ordered",
+        """
+warm = ordered ** choice.temperature
+warm /= warm.sum(axis=-1, keepdims=True)
+before = np.cumsum(warm, axis=-1) - warm
+""",
+        "test_samples",
+    ),
+    Bug(
+        "guidance where 0, not 1, means none",
+        "priors.sampling:guide",
+        "unconditional + guidance * (conditional - unconditional)",
+        "conditional + guidance * (conditional - unconditional)",
+        "test_samples",
+    ),
+    Bug(
+        "one random stream for all samples, so that a draw depends on their number",
+        "priors.sampling:streams",
+        "[one.random(draws) for one in rng.spawn(n)]",
+        "rng.random((draws, n)).T",
+        "test_samples",
+    ),
+    Bug(
+        "a tied head whose gradient is forgotten",
+        "priors.transformer:Transformer._output_backward",
+        "self.embedding.E.add_grad(np.ascontiguousarray(dW.T))",
+        "None",
+        "test_a_tied_head_has_both_gradients",
+    ),
+    Bug(
+        "weight decay of biases and norms too",
+        "optim:Adam.step",
+        "self.weight_decay and p.value.ndim >= 2",
+        "self.weight_decay",
+        "test_weight_decay_is_for_matrices",
+    ),
+    Bug(
+        "each gradient is clipped by itself",
+        "optim:Adam._clipping",
+        "norm = math.sqrt(sum(squares))",
+        "norm = math.sqrt(max(squares))",
+        "test_clipping_keeps_the_direction",
+    ),
 ]

@@ -18,6 +18,7 @@ from vqnp.nn import (
     register,
 )
 from vqnp.nn.description import MODULES
+from vqnp.priors import Transformer
 
 
 @register
@@ -79,6 +80,7 @@ EXAMPLES = {
         Sequential(Scale(3), Flatten(), Activation("sigmoid"), Linear(12, 6, dtype="float64"), Reshape(2, 3)),
         DataSpec((2, 3), -1, 2),
     ),
+    "Transformer": lambda: Transformer(5, (2, 3), 6, 2, 3, 0.2, 4, 0.3, True, 5, "float64"),
     "Scale": lambda: Scale(3),
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import FLOATS, Array, InputError, check_array, check_choice, check_lengths, fail
+from vqnp._check import Array, InputError, check_array, check_choice, check_dtype, check_lengths, fail
 from vqnp.data.spec import DataSpec
 from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
 from vqnp.nn.trainable import Batch, Trainable
@@ -199,14 +199,3 @@ def mlp_networks(
         Sequential(Flatten(), *encoder.layers, Reshape(*encoded)),
         Sequential(Flatten(), *decoder.layers, Reshape(*image_shape)),
     )
-
-
-def check_dtype(where: str, dtype: Any) -> np.dtype[Any]:
-    """float32 or float64, from its name or type; otherwise raise."""
-    try:
-        found = np.dtype(dtype)
-    except TypeError:
-        found = np.dtype(object)
-    if found not in FLOATS:
-        fail(where, "dtype", "must be 'float32' or 'float64'", repr(dtype))
-    return found

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import check_int, fail
+from vqnp._check import check_dtype, check_int, fail
 from vqnp.data.spec import check_shape
-from vqnp.models.base import check_dtype
 from vqnp.nn import Activation, Conv, ConvTranspose, Module, Reshape, Sequential, residual_stack
 
 HALVING: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}

@@ -1,5 +1,34 @@
-"""Distributions over codes: the number of bits that codes need, and new codes to decode."""
+"""Distributions over codes: the number of bits that codes need, and new codes to decode.
 
-from vqnp.priors.markov import Markov, code_length
+Each module is loaded when one of its names is first used: counting needs no networks.
+"""
 
-__all__ = ["Markov", "code_length"]
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vqnp.priors.autoregressive import PriorEvaluation
+    from vqnp.priors.markov import Markov, code_length
+    from vqnp.priors.transformer import Transformer
+
+_HOME = {
+    "Markov": "markov", "PriorEvaluation": "autoregressive", "Transformer": "transformer",
+    "code_length": "markov",
+}  # fmt: skip
+
+__all__ = ["Markov", "PriorEvaluation", "Transformer", "code_length"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that has the name, and take the name from it."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'vqnp.priors' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"vqnp.priors.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

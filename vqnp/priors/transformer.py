@@ -1,0 +1,214 @@
+"""a_m = head(norm(blocks(c, start, k_1, …, k_{m−1}))): a transformer as a prior over codes.
+
+k: (B, M) codes, c: (B,) classes -> a: (B, M, K) logits of k_m given c and the codes before
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_codes, check_float, check_int, check_rng, fail
+from vqnp.nn import Embedding, LayerNorm, Linear, Param, Sequential, TransformerBlock, register
+from vqnp.nn.attention import KeysAndValues
+from vqnp.nn.module import Cache, TorchName
+from vqnp.ops.dropout import dropout_backward, dropout_forward
+from vqnp.ops.linear import linear_backward, linear_forward
+from vqnp.priors.autoregressive import AutoregressivePrior
+
+STD = 0.02
+"""σ of every initial matrix and table, as in GPT-2."""
+
+
+@dataclass
+class Known:
+    """The keys and values of what is known of some grids, block by block, and the number of positions."""
+
+    past: tuple[KeysAndValues, ...]
+    length: int = 0
+
+
+@register
+class Transformer(AutoregressivePrior):
+    """x_0 = c, start, E[k_1], …, E[k_{M−1}] + positions;  x_l = block_l(x_{l−1});  a = norm(x_L) W + b.
+
+    codes: (n, *latent_shape), classes: (n,) -> logits: (n, *latent_shape, K)
+
+    Decoder only: position m sees the class, the start token and the codes before k_m. The start token has a
+    vector of its own, so that it is no code; so has "no class". Without classes there is no c.
+
+    Parameters
+    ----------
+    num_embeddings : int
+        K, the size of the codebook.
+    latent_shape : tuple of int
+        The shape of a grid of codes, such as (7, 7), which is read in raster order.
+    channels, layers, heads : int
+        C, the number L of blocks, and of heads in each, which divides C.
+    dropout : float
+        The part of the embeddings and of the output of each block's branches set to 0 during training.
+    num_classes, condition_dropout
+        As in AutoregressivePrior: 0 classes for an unconditional prior.
+    tied : bool
+        Whether the head is Eᵀ, without a bias, instead of a linear layer of its own.
+    rng : numpy.random.Generator or int
+        The source of the initial values: N(0, 0.02²) for matrices and tables; the last layer of each
+        branch is scaled by 1/√(2L), since the outputs of 2L of them are added up.
+    dtype : float32 or float64
+
+    References
+    ----------
+    Radford et al. 2019 (GPT-2), section 2.3; Chen et al. 2020, "Generative pretraining from pixels".
+    Guidance: Ho & Salimans 2022, arXiv 2207.12598.
+
+    Examples
+    --------
+    >>> prior = Transformer(num_embeddings=8, latent_shape=(2, 2), channels=8, layers=1, heads=2)
+    >>> prior.nll([[[0, 1], [2, 3]]]).shape
+    (1, 2, 2)
+    >>> prior.sample(3, rng=0).shape
+    (3, 2, 2)
+    """
+
+    def __init__(
+        self, num_embeddings: int, latent_shape: tuple[int, ...], channels: int = 128, layers: int = 4,
+        heads: int = 4, dropout: float = 0.1, num_classes: int = 0, condition_dropout: float = 0.1,
+        tied: bool = False, rng: np.random.Generator | int = 0, dtype: Any = "float32",
+    ) -> None:  # fmt: skip
+        super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype)
+        C, L = check_int("Transformer", "channels", channels), check_int("Transformer", "layers", layers)
+        self.dropout = check_float("Transformer", "dropout", dropout, "[0, 1)")
+        self.tied, rng = bool(tied), check_rng("Transformer", rng)
+        self.prefix = 1 if num_classes else 0  # positions before the start token
+        K, dtype = self.num_embeddings, self.dtype
+        self.embedding = Embedding(K, C, STD, rng, dtype)
+        if num_classes:
+            self.classes = Embedding(num_classes + 1, C, STD, rng, dtype)  # the last one: no class
+        self.start = Param((STD * rng.standard_normal(C)).astype(dtype))
+        length = self.prefix + self.num_latents
+        self.positions = Param((STD * rng.standard_normal((length, C))).astype(dtype))
+        self.blocks = Sequential(*(TransformerBlock(C, heads, dropout, rng, dtype) for _ in range(L)))
+        self.norm = LayerNorm(C, dtype=dtype)
+        if not tied:
+            self.head = Linear(C, K, rng, dtype)
+        self._draw(rng)
+
+    def _draw(self, rng: np.random.Generator) -> None:
+        """The initial weights of the linear layers."""
+        for _, module in self.named_modules():
+            if isinstance(module, Linear):
+                module.W.value[...] = STD * rng.standard_normal(module.W.value.shape)
+        for block in self._blocks():
+            for projection in block.residual_projections:
+                projection.W.value /= math.sqrt(2 * len(self.blocks.layers))
+
+    def config(self) -> dict[str, Any]:
+        return {
+            "num_embeddings": self.num_embeddings, "latent_shape": self.latent_shape,
+            "channels": len(self.start.value), "layers": len(self.blocks.layers),
+            "heads": self._blocks()[0].attention.heads, "dropout": self.dropout,
+            "num_classes": self.num_classes, "condition_dropout": self.condition_dropout,
+            "tied": self.tied, "dtype": self.dtype.name,
+        }  # fmt: skip
+
+    def torch_names(self) -> dict[str, TorchName]:
+        """PyTorch has no names for these: ours."""
+        return {"start": TorchName("start"), "positions": TorchName("positions")}
+
+    def _blocks(self) -> tuple[TransformerBlock, ...]:
+        return self.blocks.layers  # type: ignore[return-value]
+
+    def logits_forward(
+        self, codes: Array, labels: Array, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Cache]:
+        """a, cache: the last code is only predicted, never read."""
+        x, token_cache = self._tokens(codes[:, :-1], labels)
+        x = x + self.positions.value
+        x, drop_cache = dropout_forward(x, self.dropout, rng)
+        block_caches = []
+        for block in self._blocks():
+            x, cache = block.forward(x, rng)
+            block_caches.append(cache)
+        a, output_cache = self._output(x[:, self.prefix :])
+        return a, (token_cache, drop_cache, block_caches, output_cache)
+
+    def logits_backward(self, da: Array, cache: Cache) -> None:
+        """The chain rule, last layer first; what was put in at each position is split again at the end."""
+        token_cache, drop_cache, block_caches, output_cache = cache
+        dx = np.zeros((len(da), *self.positions.value.shape), da.dtype)
+        dx[:, self.prefix :] = self._output_backward(da, output_cache)
+        for block, block_cache in zip(reversed(self._blocks()), reversed(block_caches), strict=True):
+            dx = block.backward(dx, block_cache)
+        dx = dropout_backward(dx, drop_cache)
+        self.positions.add_grad(dx.sum(axis=0))
+        self._tokens_backward(dx, token_cache)
+
+    # Sampling: the keys and values of what is known are kept, and only new positions are computed.
+
+    def begin(self, labels: Array) -> tuple[Known, Array]:
+        """The state of grids of which no code is known yet, and the logits of their first code, (B, K)."""
+        labels = check_codes("Transformer.begin", labels, self.num_classes + 1, "labels")
+        rooms = (b.attention.room(len(labels), len(self.positions.value)) for b in self._blocks())
+        state = Known(tuple(rooms))
+        tokens, _ = self._tokens(np.empty((len(labels), 0), np.int64), labels)
+        return state, self._extend(state, tokens)[:, -1]
+
+    def extend(self, state: Known, codes: Array) -> Array:
+        """Add the next codes to the state; logits of the codes after each: (B, t) -> (B, t, K)."""
+        where, room = "Transformer.extend", len(self.positions.value) - state.length
+        codes = check_codes(where, codes, self.num_embeddings)
+        grids = len(state.past[0].keys)
+        if codes.ndim != 2 or len(codes) != grids or codes.shape[1] > room:
+            needed = f"must have shape ({grids}, t), t at most {room}: the last code predicts nothing"
+            fail(where, "codes", needed, f"shape {codes.shape}")
+        return self._extend(state, self.embedding.forward(codes)[0])
+
+    def _extend(self, state: Known, x: Array) -> Array:
+        """(B, t, C) embeddings without their positions -> (B, t, K)."""
+        start, stop = state.length, state.length + x.shape[1]
+        x = x + self.positions.value[start:stop]
+        for block, past in zip(self._blocks(), state.past, strict=True):
+            x = block.extend(x, past, start)
+        state.length = stop
+        return self._output(x)[0]
+
+    # The two ends.
+
+    def _tokens(self, codes: Array, labels: Array) -> tuple[Array, Cache]:
+        """c, start, E[codes]; codes: (B, t), labels: (B,) -> (B, prefix + 1 + t, C)."""
+        B, C = len(codes), len(self.start.value)
+        E, cache = self.embedding.forward(codes)
+        parts, class_cache = [np.broadcast_to(self.start.value, (B, 1, C)), E], None
+        if self.num_classes:
+            c, class_cache = self.classes.forward(labels[:, None])
+            parts.insert(0, c)
+        return np.concatenate(parts, axis=1), (cache, class_cache)
+
+    def _tokens_backward(self, dx: Array, cache: Cache) -> None:
+        code_cache, class_cache = cache
+        self.start.add_grad(dx[:, self.prefix].sum(axis=0))
+        self.embedding.backward(dx[:, self.prefix + 1 :], code_cache)
+        if self.num_classes:
+            self.classes.backward(dx[:, :1], class_cache)
+
+    def _output(self, x: Array) -> tuple[Array, Cache]:
+        """norm(x) W + b, or norm(x) Eᵀ."""
+        h, norm_cache = self.norm.forward(x)
+        if not self.tied:
+            a, cache = self.head.forward(h)
+        else:
+            E = self.embedding.E.value
+            a, cache = linear_forward(h, np.ascontiguousarray(E.T), np.zeros(len(E), E.dtype))
+        return a, (norm_cache, cache)
+
+    def _output_backward(self, da: Array, cache: Cache) -> Any:
+        norm_cache, head_cache = cache
+        if not self.tied:
+            dh = self.head.backward(da, head_cache)
+        else:
+            dh, dW, _ = linear_backward(da, head_cache)
+            self.embedding.E.add_grad(np.ascontiguousarray(dW.T))
+        return self.norm.backward(dh, norm_cache)
