@@ -54,7 +54,7 @@ class Contest:
 
     def __call__(self, size: Size) -> harness.Run:
         if self.name == PEAK:
-            return peak_of(harness.threads()).run
+            return peak_of(harness.threads())[0]
         z, E = data(size)
         answer = ANSWERS[self.name]
         return lambda: answer(z, E)
@@ -82,7 +82,7 @@ def table(timings: list[harness.Timing]) -> str:
         by_name = {t.contender: t for t in group}
         ours, peer = by_name[OURS], reports.best_peer(group)
         turns = np.median(np.array(by_name[PEAK].seconds) / np.array(ours.seconds))
-        reached = turns * work(size) / peak_of(threads).flops
+        reached = turns * work(size) / peak_of(threads)[1]
         alone = {t.contender: t for t in groups.get((1, size), [])}.get(OURS)
         gain = f"{alone.median / ours.median:.2f}×" if alone and threads > 1 else ""
         memory = ", ".join(reports.mega(t.extra_bytes) for t in (ours, peer))
