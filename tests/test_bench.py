@@ -38,17 +38,24 @@ def rows(product=0.9, threads=(1, 2)):
 def test_every_figure_is_there_and_possible(monkeypatch):
     monkeypatch.setattr(bench, "NEAREST", [(64, 4, 8)])
     monkeypatch.setattr(bench, "BATCHES", (2,))
+    monkeypatch.setattr(bench, "PRODUCTS", [(2, 20, 12)])
+    monkeypatch.setattr(bench, "CONVOLUTION", (2, 5, 4))
+    monkeypatch.setattr(bench, "CHANNELS", 8)
     found = list(bench.measure(1, rounds=3, lasting=1e-3))
     names = [row.what for row in found]
     assert names[0] == "FMA peak" and found[0].share == 1
     assert names[1:] == [
-        "nearest_code", "NumPy's matrix product", "code_statistics", "Adam's step", "training step"
+        "nearest_code", "product", "convolution", "NumPy's matrix product", "code_statistics", "Adam's step",
+        "training step", "convolutional step",
     ]  # fmt: skip
     for row in found:
         assert row.seconds > 0 and row.rate > 0 and row.threads == 1
     nearest = found[1]
     assert nearest.rate == pytest.approx(2 * 64 * 4 * 8 / nearest.seconds / 1e9)
-    assert 0 < nearest.share < 1
+    product, convolution = found[2:4]
+    assert product.rate == pytest.approx(2 * 2 * 20 * 12 / product.seconds / 1e9)
+    assert convolution.rate == pytest.approx(2 * 2 * 25 * 9 * 4 * 4 / convolution.seconds / 1e9)
+    assert all(0 < row.share < 1 for row in found[1:4])
 
 
 @needs_kernels
@@ -93,7 +100,7 @@ def test_the_table_has_every_row_and_the_machine():
     for part in ("| 80% of the FMA peak |", "| 2 µs |", "| 2 ms |", "| 3 s |", "| 1.5 s |", "1,234 images/s"):
         assert part in text
     assert "| 75% of its time is matrix products |" in text
-    assert "matrix products by a BLAS 1.0, OPENBLAS_CORETYPE unset" in text
+    assert "NumPy's matrix products by a BLAS 1.0, OPENBLAS_CORETYPE unset" in text
     assert "OPENBLAS_CORETYPE to" not in text and "threadpoolctl" not in text
     assert "its number of threads was not limited" in bench_report.table(rows(), {**ABOUT, "blas": "unknown"})
 

@@ -12,9 +12,12 @@ from ahead import begun
 EXAMPLES = Path(__file__).parents[1] / "examples"
 QUICK = {
     "benchmarks/code_statistics.py": ["--quick", "--threads", "1"],
+    "benchmarks/conv_step.py": ["--quick", "--threads", "1"],
+    "benchmarks/convolutions.py": ["--quick", "--threads", "1"],
     "benchmarks/elementwise.py": ["--quick", "--threads", "1"],
     "benchmarks/late_steps.py": ["--quick", "--threads", "1"],
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
+    "benchmarks/products.py": ["--quick", "--threads", "1"],
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "crosscheck_vq_pytorch.py": [],
@@ -40,13 +43,16 @@ QUICK = {
     "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
 }
-MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches", "wrong_codes")}
+MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches", "steps", "wrong_codes")}
 """What the scripts share."""
 BENCH = ("faiss", "torch", "scipy", "sklearn")
 NEEDS = {
     "benchmarks/code_statistics.py": BENCH,
+    "benchmarks/conv_step.py": ("torch",),
+    "benchmarks/convolutions.py": ("torch",),
     "benchmarks/late_steps.py": ("torch",),
     "benchmarks/nearest.py": BENCH,
+    "benchmarks/products.py": ("torch",),
     "benchmarks/train_step.py": BENCH,
     "crosscheck_vq_pytorch.py": ("torch", "vector_quantize_pytorch"),
     "studies/rate_distortion.py": ("faiss",),

@@ -54,14 +54,15 @@ class Timing(NamedTuple):
 
 
 def arguments(
-    doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str, **own: Any
-) -> argparse.Namespace:
-    """The options common to all benchmarks; own: those of one, name=(default, help)."""
+    doc: str, sizes: Sequence[Size], quick: Sequence[Size], name: str,
+    threads: Sequence[int] | None = None, **own: Any,
+) -> argparse.Namespace:  # fmt: skip
+    """The options common to all benchmarks; threads: by default; own: others, name=(default, help)."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=doc, formatter_class=raw)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    both = sorted({1, min(2, cores)})
-    parser.add_argument("--threads", type=int, nargs="+", default=both, help=f"(default: {both})")
+    counts = list(threads or sorted({1, min(2, cores)}))
+    parser.add_argument("--threads", type=int, nargs="+", default=counts, help=f"(default: {counts})")
     parser.add_argument("--rounds", type=int, default=9, help="timings of each contender (default: 9)")
     parser.add_argument("--seconds", type=float, default=0.1, help="least duration of each (default: 0.1)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to test that it runs")
@@ -94,10 +95,10 @@ def worker(make: Callable[[Size], Run], pipe: Connection) -> None:
             if isinstance(request, tuple):
                 make((min(request[0], 16), *request[1:]))()  # loads everything that is loaded only once
                 run = make(request)
-                _give_back_memory()
-                before = _memory()
+                give_back_memory()
+                before = memory()
                 answer = run()
-                pipe.send((answer, _memory("VmHWM") - before if before else None))
+                pipe.send((answer, memory("VmHWM") - before if before else None))
             else:
                 start = time.perf_counter()
                 for _ in range(request):
@@ -116,7 +117,7 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def _give_back_memory() -> None:
+def give_back_memory() -> None:
     """Return freed memory to the system, so that a call that needs it again is seen to use it."""
     gc.collect()
     try:
@@ -125,7 +126,7 @@ def _give_back_memory() -> None:
         pass  # not glibc
 
 
-def _memory(field: str = "VmRSS") -> int:
+def memory(field: str = "VmRSS") -> int:
     """Resident bytes now (which also resets the peak), or at the peak; 0 without Linux's /proc."""
     try:
         if field == "VmRSS":

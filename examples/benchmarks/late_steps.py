@@ -18,7 +18,8 @@ import numpy as np
 import reports
 from harness import OURS, Size
 from matplotlib.figure import Figure
-from train_step import Ours, Theirs, apart, model
+from steps import Form, Ours, Theirs, apart
+from train_step import model
 
 import vqnp
 from vqnp.plots.style import BLUE, new_figure
@@ -62,7 +63,7 @@ class Trained:
 
             if not torch.set_flush_denormal(True):
                 raise RuntimeError("this processor cannot flush subnormal numbers")
-        self.net = Ours(net, x, batch) if name == OURS else Theirs(net, x, batch, False, True)
+        self.net = Ours(net, x, batch) if name == OURS else Theirs(net, x, batch, Form())
         self.steps_per_epoch = -(-len(x) // batch)
 
     def moments(self, letter: str) -> Array:

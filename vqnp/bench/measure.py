@@ -25,8 +25,10 @@ from vqnp.kernels.adam import adam_step
 from vqnp.kernels.jit import JIT
 from vqnp.kernels.llvm import vector_bytes
 from vqnp.kernels.peak import flops, multiply_add
+from vqnp.kernels.product import linear, linear_dW, linear_dx
 from vqnp.kernels.threads import in_blocks
 from vqnp.models.vqvae import VQVAE
+from vqnp.ops import conv_forward
 from vqnp.training.trainer import Schedule, Trainer
 
 NEAREST = [
@@ -34,6 +36,14 @@ NEAREST = [
     (32768, 32, 128), (65536, 8, 8192), (200000, 4, 256), (256, 64, 512),
 ]  # fmt: skip
 """(N, D, K) at which nearest_code is timed: large and small, long vectors and short."""
+
+PRODUCTS = [(32, 784, 512), (1024, 784, 512)]
+"""(B, I, O) of the products that are timed: the first layer of an MLP, at a small and a large batch."""
+
+CONVOLUTION = (32, 7, 128)
+"""(B, S, C) of the convolution that is timed: 3 × 3, from C channels to C, on images of S × S pixels."""
+
+CHANNELS = 128  # of the convolutional model whose step is timed: those of the published one
 
 BATCHES = (32, 256, 1024)  # images a step at which training is timed
 SECONDS = 0.05  # the shortest timing: thousands of the clock's ticks, and many of the scheduler's slices
@@ -79,6 +89,16 @@ def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
         t, ratio = timed(lambda: nearest_code(z, E), peak)
         share = ratio * work / peak_flops
         yield Row("nearest_code", size, threads, t, work / t / 1e9, "GFLOP/s", share, PEAK)
+    for B, I, O in PRODUCTS:
+        x, W = rng.standard_normal((B, I), dtype=np.float32), rng.standard_normal((I, O), dtype=np.float32)
+        work, size, b = 2 * B * I * O, f"{B} × {I} × {O}", np.zeros(O, np.float32)
+        t, ratio = timed(lambda: linear(x, W, b, relu=True), peak)
+        yield Row("product", size, threads, t, work / t / 1e9, "GFLOP/s", ratio * work / peak_flops, PEAK)
+    B, S, C = CONVOLUTION
+    image, taps = rng.standard_normal((B, S, S, C), dtype=np.float32), rng.random((3, 3, C, C), np.float32)
+    work, size, b = 18 * B * S * S * C * C, f"3 × 3, B={B} S={S} C={C}", np.zeros(C, np.float32)
+    t, ratio = timed(lambda: conv_forward(image, taps, b, padding=1), peak)
+    yield Row("convolution", size, threads, t, work / t / 1e9, "GFLOP/s", ratio * work / peak_flops, PEAK)
     # Not in turn with the peak: OpenBLAS's threads spin for a while after a product, and would slow it down.
     a, b = rng.standard_normal((2, 1024, 1024), dtype=np.float32)
     t, _ = timed(lambda: a @ b)
@@ -94,6 +114,9 @@ def _figures(threads: int, rounds: int, lasting: float) -> Iterator[Row]:
         t, ratio = timed(*training(batch))
         of = "its time is matrix products"
         yield Row("training step", f"batch {batch}", threads, t, batch / t, "images/s", ratio, of)
+    batch = BATCHES[0]
+    t, _ = timed(steps_of(VQVAE.conv(channels=CHANNELS, embedding_dim=16), batch))
+    yield Row("convolutional step", f"batch {batch}", threads, t, batch / t, "images/s")
 
 
 def peak_of(threads: int) -> tuple[Call, float]:
@@ -128,9 +151,23 @@ def _time(f: Call, calls: int) -> float:
 
 def training(batch_size: int) -> tuple[Call, Call]:
     """A training step of an MLP 784-512-256-(16×16), and its matrix products alone."""
-    rng = np.random.default_rng(0)
-    images = rng.random((4 * batch_size, 784), dtype=np.float32)
-    trainer = Trainer(VQVAE.mlp(hidden=(512, 256)), images, Schedule(epochs=1 << 40, batch_size=batch_size))
+    model, rng = VQVAE.mlp(hidden=(512, 256)), np.random.default_rng(0)
+    weights = [p.value.copy() for name, p in model.named_parameters() if name.endswith("W")]
+    rows = [[rng.standard_normal((batch_size, n), dtype=np.float32) for n in W.shape] for W in weights]
+
+    def products() -> None:
+        for i, (W, (x, dy)) in enumerate(zip(weights, rows, strict=True)):
+            linear(x, W), linear_dW(x, dy)
+            if i:  # the first layer's input needs no gradient
+                linear_dx(dy, W)
+
+    return steps_of(model, batch_size), products
+
+
+def steps_of(model: VQVAE, batch_size: int) -> Call:
+    """A training step of the model, on uniform noise."""
+    images = np.random.default_rng(0).random((4 * batch_size, 784), dtype=np.float32)
+    trainer = Trainer(model, images, Schedule(epochs=1 << 40, batch_size=batch_size))
     trainer.initialize()
 
     def step() -> None:
@@ -138,16 +175,7 @@ def training(batch_size: int) -> tuple[Call, Call]:
             trainer.end_epoch(None)
         trainer.train_step()
 
-    weights = [p.value.copy() for name, p in trainer.model.named_parameters() if name.endswith("W")]
-    rows = [[rng.standard_normal((batch_size, n), dtype=np.float32) for n in W.shape] for W in weights]
-
-    def products() -> None:
-        for i, (W, (x, dy)) in enumerate(zip(weights, rows, strict=True)):
-            x @ W, x.T @ dy
-            if i:  # the first layer's input needs no gradient
-                dy @ W.T
-
-    return step, products
+    return step
 
 
 START = """

@@ -1,4 +1,4 @@
-"""The output of `vqnp bench`: a table, advice if matrix products are slow, and a figure."""
+"""The output of `vqnp bench`: a table, advice if NumPy's matrix products are slow, and a figure."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def table(rows: Sequence[Row], about: dict[str, Any]) -> str:
     lines = [
         f"{about['processor']}, {about['cores']} cores, vectors of {about['vector_bits']} bits",
         ", ".join(f"{n} {about[n]}" for n in ("vqnp", "numpy", "numba", "python")),
-        f"matrix products by {about['blas']}, OPENBLAS_CORETYPE {about['OPENBLAS_CORETYPE']}",
+        f"NumPy's matrix products by {about['blas']}, OPENBLAS_CORETYPE {about['OPENBLAS_CORETYPE']}",
         "", "| what | size | threads | time | rate | share |", "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
@@ -48,7 +48,7 @@ def _advice(rows: Sequence[Row], about: dict[str, Any]) -> list[str]:
     return advice + [
         "",
         f"NumPy's matrix products reach {min(shares):.0%} of what this processor can do: {why}.",
-        f"Training is mostly matrix products; if they are OpenBLAS's, {cure} and measure again.",
+        f"vqnp's training does not use them, but other programs do; if they are OpenBLAS's, {cure}.",
     ]
 
 

@@ -8,7 +8,7 @@ from vqnp.cli.options import option, say
 
 HELP = "measure this machine's speed, and the share of its peak that vqnp reaches"
 DESCRIPTION = (
-    "Time the machine's fused multiply-adds, NumPy's matrix products, the kernels, a training step and "
+    "Time the machine's fused multiply-adds, NumPy's matrix products, the kernels, training steps and "
     "the start-up; print a table; write bench.json and bench.png. Takes about a minute, in which nothing "
     "else should run."
 )
