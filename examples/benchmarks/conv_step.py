@@ -47,7 +47,7 @@ def contest(name: str) -> steps.Contest:
 
 
 class Memory:
-    """Picklable: size -> the contender trains for some steps, from which harness.worker takes the peak.
+    """Picklable: size -> the contender trains for some steps, whose peak harness.worker observes.
 
     The answer is the largest number of resident bytes of the whole process in the first steps, which include
     compilation; the worker's number is that of the later steps, minus what was there before the model.
@@ -72,9 +72,9 @@ class Memory:
 
 
 def memory(names: Sequence[str], size: Size) -> dict[str, tuple[int, int | None]]:
-    """(the whole process, the model and its steps) of each contender on one thread, in a process of its own.
+    """(the whole process, the model and its steps) of each contender, in processes with one thread.
 
-    The process has trained a model before, with up to 16 images a step, so that all libraries are loaded.
+    Each has trained a model before, with up to 16 images a step, so that all libraries are loaded.
     """
     with harness.started({name: Memory(name) for name in names}, 1) as processes:
         return {p.name: p.ask(size) for p in processes}
@@ -112,10 +112,11 @@ fused). A step lasts from drawing the batch to reporting the loss.
 
 ## Memory
 
-The largest number of resident bytes. "Model and steps": during {STEPS_OBSERVED} steps after the first three, minus what the
-process had before the model was made and after its libraries were loaded by another one: parameters, Adam's
-moments, {IMAGES} images ({IMAGES * 784 * 4 / 1e6:.1f} MB), activations, temporaries, and what allocators keep. "Whole process":
-everything, libraries included, in the first steps. Batch {batch}, one thread.
+The largest number of resident bytes. "Model and steps": during {STEPS_OBSERVED} steps after the first three,
+minus what the process had before the model was made and after its libraries were loaded by another one:
+parameters, Adam's moments, {IMAGES} images ({IMAGES * 784 * 4 / 1e6:.1f} MB), activations, temporaries, and
+what allocators keep. "Whole process": everything, libraries included, in the first steps. Batch {batch}, one
+thread.
 
 {memory_table(found)}
 """

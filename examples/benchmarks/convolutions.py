@@ -5,8 +5,8 @@ python examples/benchmarks/convolutions.py --threads 1 2   fifteen minutes
 python examples/benchmarks/convolutions.py --quick         to test that it runs
 
 Needs PyTorch. The layers are those of VQVAE.conv(channels=128, residual_channels=32, embedding_dim=16) on
-28 × 28 images. First every result is compared with the plain form in float64. PyTorch's images are (B, C, H, W);
-its layout channels_last stores them as vqnp does, its default one does not.
+28 × 28 images. First every result is compared with the plain form in float64. PyTorch's images are
+(B, C, H, W); its layout channels_last stores them as vqnp does, its default one does not.
 """
 
 from __future__ import annotations
@@ -194,8 +194,8 @@ def table(timings: list[harness.Timing]) -> str:
         reached = turns * work(size) / peak_of(threads)[1]
         rates = " | ".join(f"{rate(by_name[name]):.0f}" for name in names)
         lines.append(
-            f"| {layer.name} | {layer.S}² | {work(size) / 1e6:.1f} | {PASSES[size[-1]]} | {threads} | {rates} | "
-            f"{reached:.0%} | {reports.ratio(reports.best_peer(group), mine)} |"
+            f"| {layer.name} | {layer.S}² | {work(size) / 1e6:.1f} | {PASSES[size[-1]]} | {threads} | "
+            f"{rates} | {reached:.0%} | {reports.ratio(reports.best_peer(group), mine)} |"
         )
     return "\n".join(lines)
 
@@ -223,8 +223,8 @@ def main() -> None:
 
 {reports.about("torch")}
 
-`python examples/benchmarks/convolutions.py --threads {" ".join(map(str, args.threads))}`; {args.rounds} rounds.
-GFLOP/s in float32 at batch {args.sizes[0][0]}, for y with its bias, dx, and dW with db. The last column says
+`python examples/benchmarks/convolutions.py --threads {" ".join(map(str, args.threads))}`; {args.rounds}
+rounds. GFLOP/s in float32 at batch {args.sizes[0][0]}, for y with its bias, dx, and dW with db. The last column says
 how many times as fast vqnp is as PyTorch in the better of its two layouts. Whatever a pass does is counted:
 frames of zeros around images, the transposition of W. Every result was first compared with the plain form in
 float64.

@@ -252,9 +252,9 @@ class Comparison:
         """What was compared, and with which result."""
         worst = max(self.differences, default=0.0)
         left_out = "".join(f"\n{line}" for line in dict.fromkeys(self.left_out))
-        return f"""Before Adam's first step, neither the loss, nor a gradient, nor a moving average of the codebook differs
-from vqnp's by more than {worst:.0e} of its norm. (Later the parameters cannot be compared: Adam's first steps are
-α g/|g|, and if a gradient is only rounding error, so is its sign.){left_out}"""
+        return f"""Before Adam's first step, neither the loss, nor a gradient, nor a moving average of the
+codebook differs from vqnp's by more than {worst:.0e} of its norm. (Later the parameters cannot be compared:
+Adam's first steps are α g/|g|, and if a gradient is only rounding error, so is its sign.){left_out}"""
 
 
 def apart(theirs: dict[str, Array], ours: dict[str, Array]) -> float:
