@@ -76,8 +76,9 @@ def main() -> None:
     matrix.text(5.3, 1.65, "row m = 1\nat(1, 0) = 5", fontsize=8.5, color=BLUE, va="center")
     window = figure.add_axes((0.01, 0.02, 0.42, 0.55))
     numbered(window, 6, 7, [9, 16, 23], 3, frame=True)
-    title = "A 3 × 3 convolution: x is an image in a frame of zeros\n(M = 20 windows, T = 3 rows, K = 3 numbers)"
-    window.set_title(title, fontsize=10, loc="left")
+    title = "A 3 × 3 convolution: x is an image in a frame of zeros"
+    sizes = "(M = 20 windows, T = 3 rows, K = 3 numbers)"
+    window.set_title(f"{title}\n{sizes}", fontsize=10, loc="left")
     for t, start in enumerate((9, 16, 23)):
         window.text(7.3, 1.5 + t, f"at(7, {t}) = {start}", fontsize=8.5, color=COLOURS[t], va="center")
     window.text(7.3, 0.5, "window m = 7", fontsize=8.5, va="center")

@@ -22,6 +22,7 @@ QUICK = {
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "crosscheck_vq_pytorch.py": [],
     "dead_units.py": ["--epochs", "1", "--kill", "40"],
+    "draw_product.py": [],
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
     "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],

@@ -219,12 +219,12 @@ def totals(timings: list[harness.Timing]) -> str:
 def main() -> None:
     args = harness.arguments(__doc__ or "", SIZES, QUICK, "convolutions", threads=(1,))
     timings = harness.compete({name: Contest(name) for name in (OURS, *TORCH, PEAK)}, args, right)
+    threads = " ".join(map(str, args.threads))
     text = f"""# Convolutions compared with PyTorch
 
 {reports.about("torch")}
 
-`python examples/benchmarks/convolutions.py --threads {" ".join(map(str, args.threads))}`; {args.rounds}
-rounds. GFLOP/s in float32 at batch {args.sizes[0][0]}, for y with its bias, dx, and dW with db. The last column says
+`python examples/benchmarks/convolutions.py --threads {threads}`; {args.rounds} rounds. GFLOP/s in float32 at batch {args.sizes[0][0]}, for y with its bias, dx, and dW with db. The last column says
 how many times as fast vqnp is as PyTorch in the better of its two layouts. Whatever a pass does is counted:
 frames of zeros around images, the transposition of W. Every result was first compared with the plain form in
 float64.
