@@ -224,10 +224,10 @@ def main() -> None:
 
 {reports.about("torch")}
 
-`python examples/benchmarks/convolutions.py --threads {threads}`; {args.rounds} rounds. GFLOP/s in float32 at batch {args.sizes[0][0]}, for y with its bias, dx, and dW with db. The last column says
-how many times as fast vqnp is as PyTorch in the better of its two layouts. Whatever a pass does is counted:
-frames of zeros around images, the transposition of W. Every result was first compared with the plain form in
-float64.
+`python examples/benchmarks/convolutions.py --threads {threads}`; {args.rounds} rounds. GFLOP/s in float32
+at batch {args.sizes[0][0]}, for y with its bias, dx, and dW with db. The last column says how many times as
+fast vqnp is as PyTorch in the better of its two layouts. Whatever a pass does is counted: frames of zeros
+around images, the transposition of W. Every result was first compared with the plain form in float64.
 
 {table(timings)}
 
