@@ -103,8 +103,8 @@ def main() -> None:
 
 `python examples/benchmarks/conv_step.py`; {args.rounds} rounds. The model is
 `VQVAE.conv(channels={channels}, residual_channels={inner}, embedding_dim=16)` on 28 × 28 images: two
-halvings, two residual blocks, 7 × 7 latents of 16 dimensions, K = 128 by moving averages; float32, Adam (PyTorch's is
-fused). A step lasts from drawing the batch to reporting the loss.
+halvings, two residual blocks, 7 × 7 latents of 16 dimensions, K = 128 by moving averages; float32, Adam
+(PyTorch's is fused). A step lasts from drawing the batch to reporting the loss.
 
 {steps.table(timings, {name: PEERS[name] for name in names[1:]})}
 
