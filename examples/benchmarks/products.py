@@ -19,6 +19,7 @@ import numpy as np
 import reports
 from harness import OURS, PEAK, Size
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from vqnp.bench.measure import peak_of
 from vqnp.kernels.memory import copy
@@ -199,6 +200,7 @@ def draw(groups: Groups) -> Figure:
     high = figure.get_figheight()
     panels = figure.subplots(len(rows), 3, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(left=0.08, right=0.98, top=1 - 0.3 / high, bottom=0.95 / high, wspace=0.06)
+    figure.subplots_adjust(hspace=0.3)
     styles = ((NUMPY, GREEN, "^"), ("PyTorch, the better layout", ORANGE, "s"), (OURS, BLUE, "o"))
     for line, (bits, threads) in zip(panels, rows, strict=True):
         for p, axes in enumerate(line):
@@ -210,6 +212,8 @@ def draw(groups: Groups) -> Figure:
                 fill = colour if name == OURS else "none"
                 axes.plot(x, y, mark, color=colour, markerfacecolor=fill, markersize=5, label=name)
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_ylim(0, 105)
             more = f", {threads} threads" if threads > 1 else ""
             axes.set_title(f"{PASSES[p]}, float{bits}{more}", fontsize=10)
