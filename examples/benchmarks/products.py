@@ -183,12 +183,12 @@ def summary(groups: Groups) -> str:
         some = [
             g for (count, s), g in groups.items() if (s[3], count, s[0], s[-1]) == (bits, threads, B, p)
         ]  # fmt: skip
-        columns = (
-            [f"{100 * share(g[OURS], g[PEAK]):.0f}" for g in some],
-            [f"{gain(best_torch(g), g[OURS]):.2f}" for g in some],
-            [f"{gain(g[NUMPY], g[OURS]):.2f}" for g in some],
+        shares = [100 * share(g[OURS], g[PEAK]) for g in some]
+        ratios = [gain(best_torch(g), g[OURS]) for g in some], [gain(g[NUMPY], g[OURS]) for g in some]
+        cells = " | ".join(
+            [f"{np.median(shares):.0f} ({min(shares):.0f})"]
+            + [f"{np.median(r):.2f} ({min(r):.2f})" for r in ratios]
         )
-        cells = " | ".join(f"{np.median(np.array(c, float)):.3g} ({min(map(float, c)):g})" for c in columns)
         lines.append(f"| float{bits} | {threads} | {B} | {PASSES[p]} | {cells} |")
     return "\n".join(lines)
 
