@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.plots import are_signals, save_sheet
 
     out = new_file(args.out, (".npy", ".png"), args.force)
-    model, _, _ = open_run(args.model)
+    model = open_run(args.model).model
     codes = open_codes(model, args.codes)
     if out.suffix == ".npy":
         decode_file(model, codes, out, batch_bar)

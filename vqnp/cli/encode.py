@@ -24,7 +24,8 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.export.codes import encode_file
 
     out = new_file(args.out, (".npz",), args.force)
-    model, trained_on, _ = open_run(args.model)
-    images = open_images(getattr(args, "data", trained_on), args.split)
+    opened = open_run(args.model)
+    model, data = opened.model, args.data if "data" in args else opened.trained_on()
+    images = open_images(data, args.split)
     encode_file(model, images, out, batch_bar)
-    print(f"{len(images)} images, {model.encoding.size} each, in {out}")
+    print(f"{len(images)} images of {data}, {model.encoding.size} each, in {out}")

@@ -13,23 +13,30 @@ OPTIONS = (RUN, DATA, SPLIT, JSON)
 
 def run(args: argparse.Namespace) -> None:
     """Print the report."""
-    _, _, report = evaluated(args)
-    print(json.dumps(report.as_dict()) if args.json else report)
+    data, _, _, report = evaluated(args)
+    print(json.dumps({"data": data, **report.as_dict()}) if args.json else f"{report}\n{source(args, data)}")
 
 
-def evaluated(args: argparse.Namespace) -> tuple[Any, Any, Any]:
-    """The model of RUN, the images, and its report on them.
+def source(args: argparse.Namespace, data: str) -> str:
+    """The line of the report that says which images it is about."""
+    return f"{'data':<21}{data} ({args.split})"
+
+
+def evaluated(args: argparse.Namespace) -> tuple[str, Any, Any, Any]:
+    """The data's name or path, the model of RUN, the images, and its report on them.
 
     Without --data the images are the run's own, and the history of its training is part of the diagnosis.
     """
     from vqnp.cli.runs import open_run
     from vqnp.data import load_splits, open_images
 
-    model, trained_on, history = open_run(args.model)
+    opened = open_run(args.model)
     images: Any
     if "data" in args:
-        images, history = open_images(args.data, args.split), []
+        data, history = args.data, []
+        images = open_images(data, args.split)
     else:
-        training, test = load_splits(trained_on)
+        data, history = opened.trained_on(), opened.history
+        training, test = load_splits(data)
         images = (training if args.split == "train" else test).images
-    return model, images, model.evaluate(images, history, progress=True)
+    return data, opened.model, images, opened.model.evaluate(images, history, progress=True)

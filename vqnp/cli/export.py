@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
 
     suffix = FORMATS[args.format]
     out = new_file(getattr(args, "out", f"weights{suffix}"), (suffix,), args.force)
-    model, _, _ = open_run(args.model)
+    model = open_run(args.model).model
     for name, array in save_torch(out, model, args.format).items():
         print(f"{name:<28}{array.dtype!s:<9}{'x'.join(map(str, array.shape)) or 'one number'}")
     print(f"{'wrote':<28}{out}")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vqnp.cli.evaluate import evaluated
+from vqnp.cli.evaluate import evaluated, source
 from vqnp.cli.options import DATA, RUN, SPLIT, option
 
 HELP = "report the health of the codebook, and draw every code (or a VAE's units)"
@@ -28,8 +28,8 @@ def run(args: argparse.Namespace) -> None:
     from vqnp import plots
     from vqnp.data.batches import batches
 
-    model, images, report = evaluated(args)
-    print(report)
+    data, model, images, report = evaluated(args)
+    print(f"{report}\n{source(args, data)}")
     some = next(batches(images, FIGURE_IMAGES))
     details = {"codes": _codes, "latents": _latents}[model.encoding.name]
     print("\n".join(details(model, some, report)))

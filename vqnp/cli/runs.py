@@ -7,11 +7,12 @@ import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vqnp._check import InputError, fail
 from vqnp._files import atomic
 from vqnp.checkpoint import load_all
+from vqnp.cli import configuration
 from vqnp.models import Model
 
 
@@ -34,20 +35,7 @@ class Run:
 
     def read_config(self) -> dict[str, Any]:
         """The configuration that `create` wrote, or that of an earlier version in today's form."""
-        try:
-            config = json.loads(self.config.read_text(encoding="utf-8"))
-            kind = config.get("kind", "vqvae")  # not in the first runs
-            model, schedule = dict(config["model"]), dict(config["schedule"])
-            model.pop("quantizer_options", None)  # in version 0.1, and always empty
-            restart = schedule.pop("restart_dead_codes", None)  # in the schedule in version 0.1
-            if restart is not None and kind == "vqvae":
-                model["restart_dead_codes"] = restart
-            network = config.get("network", "mlp")  # not in version 0.1
-            own = {"data": config["data"], "kind": kind, "network": network}
-            return {**own, "model": model, "schedule": schedule}
-        except (ValueError, KeyError, TypeError) as error:
-            problem = f"{type(error).__name__}: {error}"
-            fail(str(self.config), "", "must be a configuration that vqnp train wrote", problem)
+        return configuration.read(self.config)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
         """Write the history as a CSV table."""
@@ -94,8 +82,29 @@ def next_folder(parent: str | Path, name: str) -> Path:
     return folder
 
 
-def open_run(path: str | Path) -> tuple[Model, str, list[dict[str, float]]]:
-    """The model of a run folder or a checkpoint, its training data ("digits" if unknown), and its history."""
+class Opened(NamedTuple):
+    """A model, the history of its training, and the run that it belongs to."""
+
+    model: Model
+    history: list[dict[str, float]]
+    run: Run
+
+    def trained_on(self) -> str:
+        """The name or path of the data of the training; without a config.json, "digits".
+
+        A config.json that cannot be read, or does not belong to the model, is an error: it named some data.
+        """
+        if not self.run.config.exists():
+            return "digits"
+        try:
+            return str(self.run.read_config()["data"])
+        except InputError as error:
+            needed = f"{error.needed} (or give --data)"
+            raise InputError(error.where, error.argument, needed, error.got) from None
+
+
+def open_run(path: str | Path) -> Opened:
+    """The model of a run folder or a checkpoint, and what is known of its training."""
     path = Path(path)
     if not path.exists():
         fail("RUN", "", "must be a run folder or a checkpoint", f"{path}, which does not exist")
@@ -104,8 +113,4 @@ def open_run(path: str | Path) -> tuple[Model, str, list[dict[str, float]]]:
     if not checkpoint.exists():
         fail("RUN", "", "must be a folder that vqnp train wrote", f"{path}, which has no {checkpoint.name}")
     model, meta, _ = load_all(checkpoint)
-    history = meta.get("trainer", {}).get("history", [])
-    try:
-        return model, str(run.read_config()["data"]), history
-    except (InputError, OSError):
-        return model, "digits", history
+    return Opened(model, meta.get("trainer", {}).get("history", []), run)

@@ -1,12 +1,13 @@
 """vqnp train: train a model, or resume its training; evaluate it, draw the figure, print the report."""
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vqnp._check import fail
 from vqnp._version import __version__
+from vqnp.cli import configuration
 from vqnp.cli.options import DATA_HELP, Option, flag, option, say
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
     training, test = load_splits(config["data"])
     rng = np.random.default_rng(config["schedule"]["seed"])
     arguments = {**config["model"], "image_shape": training.images.shape[1:]}
-    model = _constructor(config["kind"], config["network"])(**arguments, rng=rng)
+    model = configuration.constructor(config["kind"], config["network"])(**arguments, rng=rng)
     config["model"]["image_shape"] = list(training.images.shape[1:])
     if begun:
         folder = runs.Run(args.out)
@@ -179,7 +180,7 @@ def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     given = _given(args)
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
-    model = _arguments(kind, network) | given["model"]
+    model = configuration.arguments(kind, network) | given["model"]
     schedule = asdict(Schedule(**SCHEDULES[network] | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
     return {**own, "model": model, "schedule": schedule}, False
@@ -202,27 +203,10 @@ def _refuse_foreign(args: argparse.Namespace, kind: str, network: str) -> None:
     """Raise if an option was given that a model of this kind or a network of this kind does not have."""
     from vqnp.models import MODELS
 
-    own = _arguments(kind, network)
+    own = configuration.arguments(kind, network)
     for name in (name for name in NETWORK_OPTIONS if name in args and name not in own):
-        owners = [other for other in MODELS if name in _arguments(other, network)]
+        owners = [other for other in MODELS if name in configuration.arguments(other, network)]
         if not owners:  # whatever the model
             other = next(n for n in SCHEDULES if n != network)
             fail("", _flag(name), f"must be given only with --network {other}", f"--network {network}")
         fail("", _flag(name), f"must be given only with --model {' or '.join(owners)}", f"--model {kind}")
-
-
-def _constructor(kind: str, network: str) -> Callable[..., Any]:
-    """VQVAE.mlp, VQVAE.conv, VAE.mlp, ..."""
-    from vqnp.models import MODELS
-
-    constructor: Callable[..., Any] = getattr(MODELS[kind], network)
-    return constructor
-
-
-def _arguments(kind: str, network: str) -> dict[str, Any]:
-    """The arguments of this constructor that JSON can hold, with their defaults."""
-    import inspect
-
-    parameters = inspect.signature(_constructor(kind, network)).parameters
-    plain = {n: p.default for n, p in parameters.items() if n not in ("rng", "quantizer", "image_shape")}
-    return {n: list(value) if isinstance(value, tuple) else value for n, value in plain.items()}

@@ -1,0 +1,65 @@
+"""What config.json holds: the data, the kind of model and of network, the model's arguments, the schedule."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vqnp._check import InputError, check_choice, fail
+from vqnp._files import check_file, one_line
+
+NETWORKS = ("mlp", "conv")
+NEEDED = "must be a configuration that vqnp train wrote"
+
+
+def constructor(kind: str, network: str) -> Callable[..., Any]:
+    """VQVAE.mlp, VQVAE.conv, VAE.mlp, ..."""
+    from vqnp.models import MODELS
+
+    found: Callable[..., Any] = getattr(MODELS[kind], network)
+    return found
+
+
+def arguments(kind: str, network: str) -> dict[str, Any]:
+    """The arguments of this constructor that JSON can hold, with their defaults."""
+    parameters = inspect.signature(constructor(kind, network)).parameters
+    plain = {n: p.default for n, p in parameters.items() if n not in ("rng", "quantizer", "image_shape")}
+    return {n: list(value) if isinstance(value, tuple) else value for n, value in plain.items()}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The configuration in a file, checked, that of an earlier version in today's form."""
+    check_file(path, path)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        return _checked(config)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        fail(str(path), "", NEEDED, error if isinstance(error, InputError) else one_line(problem))
+
+
+def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
+    from vqnp.models import MODELS
+    from vqnp.training import Schedule
+
+    if not isinstance(config, Mapping) or not all(isinstance(config[n], dict) for n in ("model", "schedule")):
+        fail("", "the file", "must hold a model and a schedule", one_line(repr(config)))
+    kind = check_choice("", "kind", config.get("kind", "vqvae"), tuple(MODELS))  # not in the first runs
+    network = check_choice("", "network", config.get("network", "mlp"), NETWORKS)  # not in version 0.1
+    if not isinstance(config["data"], str):
+        fail("", "data", "must be a name or a path", one_line(repr(config["data"])))
+    model, schedule = dict(config["model"]), dict(config["schedule"])
+    model.pop("quantizer_options", None)  # in version 0.1, and always empty
+    restart = schedule.pop("restart_dead_codes", None)  # in the schedule in version 0.1
+    if restart is not None and kind == "vqvae":
+        model["restart_dead_codes"] = restart
+    defaults = arguments(kind, network)
+    for name in model.keys() - defaults.keys() - {"image_shape"}:
+        fail("", "model", f"must have arguments of {kind}'s {network} only", one_line(repr(name)))
+    schedule = asdict(Schedule(**schedule))
+    return {
+        "data": config["data"], "kind": kind, "network": network,
+        "model": defaults | model, "schedule": schedule,
+    }  # fmt: skip
