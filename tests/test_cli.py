@@ -606,6 +606,61 @@ def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):
     assert 9 <= Trainer.restore(out / "checkpoint.npz", np.load(images)[:270]).step < 18_000
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.slow
+def test_two_trainings_are_kept_out_of_one_folder(images, tmp_path, capsys):
+    """The second is refused and the first goes on; once the first is killed, the folder is free."""
+    out = tmp_path / "r"
+    process = start(images, out, 2000)
+    while not (out / "metrics.csv").exists():
+        time.sleep(0.01)
+    before = (out / "config.json").read_bytes()
+    for option in ("--force", "--resume"):
+        sentence = refused_command(capsys, "train", "--data", images, "--out", out, option)
+        assert sentence.startswith("--out must be a folder to which no other training is writing; got")
+        assert sentence.endswith(f"{out}, to which process {process.pid} is writing")
+    assert process.poll() is None and (out / "config.json").read_bytes() == before
+    process.kill()
+    process.communicate()
+    assert main(["train", "--data", str(images), "--out", str(out), *QUICK, "--force"]) == 0
+    kept = {"config.json", "checkpoint.npz", "metrics.csv", "training.png"}
+    assert set(os.listdir(out)) == kept  # neither a lock nor a part
+    assert main(["train", "--out", str(out), "--resume", "--quiet"]) == 0
+
+
+@pytest.mark.slow
+def test_trainings_that_begin_at_once_in_new_folders_get_one_each(images, tmp_path):
+    def begin(i):
+        return vqnp("train", "--data", images, *QUICK, cwd=tmp_path)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert [done.returncode for done in pool.map(begin, range(3))] == [0, 0, 0]
+    assert sorted(os.listdir(tmp_path / "runs")) == ["few-1", "few-2", "few-3"]
+
+
+def test_a_configuration_of_another_training_is_refused(trained, images, tmp_path, capsys):
+    """The checkpoint beside it has another schedule, another network or other sizes, however large."""
+    room = "no larger than the arrays that are there"
+    for name, change, what in [
+        ("schedule", lambda config: config["schedule"].update(epochs=40), "40, where the checkpoint has 2"),
+        ("sizes", lambda config: config["model"].update(num_embeddings=4), "the arguments of another model"),
+        ("more", lambda config: config["model"].update(hidden=[13]), room),
+        ("much more", lambda config: config["model"].update(hidden=[10**6, 10**6]), room),
+        ("kind", lambda config: config.update(kind="autoencoder", model={"hidden": [12]}), room),
+    ]:
+        out = tmp_path / name
+        shutil.copytree(trained, out)
+        config = json.loads((out / "config.json").read_text())
+        change(config)
+        (out / "config.json").write_text(json.dumps(config))
+        for args in (["evaluate", out], ["train", "--out", out, "--resume"]):
+            sentence = refused_command(capsys, *args)
+            assert sentence.startswith(f"{out / 'config.json'}: must be the configuration of the checkpoint")
+            assert what in sentence
+        assert main(["evaluate", str(out), "--data", str(images)]) == 0
+        capsys.readouterr()
+
+
 # Help and start-up.
 
 

@@ -7,6 +7,7 @@ memory is allocated for an array before its header has been checked against the 
 import contextlib
 import errno
 import io
+import itertools
 import json
 import math
 import os
@@ -35,15 +36,19 @@ _DAMAGE = (
 _DAMAGE_ERRNO = (None, errno.EINVAL)
 
 
+_PARTS = itertools.count()
+
+
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[BinaryIO]:
     """Write a file that appears at `path` whole or not at all; what was there stays until then.
 
-    The content goes to `path`.part, reaches the disk (fsync), and takes the name in one step (rename).
-    Whatever goes wrong before, a full disk included, the part is removed.
+    The content goes to a file beside it, whose name ends in .part and is this writer's own, reaches the disk
+    (fsync), and takes the name in one step (rename). Whatever goes wrong before, a full disk included, the
+    part is removed; only a killed process leaves it.
     """
     path = Path(path)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{next(_PARTS)}.part")
     try:
         with open(part, "wb") as file:
             yield file

@@ -63,3 +63,22 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
         "data": config["data"], "kind": kind, "network": network,
         "model": defaults | model, "schedule": schedule,
     }  # fmt: skip
+
+
+def check_same(path: Path, config: Mapping[str, Any], model: Any, trainer: Mapping[str, Any]) -> None:
+    """Raise unless the configuration in the file at `path` is that of this model and of its training."""
+    from vqnp.nn import describe
+    from vqnp.nn.module import limited
+
+    needed = "must be the configuration of the checkpoint beside it"
+    if trainer:
+        for name, value in config["schedule"].items():
+            if (other := trainer["schedule"].get(name)) != value:
+                fail(str(path), "", needed, f"{name} {value}, where the checkpoint has {other}")
+    try:
+        with limited(sum(array.size for array in model.state_dict().values())):
+            own = constructor(config["kind"], config["network"])(**config["model"])
+    except (InputError, TypeError) as error:
+        fail(str(path), "", needed, one_line(error))
+    if describe(own) != describe(model):
+        fail(str(path), "", needed, "the arguments of another model")

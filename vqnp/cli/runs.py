@@ -1,11 +1,11 @@
 """A run folder: config.json, checkpoint.npz, metrics.csv, training.png, and what inspect draws."""
 
+import contextlib
 import csv
 import io
+import itertools
 import json
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,10 @@ from vqnp._check import InputError, fail
 from vqnp._files import atomic
 from vqnp.checkpoint import load_all
 from vqnp.cli import configuration
+from vqnp.cli.lock import Taken, lock
 from vqnp.models import Model
+
+LOCK = ".lock"  # the file in a run folder that a training holds
 
 
 class Run:
@@ -33,6 +36,21 @@ class Run:
         paths = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook, self.latents)
         return [path for path in paths if path.exists()]
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """For a training: make the folder if need be, and keep every other training out of it meanwhile."""
+        if self.folder.exists() and not self.folder.is_dir():
+            fail("", "--out", "must be a folder", f"the file {self.folder}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with lock(self.folder / LOCK):
+                for part in self.folder.glob("*.part"):  # of a process that was killed
+                    part.unlink()
+                yield
+        except Taken as taken:
+            needed = "must be a folder to which no other training is writing"
+            fail("", "--out", needed, f"{self.folder}, to which {taken.holder} is writing")
+
     def read_config(self) -> dict[str, Any]:
         """The configuration that `create` wrote, or that of an earlier version in today's form."""
         return configuration.read(self.config)
@@ -47,47 +65,48 @@ class Run:
             file.write(text.getvalue().encode())
 
 
-def create(folder: str | Path, config: Mapping[str, Any], force: bool = False) -> Run:
-    """Make a run folder that holds its configuration; both appear at once.
+def create(run: Run, config: Mapping[str, Any], force: bool = False) -> None:
+    """Begin a run in a folder that we hold: write its configuration.
 
-    A folder with files in it is an error; with force, the files of a run in it are deleted, and no others.
+    Files in the folder are an error; with force, those of a run are deleted, and no others.
     """
-    run, text = Run(folder), json.dumps(dict(config), indent=2) + "\n"
-    if run.folder.exists() and not run.folder.is_dir():
-        fail("", "--out", "must be a folder", f"the file {run.folder}")
-    if run.folder.is_dir():
-        if any(run.folder.iterdir()) and not force:
-            needed = "must be a new or empty folder (--force replaces a run, --resume goes on with it)"
-            fail("", "--out", needed, f"{run.folder}, which has files in it")
-        for path in run.files():
-            path.unlink()
-        with atomic(run.config) as file:
-            file.write(text.encode())
-        return run
-    run.folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{run.folder.name}.", dir=run.folder.parent))
-    (new / run.config.name).write_text(text, encoding="utf-8")
-    mask = os.umask(0)  # the only way to read it is to set it
-    os.umask(mask)
-    new.chmod(0o777 & ~mask)
-    os.rename(new, run.folder)
-    return run
+    if any(path.name != LOCK for path in run.folder.iterdir()) and not force:
+        needed = "must be a new or empty folder (--force replaces a run, --resume goes on with it)"
+        fail("", "--out", needed, f"{run.folder}, which has files in it")
+    for path in reversed(run.files()):  # config.json last: what is left of a run says whose it is
+        path.unlink()
+    with atomic(run.config) as file:
+        file.write((json.dumps(dict(config), indent=2) + "\n").encode())
 
 
 def next_folder(parent: str | Path, name: str) -> Path:
-    """The first of parent/name-1, name-2, … that does not exist."""
-    n = 1
-    while (folder := Path(parent) / f"{name}-{n}").exists():
-        n += 1
-    return folder
+    """The first of parent/name-1, name-2, … that does not exist, which is made: no other process gets it."""
+    Path(parent).mkdir(parents=True, exist_ok=True)
+    for n in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            (folder := Path(parent) / f"{name}-{n}").mkdir()
+            return folder
+    raise AssertionError
 
 
 class Opened(NamedTuple):
-    """A model, the history of its training, and the run that it belongs to."""
+    """A model, the state of its training in so far as it is plain, and the run that it belongs to."""
 
     model: Model
-    history: list[dict[str, float]]
+    trainer: dict[str, Any]
     run: Run
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """A row for each epoch of the training; empty for a model alone."""
+        history: list[dict[str, float]] = self.trainer.get("history", [])
+        return history
+
+    def read_config(self) -> dict[str, Any]:
+        """The run's configuration, if it is that of this model and its training; else InputError."""
+        config = self.run.read_config()
+        configuration.check_same(self.run.config, config, self.model, self.trainer)
+        return config
 
     def trained_on(self) -> str:
         """The name or path of the data of the training; without a config.json, "digits".
@@ -97,7 +116,7 @@ class Opened(NamedTuple):
         if not self.run.config.exists():
             return "digits"
         try:
-            return str(self.run.read_config()["data"])
+            return str(self.read_config()["data"])
         except InputError as error:
             needed = f"{error.needed} (or give --data)"
             raise InputError(error.where, error.argument, needed, error.got) from None
@@ -113,4 +132,4 @@ def open_run(path: str | Path) -> Opened:
     if not checkpoint.exists():
         fail("RUN", "", "must be a folder that vqnp train wrote", f"{path}, which has no {checkpoint.name}")
     model, meta, _ = load_all(checkpoint)
-    return Opened(model, meta.get("trainer", {}).get("history", []), run)
+    return Opened(model, meta.get("trainer", {}), run)

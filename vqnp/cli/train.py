@@ -1,6 +1,7 @@
 """vqnp train: train a model, or resume its training; evaluate it, draw the figure, print the report."""
 
 import argparse
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,17 @@ OPTIONS = (
 
 def run(args: argparse.Namespace) -> None:
     """Train with these options, or resume the run in --out."""
+    from vqnp.cli import runs
+
+    with contextlib.ExitStack() as held:
+        begun = args.resume and "out" in args and not args.force and runs.Run(args.out).config.exists()
+        if begun:
+            held.enter_context(runs.Run(args.out).held())
+        _run(args, _resumed(args) if begun else _configuration(args), begun, held)
+
+
+def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: contextlib.ExitStack) -> None:
+    """Train; held: what is released at the end, the run's lock, which we have if it has begun."""
     import numpy as np
 
     from vqnp import plots
@@ -123,23 +135,25 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.data import load_splits
     from vqnp.training import Interrupted, fit, resume
 
-    config, begun = _configuration(args)
     training, test = load_splits(config["data"])
     rng = np.random.default_rng(config["schedule"]["seed"])
-    arguments = {**config["model"], "image_shape": training.images.shape[1:]}
-    model = configuration.constructor(config["kind"], config["network"])(**arguments, rng=rng)
     config["model"]["image_shape"] = list(training.images.shape[1:])
-    if begun:
-        folder = runs.Run(args.out)
+    folder = runs.Run(args.out if "out" in args else "")
+    continued = begun and folder.checkpoint.exists()
+    if continued:
+        runs.open_run(folder.folder).read_config()
     else:
-        name = Path(config["data"]).name.split(".")[0]
-        out = getattr(args, "out", None) or runs.next_folder("runs", name)
-        folder = runs.create(out, {"vqnp_version": __version__, **config}, args.force)
+        model = configuration.constructor(config["kind"], config["network"])(**config["model"], rng=rng)
+    if not begun:
+        if "out" not in args:
+            folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
+        held.enter_context(folder.held())
+        runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
     images = f"{len(training)} training images, {len(test)} test images"
     say(f"{images} of {config['data']}; writing {folder.folder}")
     options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": folder.write_metrics}
     try:
-        if folder.checkpoint.exists():
+        if continued:
             model, history = resume(folder.checkpoint, training.images, test.images, **options)
         else:
             options |= {"checkpoint": folder.checkpoint, **config["schedule"]}
@@ -155,26 +169,30 @@ def run(args: argparse.Namespace) -> None:
         print(f"{'wrote':<21}{path}")
 
 
-def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
-    """The run's data, kind of model, arguments and schedule; and whether the run has begun already."""
+def _resumed(args: argparse.Namespace) -> dict[str, Any]:
+    """The configuration of the run in --out, with which the options that are given agree."""
+    from vqnp.cli.runs import Run
+
+    config = Run(args.out).read_config()
+    _refuse_foreign(args, config["kind"], config["network"])
+    for part, given in _given(args).items():
+        for name, value in given.items():
+            began = (config[part] if part else config)[name]
+            if value != began:
+                fail("--resume", _flag(name), f"must be what the run began with, {began}", value)
+    return config
+
+
+def _configuration(args: argparse.Namespace) -> dict[str, Any]:
+    """A new run's data, kind of model, arguments and schedule."""
     from dataclasses import asdict
 
-    from vqnp.cli.runs import Run
     from vqnp.training import Schedule
 
     if args.resume and args.force:
         fail("", "--resume", "must be given without --force", "both")
     if args.resume and "out" not in args:
         fail("", "--resume", "must be given with the run's folder in --out", "none")
-    if args.resume and Run(args.out).config.exists():
-        config = Run(args.out).read_config()
-        _refuse_foreign(args, config["kind"], config["network"])
-        for part, given in _given(args).items():
-            for name, value in given.items():
-                began = (config[part] if part else config)[name]
-                if value != began:
-                    fail("--resume", _flag(name), f"must be what the run began with, {began}", value)
-        return config, True
     kind, network = getattr(args, "kind", "vqvae"), getattr(args, "network", "mlp")
     _refuse_foreign(args, kind, network)
     given = _given(args)
@@ -183,7 +201,7 @@ def _configuration(args: argparse.Namespace) -> tuple[dict[str, Any], bool]:
     model = configuration.arguments(kind, network) | given["model"]
     schedule = asdict(Schedule(**SCHEDULES[network] | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
-    return {**own, "model": model, "schedule": schedule}, False
+    return {**own, "model": model, "schedule": schedule}
 
 
 def _given(args: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import numpy as np
 from vqnp._check import Array, check_int, check_rng
 from vqnp.nn.description import register
 from vqnp.nn.layers import WithReLU
-from vqnp.nn.module import Cache, Param, TorchName
+from vqnp.nn.module import Cache, Param, TorchName, check_room
 from vqnp.ops._windows import Axes, Padding, output_padding_of, pad_per_axis, per_axis
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
 
@@ -30,6 +30,7 @@ class _Convolution(WithReLU):
     def _draw(
         self, shape: tuple[int, ...], out: int, fan_in: float, rng: np.random.Generator | int, dtype: Any
     ) -> None:
+        check_room(type(self).__name__, *shape)
         bound = math.sqrt(3 / fan_in)
         self.W = Param(check_rng(type(self).__name__, rng).uniform(-bound, bound, shape).astype(dtype))
         self.b = Param(np.zeros(out, dtype))

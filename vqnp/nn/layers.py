@@ -9,7 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_int, check_rng, fail
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName
+from vqnp.nn.module import Cache, Module, Param, TorchName, check_room
 from vqnp.ops import activation
 from vqnp.ops.linear import linear_backward_rows, linear_forward
 
@@ -47,6 +47,7 @@ class Linear(WithReLU):
     ) -> None:
         I = check_int("Linear", "in_features", in_features)
         O = check_int("Linear", "out_features", out_features)
+        check_room("Linear", I, O)
         bound = np.sqrt(3 / I)
         self.W = Param(check_rng("Linear", rng).uniform(-bound, bound, (I, O)).astype(dtype))
         self.b = Param(np.zeros(O, dtype))

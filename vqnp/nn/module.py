@@ -6,7 +6,10 @@ arrays themselves (x, y, W) and not copies, so do not change them before backwar
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +19,29 @@ from vqnp.kernels import memory
 from vqnp.kernels.product import fusible, linear_dW
 
 Cache = Any
+
+
+_ROOM: ContextVar[list[int] | None] = ContextVar("_ROOM", default=None)
+
+
+@contextlib.contextmanager
+def limited(entries: int) -> Iterator[None]:
+    """Within the block, parameters of at most so many entries are drawn: as many as a file has for them."""
+    token = _ROOM.set([entries])
+    try:
+        yield
+    finally:
+        _ROOM.reset(token)
+
+
+def check_room(where: str, *shape: int) -> None:
+    """Raise if a parameter of this shape is more than `limited` allows; call it before it is drawn."""
+    room, size = _ROOM.get(), math.prod(shape)
+    if room is None:
+        return
+    if size > room[0]:
+        fail(where, "parameters", "must be no larger than the arrays that are there", f"shape {shape}")
+    room[0] -= size
 
 
 class Param:

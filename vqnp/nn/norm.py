@@ -8,7 +8,7 @@ import numpy as np
 
 from vqnp._check import Array, check_float, check_int, fail
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName
+from vqnp.nn.module import Cache, Module, Param, TorchName, check_room
 from vqnp.ops.norm import group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward
 
 
@@ -18,6 +18,7 @@ class _Norm(Module):
     def __init__(self, channels: int, epsilon: float, dtype: Any) -> None:
         where = type(self).__name__
         C = check_int(where, "channels", channels)
+        check_room(where, C)
         self.epsilon = check_float(where, "epsilon", epsilon, "(0, inf)")
         self.gamma, self.beta = Param(np.ones(C, dtype)), Param(np.zeros(C, dtype))
 

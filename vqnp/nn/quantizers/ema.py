@@ -99,6 +99,7 @@ class EMAVectorQuantizer(VectorQuantizer):
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         self.ema = EMAState(arrays["E"], arrays["N"], arrays["m"], int(arrays["t"]))
+        self.initialized = True
 
 
 def _as_buffers(state: EMAState) -> dict[str, Array]:

@@ -12,13 +12,14 @@ from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.kernels.subnormal import flush
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName
+from vqnp.nn.module import Cache, Module, Param, TorchName, check_room
 from vqnp.ops.ema import random_rows, rarely_used
 from vqnp.ops.lloyd import kmeans
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.ops.quantize import quantize_backward, quantize_forward
 
-CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", "data", "kmeans")
+FROM_VECTORS = ("data", "kmeans")
+CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", *FROM_VECTORS)
 
 
 @register
@@ -37,13 +38,19 @@ class VectorQuantizer(Module):
         What ⟨·⟩ means; see ops.loss.reduction_scale. The default is Sonnet's.
     codebook_init : {"uniform", "normal", "scaled_uniform", "data", "kmeans"}
         How E is initialized: U(−1/K, 1/K), N(0, 1), or U(±√(3/D)), so that the mean of ‖e‖² is 1; "data"
-        (random vectors) and "kmeans" start like "uniform" and wait for `initialize`, which `fit` calls.
+        (random vectors) and "kmeans" start like "uniform" and wait for `initialize`, which `fit` calls. This
+        happens once: a codebook that was trained, loaded or initialized stays, unless `reinitialize` is called.
     decay : float in [0, 1)
         γ of the running cluster sizes N, whose only use here is to identify rarely used codes.
     restart_dead_codes : float in [0, 1)
         A code used less than this fraction of uniform use restarts at a vector of the batch; 0: never.
     rng : numpy.random.Generator or int
     dtype : float32 or float64
+
+    Attributes
+    ----------
+    initialized : bool
+        Whether the codebook has its first codes; False only while "data" or "kmeans" waits for vectors.
 
     References
     ----------
@@ -71,6 +78,7 @@ class VectorQuantizer(Module):
         if np.dtype(dtype) not in FLOATS:
             fail(where, "dtype", "must be float32 or float64", np.dtype(dtype))
         self._set_codebook(self._draw(check_rng(where, rng)).astype(dtype))
+        self.initialized = self.codebook_init not in FROM_VECTORS
 
     def config(self) -> dict[str, Any]:
         sizes = ("num_embeddings", "embedding_dim")
@@ -111,19 +119,37 @@ class VectorQuantizer(Module):
     # How the codebook is initialized, and what happens after a step.
 
     def initialize(self, z: Array, rng: np.random.Generator | int) -> None:
-        """Initialize the codebook from vectors, if codebook_init says so; z: (..., D), at least one vector.
+        """Initialize the codebook from vectors if it still waits for them; z: (..., D), at least one vector.
 
         "data": random vectors of z, N = 1. "kmeans": e = μ, N = n (and for EMA m = n·μ).
         """
-        where = f"{type(self).__name__}.initialize"
+        rng = self._check_vectors("initialize", z, rng)
+        if not self.initialized:
+            self._draw_from(z, rng)
+
+    def reinitialize(self, z: Array, rng: np.random.Generator | int) -> None:
+        """Discard the codes and draw new ones as codebook_init says; z: (..., D), at least one vector.
+
+        The encoder stays as it is: model.quantizer.reinitialize(model.latents(images), 0).
+        """
+        self._draw_from(z, self._check_vectors("reinitialize", z, rng))
+
+    def _check_vectors(self, method: str, z: Array, rng: np.random.Generator | int) -> np.random.Generator:
+        where = f"{type(self).__name__}.{method}"
         rng = check_rng(where, rng)
         check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
-        if self.codebook_init in ("data", "kmeans") and z.size == 0:
+        if self.codebook_init in FROM_VECTORS and z.size == 0:
             fail(where, "z", "must hold at least one vector", f"shape {z.shape}")
+        return rng
+
+    def _draw_from(self, z: Array, rng: np.random.Generator) -> None:
         if self.codebook_init == "data":
             self._set_codebook(random_rows(z, self.num_embeddings, rng))
         elif self.codebook_init == "kmeans":
             self._set_codebook(*kmeans(z, self.num_embeddings, rng))
+        else:
+            self._set_codebook(self._draw(rng).astype(z.dtype))
+        self.initialized = True
 
     def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
         """N ← γN + (1−γ)n; then every code with N_j < restart_dead_codes · N̄ restarts at a vector of z.
@@ -144,6 +170,7 @@ class VectorQuantizer(Module):
 
     def _draw(self, rng: np.random.Generator) -> Array:
         K, D = self.num_embeddings, self.embedding_dim
+        check_room(type(self).__name__, K, D)
         if self.codebook_init == "normal":
             return rng.standard_normal((K, D))
         bound = np.sqrt(3 / D) if self.codebook_init == "scaled_uniform" else 1 / K
@@ -177,3 +204,4 @@ class VectorQuantizer(Module):
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         self.N = arrays["N"]
+        self.initialized = True  # a codebook that is loaded is one to keep
