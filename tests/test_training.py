@@ -13,6 +13,7 @@ from helpers import refused, same
 
 from vqnp import VQVAE, DataSpec, EMAVectorQuantizer, InputError, fit, load, load_dataset, resume, save
 from vqnp._check import NonFiniteError
+from vqnp.checkpoint import read_arrays, write_arrays
 from vqnp.nn import Activation, Flatten, Linear, Reshape, Sequential
 from vqnp.optim import Adam
 from vqnp.training import Interrupted, Schedule, Trainer, TrainingDiverged
@@ -27,8 +28,8 @@ def made(codebook="ema", **options):
     return VQVAE.mlp(**{**SMALL, "codebook": codebook, "rng": 2, **options})
 
 
-def trained(codebook="ema", restart=0.05, **options):
-    model = made(codebook, restart_dead_codes=restart)
+def trained(codebook="ema", restart=0.05, codebook_init="data", **options):
+    model = made(codebook, restart_dead_codes=restart, codebook_init=codebook_init)
     history = fit(model, IMAGES, **{**SHORT, **options})
     return model, history
 
@@ -65,6 +66,82 @@ def test_a_trainer_is_the_plain_loop(codebook):
         assert history[epoch]["loss"] == pytest.approx(total / 70, rel=1e-12)
     assert same(model, reference)
     assert np.isin(reference.quantizer.embeddings, started).mean() < 0.5  # the codes were trained too
+
+
+# A codebook is initialized once in its life.
+
+each_codebook = pytest.mark.parametrize("codebook", ["ema", "gradient"])
+each_start = pytest.mark.parametrize("start", ["data", "kmeans", "uniform"])
+
+
+def initialized(model, images=TEST):
+    """The model's arrays after what `fit` does before its first step."""
+    Trainer(model, images, Schedule(seed=7)).initialize()
+    return model.state_dict()
+
+
+def equal(a, b):
+    return all(np.array_equal(array, b[name]) for name, array in a.items())
+
+
+@each_codebook
+@each_start
+def test_a_second_training_keeps_the_codes(tmp_path, codebook, start):
+    """Of the model in memory, of its checkpoint, and of a copy to which its arrays were given."""
+    model, _ = trained(codebook, restart=0, codebook_init=start)
+    state = model.state_dict()
+    save(tmp_path / "c.npz", model)
+    copy = made(codebook, codebook_init=start)
+    copy.load_state_dict(state)
+    for one in (model, load(tmp_path / "c.npz"), copy):
+        assert one.quantizer.initialized and equal(initialized(one), state)
+    vq, z = model.quantizer, model.latents(IMAGES)
+    after = vq.next_state(z, vq.encode(z)).E if codebook == "ema" else vq.embeddings.copy()
+    fit(model, IMAGES, epochs=1, batch_size=70, lr=1e-12, progress=False)
+    np.testing.assert_allclose(vq.embeddings, after, rtol=0, atol=1e-6)  # one step of the codebook's own rule
+
+
+@each_codebook
+def test_a_model_that_waits_for_its_data_still_waits_once_it_is_loaded(tmp_path, codebook):
+    model = made(codebook)
+    save(tmp_path / "c.npz", model)
+    loaded = load(tmp_path / "c.npz")
+    assert not model.quantizer.initialized and not loaded.quantizer.initialized
+    before = loaded.quantizer.embeddings.copy()
+    after = initialized(loaded)
+    assert loaded.quantizer.initialized and equal(after, initialized(model))
+    assert not np.array_equal(after["quantizer.E"], before)
+
+
+@each_codebook
+def test_a_checkpoint_that_does_not_say_so_has_a_codebook_to_keep(tmp_path, codebook):
+    """As version 0.2 wrote it."""
+    model = made(codebook)
+    save(tmp_path / "c.npz", model)
+    meta, arrays = read_arrays(tmp_path / "c.npz")
+    assert meta.pop("uninitialized") == ["quantizer."]
+    write_arrays(tmp_path / "c.npz", meta, arrays)
+    assert equal(initialized(load(tmp_path / "c.npz")), model.state_dict())
+    for wrong in (["encoder."], [3], 3, ["no."], [[]]):
+        write_arrays(tmp_path / "c.npz", {**meta, "uninitialized": wrong}, arrays)
+        with refused("", "must hold a whole model"):
+            load(tmp_path / "c.npz")
+
+
+@each_codebook
+@each_start
+def test_a_codebook_is_drawn_anew_when_one_asks_for_it(codebook, start):
+    model, _ = trained(codebook, codebook_init=start)
+    old, z = model.state_dict(), model.latents(TEST)
+    for _ in range(2):  # however often
+        model.quantizer.reinitialize(z, 3)
+        E = model.quantizer.embeddings.copy()
+        assert model.quantizer.initialized and not np.isin(E, old["quantizer.E"]).any()
+        assert np.isin(E, z).all() == (start == "data")
+    again = made(codebook, codebook_init=start)
+    again.quantizer.reinitialize(z, 3)
+    assert equal(again.quantizer.state_dict(), model.quantizer.state_dict())  # with N, m and t
+    assert equal(model.encoder.state_dict(), {n.removeprefix("encoder."): a for n, a in old.items()})
 
 
 def test_training_learns_and_says_how():

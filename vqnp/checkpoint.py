@@ -54,15 +54,16 @@ def save(
     OSError
         The folder cannot be written, or the disk is full; what was at path is still there.
     """
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
-    head |= {"model": describe(model), "uninitialized": _waiting(model)}
+    head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
+    waiting = [name for name, module in _codebooks(model).items() if not module.initialized]
+    head |= {"model": describe(model), "uninitialized": waiting}
     state = {f"model.{name}": array for name, array in model.state_dict().items()}
     write_arrays(path, {**head, **(meta or {})}, {**state, **(arrays or {})})
 
 
-def _waiting(model: Module) -> list[str]:
-    """The names of the modules whose codebook still waits for the vectors from which it is initialized."""
-    return [name for name, module in model.named_modules() if not getattr(module, "initialized", True)]
+def _codebooks(model: Module) -> dict[str, Any]:
+    """The modules, by name, that have a codebook which is initialized once, perhaps from vectors."""
+    return {name: module for name, module in model.named_modules() if hasattr(module, "initialized")}
 
 
 def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
@@ -76,8 +77,9 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
             model = build(meta["model"])
         state = {n.removeprefix("model."): arrays.pop(n) for n in list(arrays) if n.startswith("model.")}
         model.load_state_dict(state)
-        for name in meta.get("uninitialized", []):  # in a file without this entry, every codebook is initialized
-            dict(model.named_modules())[name].initialized = False
+        codebooks = _codebooks(model)
+        for name in meta.get("uninitialized", []):  # an older file has no such entry: its codebook is to keep
+            codebooks[name].initialized = False
     except (InputError, TypeError, KeyError, MemoryError, RecursionError) as error:
         raise InputError(f"checkpoint {path}", "", "must hold a whole model", error) from None
     return model, meta, arrays

@@ -15,7 +15,7 @@ from vqnp.checkpoint import load_all, read_arrays, write_arrays
 from vqnp.cli import main
 from vqnp.models import MODELS, format1
 from vqnp.nn import EMAVectorQuantizer, Flatten, VectorQuantizer
-from vqnp.training import Trainer
+from vqnp.training import Schedule, Trainer
 
 FILES = Path(__file__).parent
 IMAGES = np.load(FILES / "images.npy")
@@ -106,6 +106,14 @@ def test_the_arguments_are_kept():
         assert (quantizer.codebook_init, quantizer.commitment_cost) == ("data", 0.25)
     vae = load(FILES / "vae")
     assert (vae.likelihood, vae.noise_std, vae.kl_weight, vae.kl_warmup) == ("gaussian", 0.3, 1, 7)
+
+
+@pytest.mark.parametrize("name", VQVAES)
+def test_a_further_training_keeps_the_codes(name):
+    model = load(FILES / name)
+    E = model.quantizer.embeddings.copy()
+    Trainer(model, IMAGES, Schedule()).initialize()
+    np.testing.assert_array_equal(model.quantizer.embeddings, E)
 
 
 @each_run

@@ -205,8 +205,9 @@ class VQVAE(Model):
     # What else the trainer calls.
 
     def initialize(self, batch: tuple[Array, ...], rng: np.random.Generator) -> None:
-        """Initialize the codebook from latents of the batch, if the quantizer's codebook_init says so."""
-        self.quantizer.initialize(self.encode_raw(batch[0]), rng)
+        """Initialize the codebook from latents of the batch, if it still waits for them."""
+        if not self.quantizer.initialized:
+            self.quantizer.initialize(self.encode_raw(batch[0]), rng)
 
     def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
         """Run the quantizer's own update with this batch's z and k; return the codes that it restarted."""

@@ -45,6 +45,9 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train a model: θ by Adam on its loss, a codebook by its own rule.
 
+    A new model's codebook is initialized from the data if codebook_init says so. A model that was trained or
+    loaded keeps its codes and is trained further, with a new optimizer and schedule.
+
     data: what the model takes, such as images (n, *data.shape) -> history: one row per epoch
 
     Parameters

@@ -39,7 +39,7 @@ class VectorQuantizer(Module):
     codebook_init : {"uniform", "normal", "scaled_uniform", "data", "kmeans"}
         How E is initialized: U(−1/K, 1/K), N(0, 1), or U(±√(3/D)), so that the mean of ‖e‖² is 1; "data"
         (random vectors) and "kmeans" start like "uniform" and wait for `initialize`, which `fit` calls. This
-        happens once: a codebook that was trained, loaded or initialized stays, unless `reinitialize` is called.
+        happens once: a codebook that was loaded or trained stays, unless `reinitialize` is called.
     decay : float in [0, 1)
         γ of the running cluster sizes N, whose only use here is to identify rarely used codes.
     restart_dead_codes : float in [0, 1)
