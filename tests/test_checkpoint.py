@@ -1,9 +1,11 @@
 """What is saved is what was; whatever else lies at the path is refused with one sentence."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -298,6 +300,24 @@ def test_a_description_of_no_model(saved, path, value):
     described(saved, changed(describe(load(saved)), path, value))
     with refused_load(saved, "must hold a whole model"):
         load(saved)
+
+
+@pytest.mark.parametrize("hidden", [[20_000, 20_000], [10**6, 10**6], [6] * 3000, [10**9, 10**9], [2**70]])
+def test_a_description_of_more_than_the_file_holds_takes_no_memory(saved, hidden):
+    """A file of a few kB must not make anyone wait for gigabytes."""
+    sizes = (6, *hidden, 6)
+    layers = [
+        {"module": "Linear", "in_features": I, "out_features": O, "dtype": "float32"}
+        for I, O in itertools.pairwise(sizes)
+    ]
+    description = changed(describe(load(saved)), ("encoder", "layers"), layers)
+    tracemalloc.start()
+    try:
+        with refused_load(described(saved, description), "a whole model", "no larger than the arrays"):
+            load(saved)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_description_too_deep_to_read(saved):

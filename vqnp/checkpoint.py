@@ -11,6 +11,7 @@ from vqnp._files import META, read_npz, write_arrays
 from vqnp._version import __version__
 from vqnp.models import format1
 from vqnp.nn import Module, build, describe
+from vqnp.nn.module import limited
 
 FORMAT = "vqnp-checkpoint"
 FORMAT_VERSION = 2
@@ -71,10 +72,11 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
     meta, arrays = read_arrays(path)
     try:
         model: Module
-        if meta["format_version"] == 1:
-            model, meta, arrays = format1.checkpoint_of(meta, arrays)
-        else:
-            model = build(meta["model"])
+        with limited(sum(array.size for array in arrays.values())):
+            if meta["format_version"] == 1:
+                model, meta, arrays = format1.checkpoint_of(meta, arrays)
+            else:
+                model = build(meta["model"])
         state = {n.removeprefix("model."): arrays.pop(n) for n in list(arrays) if n.startswith("model.")}
         model.load_state_dict(state)
         codebooks = _codebooks(model)

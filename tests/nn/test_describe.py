@@ -18,6 +18,7 @@ from vqnp.nn import (
     register,
 )
 from vqnp.nn.description import MODULES
+from vqnp.nn.module import limited
 from vqnp.priors import Transformer
 
 
@@ -107,6 +108,17 @@ def test_build_of_describe_is_a_module_like_it(name):
     again.load_state_dict(module.state_dict())
     for array, ours in zip(again.state_dict().values(), module.state_dict().values(), strict=True):
         np.testing.assert_array_equal(array, ours)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_no_more_is_drawn_than_a_file_has_arrays_for(name):
+    """What a description claims is checked before memory is allocated, in whichever module it stands."""
+    module = EXAMPLES[name]()
+    with limited(sum(array.size for array in module.state_dict().values())):
+        build(describe(module))
+    if name != "Scale" and (n := module.num_parameters()):
+        with refused("parameters", "no larger than the arrays that are there", "shape"), limited(n // 2):
+            build(describe(module))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

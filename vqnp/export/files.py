@@ -13,6 +13,7 @@ from vqnp._version import __version__
 from vqnp.export.names import from_torch, to_torch
 from vqnp.models import format1
 from vqnp.nn import Module, build, describe
+from vqnp.nn.module import limited
 
 FORMATS = {"torch-npz": ".npz", "safetensors": ".safetensors"}  # with its file's suffix
 FORMAT, FORMAT_VERSION = "vqnp-torch", 2
@@ -84,7 +85,8 @@ def load_torch(path: str | Path, model: Module | None = None) -> Module:
         else:
             arrays, text = _read_safetensors(path)
         if model is None:
-            model, arrays = _described(text, arrays)
+            with limited(sum(array.size for array in arrays.values())):
+                model, arrays = _described(text, arrays)
         return from_torch(arrays, model)
     except InputError as error:
         raise error.within(where) from None

@@ -8,7 +8,7 @@ import numpy as np
 
 from vqnp._check import Array, check_float, check_int, check_rng
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName
+from vqnp.nn.module import Cache, Module, Param, TorchName, check_room
 from vqnp.ops.embedding import embedding_backward, embedding_forward
 
 
@@ -36,6 +36,7 @@ class Embedding(Module):
         K = check_int("Embedding", "num_embeddings", num_embeddings)
         D = check_int("Embedding", "embedding_dim", embedding_dim)
         self.std = check_float("Embedding", "std", std, "[0, inf)")
+        check_room("Embedding", K, D)
         self.E = Param((self.std * check_rng("Embedding", rng).standard_normal((K, D))).astype(dtype))
 
     def config(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class _Norm(Module):
     def __init__(self, channels: int, epsilon: float, dtype: Any) -> None:
         where = type(self).__name__
         C = check_int(where, "channels", channels)
-        check_room(where, C)
+        check_room(where, 2, C)
         self.epsilon = check_float(where, "epsilon", epsilon, "(0, inf)")
         self.gamma, self.beta = Param(np.ones(C, dtype)), Param(np.zeros(C, dtype))
 
