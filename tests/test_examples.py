@@ -27,10 +27,12 @@ QUICK = {
     "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
     "results.py": ["--epochs", "1", "--seeds", "1"],
+    "studies/checkerboard.py": ["--quick"],
     "studies/code_anatomy.py": ["--quick"],
     "studies/codebook_size.py": ["--quick"],
     "studies/collapse.py": ["--quick"],
     "studies/commitment.py": ["--quick"],
+    "studies/convolution.py": ["--quick"],
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
     "studies/interpolation.py": ["--quick"],
@@ -78,7 +80,7 @@ def absent(name):
 
 def run(name, folder):
     command = [sys.executable, EXAMPLES / name, *QUICK[name]]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # several run at a time
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}  # several at a time
     if not absent(name):
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
