@@ -39,7 +39,7 @@ EPOCHS = {"CNN": 1, "CNN-permuted": 1, "MLP": 10, "MLP-wide": 3, "patches": 6}
 """Epochs that take about as many seconds as one of the CNN's, measured on the processor of
 docs/studies/README.md. They are fixed, so that the results do not depend on the machine."""
 LR = {"MLP": 1e-3, "MLP-wide": 1e-3}
-"""Of the MLPs; the convolutional networks have 3e-3. Each kind is worse with the other's."""
+"""Of the MLPs; the convolutional networks have 3e-3. Single runs were worse with the other value."""
 
 
 class Permute(Module):
@@ -138,8 +138,8 @@ def pictures(decode, k: np.ndarray, a: np.ndarray) -> np.ndarray:
 
 def draw(rows: list[Row]) -> Figure:
     """Reconstructions, shifts, influences and effects; below, the measures, each run a point."""
-    figure = new_figure(9.6, 9.4)
-    grid = figure.add_gridspec(len(SHOWN), 4, left=0.105, right=0.99, top=0.955, bottom=0.385, wspace=0.05,
+    figure = new_figure(9.6, 6.7)
+    grid = figure.add_gridspec(len(SHOWN), 4, left=0.105, right=0.99, top=0.955, bottom=0.505, wspace=0.05,
                                hspace=0.06)  # fmt: skip
     titles = ("reconstructions", "with codes moved to the right", "influence of 4 positions",
               "one swap of codes at them")  # fmt: skip
@@ -159,7 +159,7 @@ def draw(rows: list[Row]) -> Figure:
             if j == 0:
                 axes.set_ylabel(row.setting["model"].replace("-", "\n"), fontsize=8.5, rotation=0, ha="right",
                                 va="center")  # fmt: skip
-    bottom = figure.add_gridspec(1, 4, left=0.06, right=0.99, top=0.335, bottom=0.105, wspace=0.38)
+    bottom = figure.add_gridspec(1, 4, left=0.07, right=0.99, top=0.435, bottom=0.145, wspace=0.38)
     panels = [figure.add_subplot(bottom[i]) for i in range(4)]
     at = [row for row in rows if row.setting["K"] == 128]
     for axes, title, unit, names in (
@@ -174,9 +174,10 @@ def draw(rows: list[Row]) -> Figure:
         dress(axes, title, "", unit, integer_x=False)
         axes.set_xticks(range(len(at)), [row.setting["model"] for row in at], rotation=50, ha="right",
                         rotation_mode="anchor", fontsize=7.5)  # fmt: skip
-        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        low, high = axes.get_ylim()
+        axes.set_ylim(min(0, low), high * (1.3 if len(names) > 1 else 1))
         if len(names) > 1:
-            axes.legend(fontsize=7.5, frameon=False)
+            axes.legend(fontsize=7.5, frameon=False, loc="upper left", borderaxespad=0)
     for n, model in enumerate(("CNN", "MLP-wide")):
         mine = sorted(select(rows, model=model), key=lambda row: row.setting["K"])
         spread(panels[0], [row.setting["K"] for row in mine], stack(mine, "mse"), model, n)
@@ -222,7 +223,7 @@ def main() -> None:
         Column("all", "of adding all (%)", ".0f"),
     ]
     caption = (
-        "Test images by five models (first seed): reconstructions; the images of their codes shifted by one "
+        "Five models (first seed): reconstructions of test images; the images of their codes shifted by one "
         "position; the pixels that four positions influence; the change that one swap of two codes makes at "
         "each of them (red: more ink). Below: errors, locality, and the effects of codes at other places."
     )
