@@ -72,10 +72,9 @@ def measure(scale, seed: int, way: str) -> dict:
     """The pattern for equal weights, at the start and after training; spectrum and error of test images."""
     train, test = vqnp.load_splits("digits")
     x = train.images[: scale.images, ..., None]
-    model = build(way, scale.channels, seed)
-    model.initialize(model.prepare(x[:2000]), np.random.default_rng(seed))
-    start = constant(model)
-    even = build(way, scale.channels, seed)
+    model, fresh, even = (build(way, scale.channels, seed) for _ in range(3))
+    fresh.initialize(fresh.prepare(x[:2000]), np.random.default_rng(seed))  # fit initializes model itself
+    start = constant(fresh)
     for name, param in even.decoder.named_parameters():
         if name.endswith("W"):
             param.value[...] = 1 / param.value.size
