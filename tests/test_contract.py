@@ -11,8 +11,9 @@ from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
 from vqnp.models import Model
 from vqnp.nn import (
-    ACTIVATIONS, Activation, CausalSelfAttention, Conv, ConvTranspose, Flatten, GroupNorm, LayerNorm, Linear,
-    PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample, mlp, residual_stack,
+    ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, Flatten, GroupNorm,
+    LayerNorm, Linear, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample, mlp,
+    residual_stack,
 )
 
 TINY = {"image_shape": (2, 3), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
@@ -53,6 +54,8 @@ LAYERS = {
     "LayerNorm": (lambda rng, dtype: shaken(LayerNorm(4, dtype=dtype), rng), (3, 4)),
     "GroupNorm": (lambda rng, dtype: shaken(GroupNorm(2, 6, dtype=dtype), rng), (3, 2, 6)),
     "Residual": (lambda rng, dtype: Residual(mlp((4, 5, 4), "silu", rng, dtype)), (3, 4)),
+    "CausalConv": (lambda rng, dtype: CausalConv(2, 9, (3, 5), False, rng=rng, dtype=dtype), (4, 3, 2)),
+    "CausalConv, one axis": (lambda rng, dtype: CausalConv(3, 4, 3, True, 1, rng, dtype), (4, 3)),
     "CausalSelfAttention": (lambda rng, dtype: CausalSelfAttention(4, 2, rng, dtype), (3, 4)),
     "TransformerBlock": (lambda rng, dtype: TransformerBlock(4, 2, 0.5, rng, dtype), (3, 4)),
     "residual_stack": (lambda rng, dtype: residual_stack(3, 9, 2, rng, dtype), (4, 3, 3)),

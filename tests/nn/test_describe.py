@@ -13,9 +13,9 @@ import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
 from vqnp.nn import (
-    Activation, CausalSelfAttention, Conv, ConvTranspose, Embedding, Flatten, GroupNorm, LayerNorm, Linear,
-    Module, Param, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample, build, describe,
-    register,
+    Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, Embedding, Flatten, GroupNorm,
+    LayerNorm, Linear, Module, Param, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample,
+    build, describe, register,
 )
 from vqnp.nn.description import MODULES
 from vqnp.nn.module import limited
@@ -55,6 +55,7 @@ EXAMPLES = {
     "GroupNorm": lambda: GroupNorm(2, 6, 1e-3, np.float64),
     "Residual": lambda: Residual(Linear(3, 3, 1, np.float64)),
     "Embedding": lambda: Embedding(5, 3, 0.1, 5, np.float64),
+    "CausalConv": lambda: CausalConv(2, 3, 5, True, 1, 5, np.float64),
     "CausalSelfAttention": lambda: CausalSelfAttention(6, 3, 5, np.float64),
     "TransformerBlock": lambda: TransformerBlock(6, 3, 0.2, 5, np.float64),
     "Activation": lambda: Activation("tanh"),

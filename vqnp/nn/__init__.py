@@ -1,6 +1,7 @@
 """Layers, which own Params and leave the mathematics to vqnp.ops."""
 
 from vqnp.nn.attention import CausalSelfAttention, TransformerBlock
+from vqnp.nn.causal_conv import CausalConv
 from vqnp.nn.conv import Conv, ConvTranspose
 from vqnp.nn.description import build, describe, register
 from vqnp.nn.embedding import Embedding
@@ -12,8 +13,8 @@ from vqnp.nn.residual import Residual, residual_stack
 from vqnp.nn.resize import PixelShuffle, Upsample
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "CausalSelfAttention", "Conv", "ConvTranspose", "EMAVectorQuantizer",
-    "Embedding", "Flatten", "GroupNorm", "LayerNorm", "Linear", "Module", "Param", "PixelShuffle", "Reshape",
-    "Residual", "Sequential", "TransformerBlock", "Upsample", "VectorQuantizer", "build", "describe", "mlp",
-    "register", "residual_stack",
+    "ACTIVATIONS", "Activation", "CausalConv", "CausalSelfAttention", "Conv", "ConvTranspose",
+    "EMAVectorQuantizer", "Embedding", "Flatten", "GroupNorm", "LayerNorm", "Linear", "Module", "Param",
+    "PixelShuffle", "Reshape", "Residual", "Sequential", "TransformerBlock", "Upsample", "VectorQuantizer",
+    "build", "describe", "mlp", "register", "residual_stack",
 ]
