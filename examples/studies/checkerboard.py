@@ -118,7 +118,7 @@ def constant(model: vqnp.VQVAE, codes: np.ndarray | None = None) -> np.ndarray:
 def energies(y: np.ndarray) -> np.ndarray:
     """% of the energy of outputs (n, S, S) at each frequency, all outputs together."""
     power = (np.abs(np.fft.fft2(y)) ** 2).sum(axis=0)
-    return 100 * power / power.sum()
+    return 100 * power / max(power.sum(), 1e-12)  # a code's output may be 0 everywhere
 
 
 def period_2(y: np.ndarray) -> float:
