@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -67,6 +68,8 @@ def test_the_same_bits(one_thread, environment):
 def three_threads(monkeypatch):
     monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
     monkeypatch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 10)
+    monkeypatch.setattr(threads, "WAITS_PER_PAUSE", 0)  # the barriers below are waits
+    threads._crew(os.getpid(), 2).pause = 0.0
 
 
 @given(st.integers(0, 300), st.integers(1, 20), st.integers(1, 7), st.integers(1, 4), st.integers(1, 9))
@@ -152,3 +155,28 @@ def test_threads_that_have_slept_wake_up(three_threads, monkeypatch):
     for _ in range(20):
         together = threading.Barrier(3, timeout=60)
         threads.in_blocks(lambda a, b: together.wait(), 3, 10)
+
+
+def test_after_a_long_wait_the_calling_thread_computes_alone_for_a_while(three_threads, monkeypatch):
+    me, mine, clock = threading.get_ident(), threading.Event(), [100.0]
+    together = threading.Barrier(3, timeout=60)
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: clock[0])
+
+    def work(a, b):
+        together.wait()
+        if threading.get_ident() == me:
+            mine.set()
+        else:  # another program has its core for half a second
+            mine.wait(60)
+            time.sleep(0.1)
+            clock[0] = 100.5
+
+    monkeypatch.setattr(threads, "WAITS_PER_PAUSE", 50)
+    threads.in_blocks(work, 3, 10)
+    who = []
+    clock[0] = 120.0
+    threads.in_blocks(lambda a, b: who.append(threading.get_ident()), 3, 10)
+    assert who == [me]
+    clock[0] = 126.0  # 50 times half a second are over
+    together.reset()
+    threads.in_blocks(lambda a, b: together.wait(), 3, 10)
