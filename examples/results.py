@@ -27,8 +27,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="number of seeds, from 0 (default: 5)")
     parser.add_argument("--network", choices=("mlp", "conv"), default="mlp", help="(default: mlp)")
     parser.add_argument("--epochs", type=int, help="(default: 60; conv: 20)")
-    parser.add_argument("--batch-size", type=int, help="(default: 32; conv: 64)")
-    parser.add_argument("--lr", type=float, default=1e-3, help="(default: 0.001)")
+    parser.add_argument("--batch-size", type=int, help="(default: 32)")
+    parser.add_argument("--lr", type=float, help="(default: 0.001; conv: 0.002)")
     parser.add_argument("--embedding-dim", type=int, help="D (default: 16; conv: 8)")
     parser.add_argument("--num-embeddings", type=int, default=128, help="K (default: 128)")
     parser.add_argument("--codebook-init", default="data", help="data, uniform, ... (default: data)")
@@ -37,8 +37,8 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=64, help="conv: H (default: 64)")
     parser.add_argument("--residual-channels", type=int, default=32, help="conv: R (default: 32)")
     args = parser.parse_args()
-    schedule = {"epochs": 20, "batch_size": 64} if args.network == "conv" else {}
-    schedule |= {name: getattr(args, name) for name in ("epochs", "batch_size") if getattr(args, name)}
+    schedule = {"epochs": 20, "lr": 2e-3} if args.network == "conv" else {}
+    schedule |= {name: getattr(args, name) for name in ("epochs", "batch_size", "lr") if getattr(args, name)}
     shared = {"num_embeddings": args.num_embeddings, "codebook_init": args.codebook_init}
     if args.embedding_dim:
         shared["embedding_dim"] = args.embedding_dim
@@ -53,7 +53,7 @@ def main() -> None:
         else:
             model = vqnp.VQVAE.mlp(num_latents=args.num_latents, hidden=tuple(args.hidden), **shared)
         begun = time.perf_counter()
-        history = vqnp.fit(model, train.images, lr=args.lr, seed=seed, **schedule)
+        history = vqnp.fit(model, train.images, seed=seed, **schedule)
         rows.append((time.perf_counter() - begun, vqnp.evaluate(model, test.images)))
 
     form = f"hidden {args.hidden}" if args.network == "mlp" else f"{args.channels} channels"

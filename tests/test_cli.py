@@ -255,7 +255,7 @@ def convolutional(request, tmp_path_factory, images):
 def test_every_command_takes_a_convolutional_model(convolutional, images, tmp_path, capsys):
     run, x, model = str(convolutional), np.load(images), load(convolutional)
     config = json.loads((convolutional / "config.json").read_text())
-    assert config["network"] == "conv" and config["schedule"]["batch_size"] == 64
+    assert config["network"] == "conv" and config["schedule"]["lr"] == 0.002
     assert model.latent_shape == (7, 7)
     assert main(["evaluate", run, "--data", str(images), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -708,7 +708,7 @@ def test_the_defaults_in_the_help_are_the_defaults():
         assert conv[name] == conv_vae[name] == defaults(MODELS["autoencoder"].conv)[name]
     quantizer = defaults(EMAVectorQuantizer)
     assert all(model[name] == quantizer[name] for name in ("commitment_cost", "decay", "epsilon"))
-    shared = MODEL_OPTIONS.keys() - {"embedding_dim"}
+    shared = MODEL_OPTIONS.keys() - {"embedding_dim", "restart_dead_codes"}
     assert {n: model[n] for n in shared} == {n: conv[n] for n in shared}
     text = next(a for a in build_parser()._actions if a.dest == "command").choices["train"].format_help()
     assert "(default: 512)" in text and model["hidden"] == vae["hidden"] == (512,)

@@ -28,7 +28,8 @@ MODEL_OPTIONS: Table = {
     "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
     "epsilon": (float, "EPS", "constant of the Laplace smoothing of EMA cluster sizes (default: 1e-05)"),
     "restart_dead_codes": (
-        float, "SHARE", "restart codes used less than this share of uniform use; 0: never (default: 0.05)"
+        float, "SHARE",
+        "restart codes used less than this share of uniform use; 0: never (default: 0.05; conv: 0.2)",
     ),
     "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
     "codebook_init": (
@@ -62,12 +63,12 @@ LATENT_OPTIONS: Table = {
 }
 SCHEDULE_OPTIONS: Table = {
     "epochs": (int, "N", "passes over the training images (default: 60; conv: 20)"),
-    "batch_size": (int, "B", "images per step (default: 32; conv: 64)"),
-    "lr": (float, "LR", "Adam's learning rate (default: 0.001)"),
+    "batch_size": (int, "B", "images per step (default: 32)"),
+    "lr": (float, "LR", "Adam's learning rate (default: 0.001; conv: 0.002)"),
     "lr_schedule": (("cosine", "constant"), "", "course of the learning rate (default: cosine)"),
     "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
 }
-SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "batch_size": 64}}
+SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}
 """By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
 
 FLAGS = {"kind": "--model", "network": "--network"}

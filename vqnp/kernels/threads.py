@@ -29,15 +29,16 @@ programs (sched_yield), so a busy neighbour loses nothing; undisturbed, these ar
 microseconds."""
 
 HEAD_START_LOOKS = 1 << 13
-"""How often the calling thread looks at memory, for some microseconds, after it has announced a job, without the
-interpreter's lock: the others then take the lock while it is free. To wait for it would cost them 50 µs, a third
-of a product of 32 rows. (It must not give way here: on a busy machine that costs milliseconds.)"""
+"""How often the calling thread looks at memory, for some microseconds, after it has announced a job, without
+the interpreter's lock: the others then take the lock while it is free. To wait for it would cost them 50
+µs, a third of a product of 32 rows. (It must not give way here: on a busy machine that costs
+milliseconds.)"""
 
 LONG_WAIT_SECONDS, WAITS_PER_PAUSE = 1e-3, 50
-"""After a job whose end the calling thread awaited for w seconds, longer than that and longer than it had worked
-itself, it computes alone for 50 w: another program has the core of a thread that is in the middle of a block. So
-waiting of this kind takes at most a fiftieth of the time. Without the pause, a training beside ten busy
-processes on two cores took 15 times as long as on one thread."""
+"""After a job whose end the calling thread awaited for w seconds, longer than that and longer than it had
+worked itself, it computes alone for 50 w: another program has the core of a thread that is in the middle
+of a block. So waiting of this kind takes at most a fiftieth of the time. Without the pause, a training
+beside ten busy processes on two cores took 15 times as long as on one thread."""
 
 NEXT_JOB, FINISHED, NEVER = 0, 8, 16  # places in the shared array, in cache lines of their own
 
