@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from helpers import refused, refused_command
 
-from vqnp import VQVAE, InputError, load, load_dataset, load_splits, save
+from vqnp import VQVAE, InputError, generate, load, load_dataset, load_splits, save
 from vqnp._check import NonFiniteError
-from vqnp.cli import COMMANDS, build_parser, main
+from vqnp.cli import COMMANDS, build_parser, main, prior
 from vqnp.cli.train import (
     CONV_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
 )
@@ -26,6 +26,7 @@ from vqnp.data import open_images
 from vqnp.export import load_torch
 from vqnp.models import MODELS
 from vqnp.nn import ACTIVATIONS, EMAVectorQuantizer
+from vqnp.priors import Markov, Transformer, code_length
 from vqnp.training import Schedule, Trainer
 
 QUICK = ["--epochs", "2", "--num-latents", "3", "--embedding-dim", "4", "--num-embeddings", "8", "--hidden", "12", "--quiet"]  # fmt: skip  # noqa: E501
@@ -661,12 +662,251 @@ def test_a_configuration_of_another_training_is_refused(trained, images, tmp_pat
         capsys.readouterr()
 
 
+# Priors and samples.
+
+QUICK_PRIOR = ["--epochs", "2", "--width", "8", "--layers", "1", "--heads", "2", "--quiet"]
+
+
+def run_of(labels, tmp_path_factory, images):
+    """A run on a few images, with or without labels."""
+    folder = tmp_path_factory.mktemp("labelled")
+    arrays = {"labels": load_dataset("digits").labels[:300]} if labels else {}
+    np.savez(folder / "few.npz", images=np.load(images), **arrays)
+    args = ["train", "--data", str(folder / "few.npz"), "--out", str(folder / "r"), *QUICK]
+    assert main(args) == 0
+    return folder / "r"
+
+
+@pytest.fixture(scope="module")
+def with_prior(tmp_path_factory, images):
+    out = run_of(False, tmp_path_factory, images)
+    assert main(["prior", str(out), *QUICK_PRIOR]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def with_classes(tmp_path_factory, images):
+    out = run_of(True, tmp_path_factory, images)
+    assert main(["prior", str(out), "--condition", "class", *QUICK_PRIOR]) == 0
+    return out
+
+
+def test_prior_prints_the_bits_beside_the_baselines(with_prior, images, capsys):
+    assert main(["prior", str(with_prior), "--resume", "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = {line[:30].strip(): [float(word) for word in line[30:].split()] for line in lines[2:7]}
+    model, network = load(with_prior), load(with_prior / "prior.npz")
+    train, test = np.split(model.encode(np.load(images)), [270])
+    true = {
+        "uniform": [9.0, 9.0],
+        "unigram": [3 * code_length(k.reshape(-1, 1), train.reshape(-1, 1), 8) for k in (train, test)],
+        "unigram by position": [code_length(k, train, 8) for k in (train, test)],
+        "Markov chain": [Markov(train, 8).code_length(k) for k in (train, test)],
+        "transformer": [network.evaluate(k).bits_per_image for k in (train, test)],
+    }
+    assert list(table) == list(true)
+    for name, bits in true.items():
+        nats = [each * np.log(2) / 3 for each in bits]
+        np.testing.assert_allclose(table[name], bits + nats, atol=0.0051)
+        np.testing.assert_allclose(table[name][2:], nats, atol=0.000051)
+    assert "270 images to train, 30 to test" in lines[8]
+    for name in ("prior.npz", "prior.csv", "samples.png"):
+        assert (with_prior / name).stat().st_size > 100 and str(with_prior / name) in "\n".join(lines[9:])
+    with open(with_prior / "prior.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert float(rows[1]["test_bits_per_image"]) == pytest.approx(true["transformer"][1], rel=1e-12)
+    assert main(["train", "--out", str(with_prior), "--resume", "--quiet"]) == 0
+    assert "prior" not in capsys.readouterr().out.replace(str(with_prior), "")
+
+
+def test_prior_shows_the_sheet_that_sample_draws(with_prior, tmp_path):
+    sheet = tmp_path / "s.png"
+    assert main(["sample", str(with_prior), "--n", "100", "--out", str(sheet), "--quiet"]) == 0
+    assert sheet.read_bytes() == (with_prior / "samples.png").read_bytes()
+
+
+def test_prior_that_was_stopped_ends_in_the_same_bits(with_prior, images, tmp_path):
+    out = tmp_path / "r"
+    shutil.copytree(with_prior, out)
+    for name in ("prior.npz", "prior.csv", "samples.png"):
+        (out / name).unlink()
+    model, codes = load(out), load(out).encode(np.load(images)[:270])
+    whole = Trainer.restore(with_prior / "prior.npz", codes)
+    network = Transformer(8, (3,), 8, 1, 2, rng=0)
+    part = Trainer(network, codes, whole.schedule, {"codes_of": model.fingerprint()})
+    part.initialize()
+    for _ in range(3):
+        part.train_step()
+    part.save(out / "prior.npz")
+    assert main(["prior", str(out), "--resume", *QUICK_PRIOR]) == 0
+    for name in ("prior.npz", "prior.csv", "samples.png"):
+        assert (out / name).read_bytes() == (with_prior / name).read_bytes()
+    with refused("--epochs", "must be what the prior began with, 2", "3", where="--resume"):
+        run("prior", out, "--resume", "--epochs", "3")
+    with refused("--width", "must be what the prior began with, 8", "9", where="--resume"):
+        run("prior", out, "--resume", "--width", "9")
+    with refused("--model", "must be what the prior began with, transformer", "markov", where="--resume"):
+        run("prior", out, "--resume", "--model", "markov")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.slow
+def test_prior_that_is_interrupted_or_killed_is_continued(with_prior, tmp_path, capsys):
+    for number in (signal.SIGINT, signal.SIGKILL):
+        out = tmp_path / str(number)
+        shutil.copytree(with_prior, out)
+        args = [sys.executable, "-m", "vqnp", "prior", out, "--force", *QUICK_PRIOR, "--epochs", "3000"]
+        process = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        before = (out / "prior.csv").read_bytes()
+        while not (out / "prior.csv").exists() or (out / "prior.csv").read_bytes() == before:
+            time.sleep(0.01)
+        sentence = refused_command(capsys, "prior", out, "--resume")
+        assert sentence.startswith("RUN must be a folder to which no other training is writing; got")
+        process.send_signal(number)
+        _, err = process.communicate()
+        assert "Traceback" not in err
+        if number == signal.SIGINT:
+            assert process.returncode == 130
+            assert f"saved; continue with: vqnp prior {out} --resume" in err.splitlines()[-1]
+        with refused("--epochs", "must be what the prior began with, 3000", "2"):
+            run("prior", out, "--resume", "--epochs", "2")
+
+
+def test_prior_from_counts(trained, images, tmp_path, capsys):
+    out = tmp_path / "r"
+    shutil.copytree(trained, out)
+    assert main(["prior", str(out), "--model", "markov", "--quiet"]) == 0
+    table = capsys.readouterr().out
+    assert "Markov chain" in table and "transformer" not in table and not (out / "prior.csv").exists()
+    before = (out / "prior.npz").read_bytes()
+    assert main(["prior", str(out), "--resume", "--quiet"]) == 0 and capsys.readouterr().out == table
+    assert (out / "prior.npz").read_bytes() == before
+    with refused("", "--force replaces it", "prior.npz", where="RUN"):
+        run("prior", out)
+    file = tmp_path / "s.npy"
+    assert main(["sample", str(out), "--n", "5", "--seed", "3", "--top-k", "2", "--out", str(file)]) == 0
+    model = load(out)
+    chain = Markov(model.encode(np.load(images)[:270]), 8)
+    np.testing.assert_array_equal(np.load(file), generate(model, chain, 5, 3, top_k=2))
+    with refused("--width", "only with --model transformer", "markov"):
+        run("prior", out, "--force", "--model", "markov", "--width", "8")
+    with refused("--condition", "only with --model transformer", "markov"):
+        run("prior", out, "--force", "--model", "markov", "--condition", "class")
+
+
+def test_sample_k_of_a_seed_is_the_same_whatever_n_is(with_prior, tmp_path, capsys):
+    def drawn(*args):
+        out = tmp_path / "s.npy"
+        assert main(["sample", str(with_prior), "--out", str(out), "--force", "--quiet", *args]) == 0
+        return np.load(out)
+
+    few, many, other = drawn("--n", "3"), drawn("--n", "150"), drawn("--n", "3", "--seed", "1")
+    assert few.shape == (3, 28, 28) and few.dtype == np.float32
+    np.testing.assert_array_equal(few, many[:3])
+    assert not np.array_equal(few, other)
+    assert len(drawn()) == 64 and "64 images in" in capsys.readouterr().out
+    model, network = load(with_prior), load(with_prior / "prior.npz")
+    np.testing.assert_array_equal(few, generate(model, network, 3, 0))
+    how = {"temperature": 0.5, "top_k": 3, "top_p": 0.9}
+    options = [word for name, value in how.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    np.testing.assert_array_equal(drawn("--n", "9", *options), generate(model, network, 9, 0, **how))
+
+
+def test_sample_of_a_class(with_classes, tmp_path, capsys):
+    out = tmp_path / "s.npy"
+    assert main(["sample", str(with_classes), "--label", "7", "--guidance", "2", "--out", str(out)]) == 0
+    assert "64 images of class 7" in capsys.readouterr().out
+    model, network = load(with_classes), load(with_classes / "prior.npz")
+    assert network.num_classes == 10
+    np.testing.assert_array_equal(np.load(out), generate(model, network, 64, 0, 7, guidance=2.0))
+    assert main(["prior", str(with_classes), "--resume", "--quiet"]) == 0
+    assert "transformer, given the class" in capsys.readouterr().out
+    with refused("--condition", "must be what the prior began with, class", "none"):
+        run("prior", with_classes, "--resume", "--condition", "none")
+    for label in ("10", "-1"):
+        with refused("--label", "0", label):
+            run("sample", with_classes, "--label", label, "--out", tmp_path / "t.png")
+
+
+@pytest.mark.parametrize(
+    ("args", "where", "argument", "needed", "got"),
+    [
+        ("prior RUN", "RUN", "", "must be a run without a prior (--force", "which has prior.npz"),
+        ("prior RUN --force --resume", "", "--resume", "without --force", "both"),
+        ("prior RUN --force --condition class", "", "--condition", "none for data without labels", "few.npz"),
+        ("prior RUN --force --condition-dropout 0.2", "", "--condition-dropout", "class", "none"),
+        ("prior RUN --force --heads 3", "CausalSelfAttention", "heads", "", "3"),
+        ("prior RUN --force --width 0", "Transformer", "channels", "at least 1", "0"),
+        ("prior RUN --force --epochs 0", "fit", "epochs", "at least 1", "0"),
+        ("prior RUN/checkpoint.npz", "RUN", "", "must be a run folder", "the file"),
+        ("prior nowhere", "RUN", "", "a run folder or a checkpoint", "nowhere, which does not exist"),
+        ("sample RUN --label 1", "", "--label", "only for a prior with classes", "transformer without"),
+        ("sample RUN --guidance 2", "", "--guidance", "only with --label", "2.0"),
+        ("sample RUN --n 0", "", "--n", "at least 1", "0"),
+        ("sample RUN --seed -1", "", "--seed", "at least 0", "-1"),
+        ("sample RUN --temperature 0", "Transformer.sample", "temperature", "(0, inf)", "0.0"),
+        ("sample RUN --top-k 0", "Transformer.sample", "top_k", "at least 1", "0"),
+        ("sample RUN --top-p 1.5", "Transformer.sample", "top_p", "(0, 1]", "1.5"),
+        ("sample RUN --out s.txt", "", "--out", "must end in .png or .npy", "s.txt"),
+        ("sample RUN/prior.npz", "RUN", "", "must be a run folder", "the file"),
+    ],
+)
+def test_mistakes_with_a_prior_change_nothing(
+    args, where, argument, needed, got, with_prior, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    before = {path.name: path.read_bytes() for path in with_prior.iterdir()}
+    with refused(argument, needed, got, where=where):
+        run(*args.replace("RUN", str(with_prior)).split())
+    assert os.listdir(tmp_path) == []
+    assert {path.name: path.read_bytes() for path in with_prior.iterdir()} == before
+
+
+def test_prior_of_another_model_is_refused(with_prior, trained, tmp_path):
+    out = tmp_path / "r"
+    shutil.copytree(with_prior, out)
+    other = load(trained)
+    other.decoder.layers[1].b.value += 1
+    save(out / "checkpoint.npz", other)
+    where = f"prior {out / 'prior.npz'}"
+    for args in (["sample", out, "--out", tmp_path / "s.png"], ["prior", out, "--resume"]):
+        with refused("", "must be the prior of the model beside it", "another", where=where):
+            run(*args)
+    save(out / "prior.npz", other)
+    with refused("", "must be a prior over codes", "VQVAE"):
+        run("sample", out, "--out", tmp_path / "s.png")
+    (out / "prior.npz").write_bytes((with_prior / "prior.npz").read_bytes()[:-40])
+    with refused(""):
+        run("sample", out, "--out", tmp_path / "s.png")
+    (out / "prior.npz").unlink()
+    with refused("", "must be a run with a prior (vqnp prior RUN trains one)", "no prior.npz", where="RUN"):
+        run("sample", out, "--out", tmp_path / "s.png")
+
+
+@pytest.mark.parametrize("kind", ["vae", "autoencoder"])
+def test_prior_needs_codes(kind, images, tmp_path):
+    out = tmp_path / "r"
+    args = ["--model", kind, "--epochs", "1", "--latent-dim", "2", "--hidden", "4", "--quiet"]
+    assert main(["train", "--data", str(images), "--out", str(out), *args]) == 0
+    for command in ("prior", "sample"):
+        with refused("", "must be the run of a VQ-VAE, whose latents are codes", kind, where="RUN"):
+            run(command, out)
+
+
+def test_prior_defaults_are_those_of_the_transformer():
+    own = {n: p.default for n, p in inspect.signature(Transformer).parameters.items()}
+    for name, (kind, _, default, _) in prior.NETWORK.items():
+        assert own[prior.NAMES.get(name, name)] == default and isinstance(default, kind)
+    assert prior.SCHEDULE.keys() | {"lr_schedule"} == vars(Schedule()).keys()
+
+
 # Help and start-up.
 
 
 @pytest.mark.slow
 def test_help_of_every_command():
-    for command in ("", "train", "evaluate", "encode", "decode", "inspect", "export", "bench", "crosscheck"):
+    for command in ("", *(command.__name__.rpartition(".")[2] for command in COMMANDS)):
         done = vqnp(*command.split(), "--help")
         assert done.returncode == 0 and "usage: vqnp" in done.stdout and not done.stderr
     assert vqnp("--version").stdout.startswith("vqnp 0.")

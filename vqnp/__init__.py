@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from vqnp.metrics import diagnose, perplexity, utilization
     from vqnp.models import VAE, VQVAE, Autoencoder
     from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
+    from vqnp.priors import generate
     from vqnp.training import fit, resume
 
 SUBPACKAGES = (
@@ -37,7 +38,8 @@ NAMES = {
     "data": ("DataSpec", "load_dataset", "load_splits"), "evaluation": ("evaluate",),
     "kernels": ("code_statistics", "nearest_code"), "metrics": ("diagnose", "perplexity", "utilization"),
     "models": ("VAE", "VQVAE", "Autoencoder"),
-    "nn": ("EMAVectorQuantizer", "VectorQuantizer"), "training": ("fit", "resume"),
+    "nn": ("EMAVectorQuantizer", "VectorQuantizer"), "priors": ("generate",),
+    "training": ("fit", "resume"),
 }  # fmt: skip
 """The names that vqnp itself has, by the subpackage that they come from."""
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from vqnp._check import InputError
 from vqnp._version import __version__
-from vqnp.cli import bench, crosscheck, decode, encode, evaluate, export, inspect, train
+from vqnp.cli import bench, crosscheck, decode, encode, evaluate, export, inspect, prior, sample, train
 from vqnp.cli.options import Parser, say, subcommand
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (train, evaluate, encode, decode, inspect, bench, export, crosscheck)
+COMMANDS = (train, evaluate, encode, decode, inspect, prior, sample, bench, export, crosscheck)
 
 EXAMPLES = """examples:
   vqnp train                                       train on the embedded digits, a minute or two
@@ -25,6 +25,8 @@ EXAMPLES = """examples:
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
   vqnp inspect runs/digits-1
+  vqnp prior runs/digits-1                         learn the distribution of its codes
+  vqnp sample runs/digits-1 --out samples.png      new images
   vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch
   vqnp bench                                       the speed of this machine, about a minute"""
 

@@ -1,4 +1,4 @@
-"""A run folder: config.json, checkpoint.npz, metrics.csv, training.png, and what inspect draws."""
+"""A run folder: config.json, checkpoint.npz, metrics.csv, training.png, what inspect draws, and a prior."""
 
 import contextlib
 import csv
@@ -30,17 +30,27 @@ class Run:
         self.figure = self.folder / "training.png"
         self.codebook = self.folder / "codebook.png"  # of vqnp inspect
         self.latents = self.folder / "latents.png"  # of vqnp inspect, if latents are continuous
+        self.prior = self.folder / "prior.npz"  # of vqnp prior: the prior, and the state of its training
+        self.prior_metrics = self.folder / "prior.csv"  # a row for each epoch of the prior
+        self.samples = self.folder / "samples.png"  # of vqnp prior
 
     def files(self) -> list[Path]:
         """Those of its files that exist."""
         paths = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook, self.latents)
-        return [path for path in paths if path.exists()]
+        return [path for path in (*paths, *self.prior_files()) if path.exists()]
+
+    def prior_files(self) -> list[Path]:
+        """Those of its files that exist and are of vqnp prior."""
+        return [path for path in (self.prior, self.prior_metrics, self.samples) if path.exists()]
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """For a training: make the folder if need be, and keep every other training out of it meanwhile."""
+    def held(self, argument: str = "--out") -> Iterator[None]:
+        """For a training: make the folder if need be, and keep every other training out of it meanwhile.
+
+        argument: what the folder is called on the command line
+        """
         if self.folder.exists() and not self.folder.is_dir():
-            fail("", "--out", "must be a folder", f"the file {self.folder}")
+            fail("", argument, "must be a folder", f"the file {self.folder}")
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with lock(self.folder / LOCK):
@@ -49,19 +59,27 @@ class Run:
                 yield
         except Taken as taken:
             needed = "must be a folder to which no other training is writing"
-            fail("", "--out", needed, f"{self.folder}, to which {taken.holder} is writing")
+            fail("", argument, needed, f"{self.folder}, to which {taken.holder} is writing")
 
     def read_config(self) -> dict[str, Any]:
         """The configuration that `create` wrote, or that of an earlier version in today's form."""
         return configuration.read(self.config)
 
     def write_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
-        """Write the history as a CSV table."""
+        """Write the history of the model's training as a CSV table."""
+        self._write_table(self.metrics, history)
+
+    def write_prior_metrics(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Write the history of the prior's training as a CSV table."""
+        self._write_table(self.prior_metrics, history)
+
+    @staticmethod
+    def _write_table(path: Path, history: Sequence[Mapping[str, float]]) -> None:
         text = io.StringIO()
         table = csv.DictWriter(text, list(history[0]), lineterminator="\n")
         table.writeheader()
         table.writerows(history)
-        with atomic(self.metrics) as file:
+        with atomic(path) as file:
             file.write(text.getvalue().encode())
 
 

@@ -166,7 +166,7 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
     report = model.evaluate(test.images, history)
     plots.save_figure(plots.training_figure(report, model, history, test.images), folder.figure)
     print(report)
-    for path in folder.files():
+    for path in folder.files()[: -len(folder.prior_files()) or None]:  # a prior is not ours
         print(f"{'wrote':<21}{path}")
 
 

@@ -38,6 +38,7 @@ class Trainable(Protocol):
 
     def initialize(self, batch: Batch, rng: np.random.Generator) -> None:
         """Prepare for the first step, given some of the data."""
+        return None
 
     def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
         """Make the model's own changes after a step; return {parameter name: rows that were restarted}."""

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vqnp.priors.autoregressive import PriorEvaluation
+    from vqnp.priors.baselines import baseline_bits
+    from vqnp.priors.generation import generate
     from vqnp.priors.markov import Markov, code_length
     from vqnp.priors.transformer import Transformer
 
 _HOME = {
     "Markov": "markov", "PriorEvaluation": "autoregressive", "Transformer": "transformer",
-    "code_length": "markov",
+    "baseline_bits": "baselines", "code_length": "markov", "generate": "generation",
 }  # fmt: skip
 
-__all__ = ["Markov", "PriorEvaluation", "Transformer", "code_length"]
+__all__ = ["Markov", "PriorEvaluation", "Transformer", "baseline_bits", "code_length", "generate"]
 
 
 def __getattr__(name: str) -> Any:

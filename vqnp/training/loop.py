@@ -6,7 +6,7 @@ data: whatever the model's prepare takes
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -40,6 +40,7 @@ def fit(
     weight_decay: float = 0.0,
     clip: float | None = None,
     checkpoint: str | Path | None = None,
+    about: Mapping[str, Any] | None = None,
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> list[dict[str, float]]:
@@ -62,6 +63,8 @@ def fit(
     checkpoint : path, optional
         Where the run is saved, atomically: before the first step, after each epoch, and when a signal
         (Ctrl-C, SIGTERM) stops the run between two steps. `resume` continues from there.
+    about : mapping, optional
+        Plain values that the checkpoint keeps, such as whose codes a prior is trained on.
     progress : bool
         Whether to draw a bar on standard error, with the step and the losses.
     on_epoch : callable, optional
@@ -72,7 +75,8 @@ def fit(
     history : list of dict
         epoch, step, lr and loss. For a VQVAE also reconstruction_loss (the MSE), codebook_loss,
         commitment_loss, perplexity (over the epoch), codes_used and restarted_codes and, with test data,
-        test_mse and test_perplexity. For a VAE also reconstruction_loss, kl (nats per example) and kl_weight
+        test_mse and test_perplexity. For a prior also bits_per_image and, with test data, test_loss and
+        test_bits_per_image. For a VAE also reconstruction_loss, kl (nats per example) and kl_weight
         and, with test data, test_mse, test_reconstruction_loss, test_kl and test_active_units. For an
         Autoencoder also reconstruction_loss and, with test data, test_mse.
 
@@ -84,7 +88,8 @@ def fit(
     Interrupted
         A KeyboardInterrupt: the run was stopped by a signal and, if `checkpoint` was given, saved.
     """
-    trainer = Trainer(model, data, Schedule(epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip))
+    schedule = Schedule(epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip)
+    trainer = Trainer(model, data, schedule, about)
     trainer.initialize()
     if checkpoint is not None:
         trainer.save(checkpoint)
@@ -158,9 +163,11 @@ def run(
 
 def _shown(trainer: Trainer) -> dict[str, str]:
     """The loss and the model's own figures for the epoch so far."""
-    row = trainer.model.row(trainer.statistics, trainer.step - 1)
-    figures = {"loss": f"{trainer.mean_losses()['loss']:.4f}"}
-    return figures | {name: f"{value:.1f}" for name, value in row.items() if name == "perplexity"}
+    losses, last = trainer.mean_losses(), trainer.history[-1] if trainer.history else {}
+    known = last | losses | trainer.model.row(trainer.statistics, trainer.step - 1)
+    shown = {"perplexity": "perplexity", "bits_per_image": "bits", "test_bits_per_image": "test bits"}
+    figures = {short: f"{known[name]:.1f}" for name, short in shown.items() if name in known}
+    return {"loss": f"{losses['loss']:.4f}"} | figures
 
 
 @contextlib.contextmanager

@@ -69,11 +69,13 @@ class Trainer:
 
     model, optimizer, rng; step: the number of steps done; order: (n,) this epoch's permutation; losses and
     statistics: sums over this epoch, by name; restarted: the number of rows restarted in this epoch; history:
-    a row for each completed epoch.
+    a row for each completed epoch; about: plain values that a checkpoint keeps, such as where data came from.
     """
 
-    def __init__(self, model: Any, data: Any, schedule: Schedule) -> None:
-        self.model, self.schedule = model, schedule
+    def __init__(
+        self, model: Any, data: Any, schedule: Schedule, about: Mapping[str, Any] | None = None
+    ) -> None:  # fmt: skip
+        self.model, self.schedule, self.about = model, schedule, dict(about or {})
         self.arrays = model.prepare(data)
         self.n = len(self.arrays[0])
         rows = min(schedule.batch_size, self.n)
@@ -205,7 +207,8 @@ class Trainer:
         }  # fmt: skip
         arrays = {f"optimizer.{name}": array for name, array in self.optimizer.state_dict().items()}
         arrays |= {f"statistics.{name}": array for name, array in self.statistics.items()}
-        save(path, self.model, {"trainer": trainer}, {**arrays, "trainer.order": self.order})
+        meta = {"trainer": trainer} | ({"about": self.about} if self.about else {})
+        save(path, self.model, meta, {**arrays, "trainer.order": self.order})
 
     @classmethod
     def restore(cls, path: str | Path, data: Any) -> Self:
@@ -213,7 +216,7 @@ class Trainer:
         model, meta, arrays = load_all(path)
         try:
             saved = meta["trainer"]
-            self = cls(model, data, Schedule(**saved["schedule"]))
+            self = cls(model, data, Schedule(**saved["schedule"]), meta.get("about"))
             if saved["data"] != self._fingerprint():
                 fail(f"resume {path}", "the data", "must be those that training began with", "others")
             self.optimizer.load_state_dict(_below("optimizer.", arrays))

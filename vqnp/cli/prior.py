@@ -1,0 +1,233 @@
+"""vqnp prior: learn the distribution of a model's codes, measure it in bits, and draw the first images."""
+
+import argparse
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vqnp._check import check_codes, fail
+from vqnp.cli.options import RUN, Option, flag, option, say
+
+HELP = "train a prior over a model's codes, from which vqnp sample draws new images"
+DESCRIPTION = (
+    "Encode the run's own data with its model, train a prior over the codes, and print the bits that an "
+    "image needs under it, beside four baselines. Write prior.npz, prior.csv and samples.png into the run "
+    "folder. Ctrl-C saves; --resume continues, to the same result, bit for bit."
+)
+
+NETWORK: dict[str, tuple[type, str, Any, str]] = {
+    "width": (int, "C", 128, "channels of a position"),
+    "layers": (int, "L", 4, "transformer blocks"),
+    "heads": (int, "H", 4, "attention heads in each block, which divide the width"),
+    "dropout": (float, "P", 0.1, "part of the activations that is set to 0 during training"),
+    "condition_dropout": (
+        float, "P", 0.1, "part of the training examples whose class is left out, with --condition class"
+    ),
+}  # fmt: skip
+SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
+    "epochs": (int, "N", 30, "passes over the training codes"),
+    "batch_size": (int, "B", 64, "grids of codes per step"),
+    "lr": (float, "LR", 0.001, "Adam's learning rate, which falls to 0 as a cosine"),
+    "weight_decay": (float, "W", 0.01, "weight decay of matrices (AdamW)"),
+    "clip": (float, "NORM", 1.0, "largest norm of all gradients"),
+    "seed": (int, "SEED", 0, "seed of parameters, minibatches, dropout and samples"),
+}
+"""By the option's name in Python: type, metavar, default, help."""
+
+NAMES = {"width": "channels"}
+"""The options whose argument of Transformer has another name."""
+
+SHEET_IMAGES, SHEET_COLUMNS = 100, 10
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _options(group: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Iterator[Option]:
+    for name, (kind, metavar, default, help) in table.items():
+        text = f"{help} (default: {default})"
+        yield option(_flag(name), group=group, type=kind, metavar=metavar, help=text)
+
+
+OPTIONS = (
+    RUN,
+    option(
+        "--model", dest="kind", choices=("transformer", "markov"),
+        help="the kind of prior; markov: a chain from counts, without training (default: transformer)",
+    ),
+    option(
+        "--condition", choices=("none", "class"),
+        help="class: learn p(codes | class) from the data's labels, for vqnp sample --label (default: none)",
+    ),
+    flag("--force", "replace the prior in RUN"),
+    flag("--resume", "continue the prior in RUN, or start one if there is none"),
+    flag("--quiet", "show no progress bars"),
+    *_options("the transformer", NETWORK),
+    *_options("its training", SCHEDULE),
+)  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train a prior with these options, or resume its training; print the table and draw the samples."""
+    from vqnp.cli.prior_files import open_codes_run
+
+    if args.resume and args.force:
+        fail("", "--resume", "must be given without --force", "both")
+    opened = open_codes_run(args.model)
+    with opened.run.held("RUN"):
+        _run(args, open_codes_run(args.model))  # again: now nobody changes it
+
+
+def _run(args: argparse.Namespace, opened: Any) -> None:
+    """The same in a run folder that we hold."""
+    from vqnp.cli.prior_files import read_prior
+    from vqnp.data import load_splits
+
+    model, folder = opened.model, opened.run
+    stored = None
+    if folder.prior.exists() and args.resume:
+        stored = read_prior(folder, model)
+    elif folder.prior_files() and not args.force:
+        needed = "must be a run without a prior (--force replaces it, --resume goes on with it)"
+        fail("RUN", "", needed, f"{folder.folder}, which has {folder.prior_files()[0].name}")
+    kind, condition = _kind_and_condition(args, stored)
+    data = opened.trained_on()
+    splits = load_splits(data)
+    labels = _labels(data, splits) if condition == "class" else None
+    prior = schedule = None
+    if kind == "transformer" and not stored:  # a wrong option is found before anything is deleted
+        prior, schedule = _new(args, model, labels)
+    if not stored:
+        for path in reversed(folder.prior_files()):
+            path.unlink()
+    say(f"{len(splits[0])} training images, {len(splits[1])} test images of {data}; writing {folder.folder}")
+    codes = [model.encode(split.images, progress=not args.quiet) for split in splits]
+    table = _baselines(codes, model.num_embeddings)
+    if kind == "markov":
+        prior = _counted(folder, model, codes[0])
+    else:
+        pairs = codes if labels is None else list(zip(codes, labels, strict=True))
+        prior = _trained(args, opened, pairs, prior, schedule)
+        reports = [prior.evaluate(pair, progress=not args.quiet) for pair in pairs]
+        table["transformer" if labels is None else "transformer, given the class"] = (
+            reports[0].bits_per_image, reports[1].bits_per_image
+        )  # fmt: skip
+    print(_printed(table, model.num_latents))
+    print(f"{'codes':<30}{model.num_latents} of {model.num_embeddings} an image")
+    print(f"{'data':<30}{data}: {len(codes[0])} images to train, {len(codes[1])} to test")
+    _draw(args, folder, model, prior, stored.trainer if stored else None)
+    for path in folder.prior_files():
+        print(f"{'wrote':<30}{path}")
+
+
+def _kind_and_condition(args: argparse.Namespace, stored: Any) -> tuple[str, str]:
+    """--model and --condition; those of the stored prior, with which all options that are given agree."""
+    kind = getattr(args, "kind", stored.kind if stored else "transformer")
+    condition = getattr(args, "condition", "none")
+    if stored:
+        began = {"kind": stored.kind}
+        if stored.kind == "transformer":
+            condition = "class" if stored.prior.num_classes else "none"
+            own = stored.prior.config()
+            began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in NETWORK}}
+            began |= {n: stored.trainer["schedule"][n] for n in SCHEDULE}
+        for name, value in began.items():
+            if name in args and getattr(args, name) != value:
+                flag = "--model" if name == "kind" else _flag(name)
+                fail("--resume", flag, f"must be what the prior began with, {value}", getattr(args, name))
+    if kind == "markov":
+        for name in ("condition", *NETWORK, *(n for n in SCHEDULE if n != "seed")):
+            if name in args and getattr(args, name) != "none":
+                fail("", _flag(name), "must be given only with --model transformer", "--model markov")
+    elif condition == "none" and "condition_dropout" in args and not stored:
+        fail("", "--condition-dropout", "must be given only with --condition class", "--condition none")
+    return kind, condition
+
+
+def _labels(data: str, splits: Any) -> list[Any]:
+    """The classes of the training and of the test images, integers from 0."""
+    if any(split.labels is None for split in splits):
+        fail("", "--condition", "must be none for data without labels", f"class, for {data}")
+    for split in splits:
+        check_codes(data, split.labels, len(splits[0]), "labels")  # more classes than images are no classes
+    return [split.labels for split in splits]
+
+
+def _new(args: argparse.Namespace, model: Any, labels: list[Any] | None) -> tuple[Any, Any]:
+    """A transformer for the model's codes, and its schedule."""
+    from vqnp.priors import Transformer
+    from vqnp.training import Schedule
+
+    schedule = Schedule(**{name: getattr(args, name, row[2]) for name, row in SCHEDULE.items()})
+    network = {NAMES.get(name, name): getattr(args, name, row[2]) for name, row in NETWORK.items()}
+    classes = 0 if labels is None else 1 + max(int(each.max()) for each in labels)
+    shape = model.latent_shape
+    prior = Transformer(model.num_embeddings, shape, num_classes=classes, rng=schedule.seed, **network)
+    return prior, schedule
+
+
+def _baselines(codes: list[Any], num_embeddings: int) -> dict[str, tuple[float, float]]:
+    """The bits of each baseline, on the training codes and on the test codes."""
+    from vqnp.priors import baseline_bits
+
+    train, test = (baseline_bits(codes[0], k, num_embeddings) for k in codes)
+    return {name: (bits, test[name]) for name, bits in train.items()}
+
+
+def _counted(folder: Any, model: Any, codes: Any) -> Any:
+    """A Markov chain of these codes, which is written."""
+    from vqnp.cli.prior_files import write_chain
+    from vqnp.priors import Markov
+
+    chain = Markov(codes, model.num_embeddings)
+    write_chain(folder, chain, model)
+    return chain
+
+
+def _trained(args: argparse.Namespace, opened: Any, pairs: list[Any], prior: Any, schedule: Any) -> Any:
+    """The prior, trained; without one, that of the folder, whose training is continued."""
+    from dataclasses import asdict
+
+    from vqnp.cli.prior_files import about
+    from vqnp.training import Interrupted, fit, resume
+
+    folder = opened.run
+    options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": folder.write_prior_metrics}
+    try:
+        if prior is None:
+            prior, history = resume(folder.prior, *pairs, **options)
+        else:
+            options |= {"checkpoint": folder.prior, "about": about(opened.model), **asdict(schedule)}
+            history = fit(prior, *pairs, **options)
+    except Interrupted as stop:
+        command = f"vqnp prior {folder.folder} --resume"
+        raise KeyboardInterrupt(f"stopped after step {stop.step}, saved; continue with: {command}") from None
+    folder.write_prior_metrics(history)
+    return prior
+
+
+def _printed(table: Mapping[str, tuple[float, float]], num_latents: int) -> str:
+    """The table of bits per image, and of nats per code, on the training and on the test data."""
+    lines = [f"{'':<30}{'bits an image':>18}{'nats a code':>18}"]
+    lines += [f"{'':<30}" + f"{'train':>9}{'test':>9}" * 2]
+    for name, bits in table.items():
+        nats = (each * math.log(2) / num_latents for each in bits)
+        lines.append(f"{name:<30}" + "".join(f"{b:9.2f}" for b in bits) + "".join(f"{x:9.4f}" for x in nats))
+    return "\n".join(lines)
+
+
+def _draw(args: argparse.Namespace, folder: Any, model: Any, prior: Any, trainer: Any) -> None:
+    """Write a sheet of samples; of a prior with classes each row is one, the first ten in order."""
+    import numpy as np
+
+    from vqnp._files import atomic
+    from vqnp.plots import are_signals, save_sheet
+    from vqnp.priors import generate
+
+    classes = getattr(prior, "num_classes", 0)
+    condition = np.arange(SHEET_IMAGES) // SHEET_COLUMNS % classes if classes else None
+    seed = trainer["schedule"]["seed"] if trainer else getattr(args, "seed", SCHEDULE["seed"][2])
+    images = generate(model, prior, SHEET_IMAGES, seed, condition, progress=not args.quiet)
+    with atomic(folder.samples) as file:
+        save_sheet(file, images, SHEET_COLUMNS, signals=are_signals(model))

@@ -1,0 +1,66 @@
+"""vqnp sample: new images, from a model and the prior beside it."""
+
+import argparse
+import math
+
+from vqnp._check import check_int, fail
+from vqnp.cli.options import FORCE, RUN, flag, new_file, option
+
+HELP = "draw new images from a model and its prior"
+DESCRIPTION = (
+    "Draw codes from the prior that vqnp prior wrote into RUN, decode them, and write the images into a "
+    "float .npy (n, *image shape) or side by side into a .png. Image k of a seed is the same whatever --n is."
+)
+OPTIONS = (
+    RUN,
+    option("--n", type=int, default=64, metavar="N", help="how many images (default: 64)"),
+    option("--label", type=int, metavar="C", help="the class, for a prior trained with --condition class"),
+    option(
+        "--temperature", type=float, default=1.0, metavar="T",
+        help="divide the logits by T: below 1 likelier codes only, and less variety (default: 1.0)",
+    ),
+    option("--top-k", type=int, metavar="K", help="draw each code from the K likeliest (default: all)"),
+    option("--top-p", type=float, metavar="P", help="draw from the likeliest of mass P (default: 1)"),
+    option(
+        "--guidance", type=float, default=1.0, metavar="S",
+        help="exaggerate what the class of --label changes, S times (default: 1.0, not at all)",
+    ),
+    option("--seed", type=int, default=0, metavar="SEED", help="seed of the draws (default: 0)"),
+    flag("--quiet", "show no progress bar"),
+    option(
+        "--out", metavar="FILE", default="samples.png",
+        help="the .png or .npy to write (default: samples.png)",
+    ),
+    FORCE,
+)  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> None:
+    """Draw, decode, and print what was written."""
+    from vqnp._files import atomic, write_npy
+    from vqnp.cli.prior_files import open_codes_run, read_prior
+    from vqnp.plots import are_signals, save_sheet
+    from vqnp.priors import generate
+
+    out = new_file(args.out, (".png", ".npy"), args.force)
+    n, seed = check_int("", "--n", args.n), check_int("", "--seed", args.seed, 0)
+    opened = open_codes_run(args.model)
+    model, (prior, kind, _) = opened.model, read_prior(opened.run, opened.model)
+    label, classes = getattr(args, "label", None), getattr(prior, "num_classes", 0)
+    if label is not None:
+        if not classes:
+            needed = "must be given only for a prior with classes (vqnp prior --condition class)"
+            fail("", "--label", needed, f"{kind} without")
+        check_int("", "--label", label, 0, classes - 1)
+    elif args.guidance != 1:
+        fail("", "--guidance", "must be given only with --label", args.guidance)
+    images = generate(
+        model, prior, n, seed, label, args.temperature, getattr(args, "top_k", None),
+        getattr(args, "top_p", None), args.guidance, not args.quiet,
+    )  # fmt: skip
+    with atomic(out) as file:
+        if out.suffix == ".npy":
+            write_npy(file, images)
+        else:
+            save_sheet(file, images, math.isqrt(n - 1) + 1, signals=are_signals(model))
+    print(f"{n} images{'' if label is None else f' of class {label}'} in {out}")
