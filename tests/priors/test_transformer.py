@@ -191,6 +191,7 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn(kind):
     assert (model.sample(5, rng) != many[:5]).any()
 
 
+@pytest.mark.slow
 def test_samples_have_the_priors_probabilities():
     """The first two codes of 20,000 samples against the product of both conditionals."""
     model = prior("classes")
@@ -279,6 +280,7 @@ LABELS = FIRST[:, 0] % 4
 SHORT = {"epochs": 3, "batch_size": 32, "seed": 5, "progress": False, "weight_decay": 0.01, "clip": 1.0}
 
 
+@pytest.mark.slow
 def test_it_learns_a_rule():
     model = Transformer(5, (2, 3), channels=16, layers=2, heads=2, dropout=0.0, rng=0)
     history = fit(model, CODES[:150], CODES[150:], epochs=40, lr=5e-3, progress=False)
@@ -295,6 +297,7 @@ def test_it_learns_a_rule():
     assert report.as_dict()["grids"] == 50 and "bits per image" in str(report)
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_class_says_and_guidance_exaggerates_it():
     model = Transformer(5, (2, 3), channels=16, layers=2, heads=2, num_classes=4, dropout=0.0, rng=0)
     fit(model, (CODES, LABELS), epochs=40, lr=5e-3, progress=False)
@@ -303,6 +306,7 @@ def test_it_learns_what_the_class_says_and_guidance_exaggerates_it():
     assert model.nll(CODES, LABELS).mean() < model.nll(CODES).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [0, 1, 7, 14, 20])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_stopped_and_resumed_it_ends_in_the_same_bits(stop_at, dtype, tmp_path):
