@@ -69,11 +69,13 @@ def check_same(path: Path, config: Mapping[str, Any], model: Any, trainer: Mappi
     """Raise unless the configuration in the file at `path` is that of this model and of its training."""
     from vqnp.nn import describe
     from vqnp.nn.module import limited
+    from vqnp.training import Schedule
 
     needed = "must be the configuration of the checkpoint beside it"
     if trainer:
+        saved = asdict(Schedule()) | trainer["schedule"]  # the default of what is younger than the run
         for name, value in config["schedule"].items():
-            if (other := trainer["schedule"].get(name)) != value:
+            if (other := saved.get(name)) != value:
                 fail(str(path), "", needed, f"{name} {value}, where the checkpoint has {other}")
     try:
         with limited(sum(array.size for array in model.state_dict().values())):
