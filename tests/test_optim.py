@@ -265,3 +265,25 @@ def test_by_default_neither_changes_a_bit(rng):
         param.grad[...] = gradient
         Adam([("p", param)], 0.1, **options).step()
     np.testing.assert_array_equal(default.value, off.value)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("kind", ["Fortran", "read-only", "every second"])
+def test_a_value_that_the_caller_has_assigned_takes_its_step_whatever_its_memory(kind, fused):
+    """The step was made on the copy that reshape(-1) of a Fortran array is, and lost; memory that may not be
+    written was written."""
+    r = np.random.default_rng(0)
+    start, x, dy = (r.standard_normal(s).astype(np.float32) for s in ((5, 3), (8, 5), (8, 3)))
+    value = np.asfortranarray(start) if kind == "Fortran" else np.repeat(start, 2, axis=1)[:, ::2]
+    if kind == "read-only":
+        value = start.copy()
+        value.flags.writeable = False
+    params = Param(start), Param(start)
+    params[1].value = value
+    for param in params:
+        param.add_product(x, dy)
+        if not fused:
+            param.grad
+        Adam([("W", param)], lr=0.1).step()
+    np.testing.assert_array_equal(params[1].value, params[0].value)
+    np.testing.assert_array_equal(value, start)

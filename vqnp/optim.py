@@ -91,6 +91,8 @@ class Adam:
         separate = []
         for name, p in self.parameters.items():
             m, v = self.m[name], self.v[name]
+            if not p.value.flags.carray:  # assigned by the caller: a step on its reshape would be lost
+                p.value = memory.copy(p.value)
             if self.weight_decay and p.value.ndim >= 2:
                 p.value *= p.value.dtype.type(1 - rate * self.weight_decay)
             if p.product:

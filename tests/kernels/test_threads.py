@@ -1,6 +1,7 @@
 """Bits do not depend on NUMBA_NUM_THREADS, nor on whether kernels are compiled at all."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -180,3 +181,103 @@ def test_after_a_long_wait_the_calling_thread_computes_alone_for_a_while(three_t
     clock[0] = 126.0  # 50 times half a second are over
     together.reset()
     threads.in_blocks(lambda a, b: together.wait(), 3, 10)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such signals")
+def test_an_interrupted_call_waits_for_its_blocks_and_leaves_the_next_one_alone(three_threads):
+    """A thread that was late with the interrupted call's block was counted as finished in the next call,
+    which then returned before its own blocks were done."""
+    warm, together = (threading.Barrier(3, timeout=60) for _ in range(2))
+    threads.in_blocks(lambda a, b: warm.wait(), 3, 10)
+    caller, interrupted, slow = threading.get_ident(), threading.Event(), []
+
+    def work(a, b):
+        together.wait()
+        if threading.get_ident() == caller:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # it comes while the caller waits for the others
+        else:
+            assert interrupted.wait(60)
+            time.sleep(0.1)
+            slow.append(a)
+
+    def interrupt(*_):
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            threads.in_blocks(work, 3, 10)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert len(slow) == 2, "the arrays are not written any more"
+    after = threading.Barrier(3, timeout=60)
+    threads.in_blocks(lambda a, b: after.wait(), 3, 10)
+
+
+def test_callers_at_the_same_time_start_one_crew(three_threads, monkeypatch):
+    monkeypatch.setattr(threads, "_CREWS", {})
+    monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 6)
+    before = set(threading.enumerate())
+    together = threading.Barrier(8, timeout=60)
+
+    def call():
+        together.wait()
+        threads.in_blocks(lambda a, b: None, 60, 10)
+
+    callers = [threading.Thread(target=call) for _ in range(8)]
+    for t in callers:
+        t.start()
+    for t in callers:
+        t.join()
+    assert len(set(threading.enumerate()) - before) == 5
+
+
+def test_where_no_thread_can_start_the_caller_computes_alone(three_threads, monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads, "_CREWS", {})
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    seen = []
+    threads.in_blocks(lambda a, b: seen.append((a, b)), 3, 10)
+    assert sorted(seen) == [(0, 1), (1, 2), (2, 3)]
+
+
+INTERRUPTED = """
+import faulthandler, random, signal, sys, threading, time
+from vqnp.kernels import threads
+
+faulthandler.dump_traceback_later(60, exit=True)
+threads.MULTIPLY_ADDS_PER_BLOCK = 10
+threads.config.NUMBA_NUM_THREADS = 3
+threads.POLLS_BEFORE_SLEEP = 1
+threads.WAITS_PER_PAUSE = 0
+threads.in_blocks(lambda a, b: None, 3, 10)
+sys.setswitchinterval(1e-5)
+r, end = random.Random(0), time.time() + float(sys.argv[1])
+
+
+def stop(*_):
+    raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGALRM, stop)
+while time.time() < end:
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 1e-5 + 1e-3 * r.random())
+        while True:
+            threads.in_blocks(lambda a, b: None, 3, 10)
+    except KeyboardInterrupt:
+        pass
+together = threading.Barrier(3, timeout=30)
+threads.in_blocks(lambda a, b: together.wait(), 3, 10)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such signals")
+def test_an_interrupt_at_any_moment_leaves_no_lock_taken():
+    """One within Condition.__exit__ did: the next call waited for ever."""
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, "5"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

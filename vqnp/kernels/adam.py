@@ -43,8 +43,8 @@ def adam_step_plain(
     than rounding, as long as ε is above 6e-11 in float32. (With a smaller ε and |g| < 1e-19, float32 would
     be of no use without flush either: g² itself underflows.)
 
-    No subnormal number is stored. While |g| is between 1e-23 and 3e-18 in float32, (1 − β₂) g² is one for a
-    moment, in a register; where g is 0, as for a dead unit, nothing is.
+    No subnormal number is stored. While |g| is between 2.6e-23 and 3.5e-18 in float32, g² or (1 − β₂) g² is
+    one for a moment, in a register; where g is 0, as for a dead unit, only an average that is being flushed.
     """
     m[:] = flush(beta1 * m + (1 - beta1) * grad)
     v[:] = flush(beta2 * v + (1 - beta2) * (grad * grad))

@@ -1,6 +1,6 @@
 """work(0, size) in blocks of independent outputs, shared among threads; their number changes no bit."""
 
-import functools
+import contextlib
 import itertools
 import os
 import sys
@@ -40,7 +40,7 @@ worked itself, it computes alone for 50 w: another program has the core of a thr
 of a block. So waiting of this kind takes at most a fiftieth of the time. Without the pause, a training
 beside ten busy processes on two cores took 15 times as long as on one thread."""
 
-NEXT_JOB, FINISHED, NEVER = 0, 8, 16  # places in the shared array, in cache lines of their own
+NEXT_JOB, NEVER = 0, 8  # places in the shared array, in cache lines of their own
 
 
 def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, multiple: int = 1) -> None:
@@ -61,66 +61,99 @@ def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, m
     if size < 2 * block:
         block = -(-size // (2 * multiple)) * multiple  # halves
     crew = _crew(os.getpid(), threads - 1)
-    if time.perf_counter() < crew.pause or not crew.free.acquire(blocking=False):
+    if time.perf_counter() < crew.pause:
         work(0, size)
         return
+    mine = False
     try:
-        crew.run(work, size, block)
+        with crew.lock:
+            if not crew.busy:
+                crew.busy = mine = True
+        if mine:
+            crew.run(_Job(work, size, block))
+        else:
+            work(0, size)
     finally:
-        crew.free.release()
+        if mine:
+            crew.busy = False
+
+
+class _Job:
+    """One call's blocks, and who is at work on them: of this call alone, so a thread that is late counts here
+    and not in the next one."""
+
+    def __init__(self, work: Callable[[int, int], None], size: int, block: int) -> None:
+        self.work, self.size, self.block = work, size, block
+        self.number = itertools.count()
+        self.started = 0
+        self.finished = np.zeros(1, np.int64)
+        self.errors: list[BaseException] = []
+
+    def take(self) -> None:
+        """Compute blocks until none is left."""
+        while (start := next(self.number) * self.block) < self.size:
+            self.work(start, min(start + self.block, self.size))
 
 
 class _Crew:
     """Threads that wait for blocks: awake for a while after each job, then asleep."""
 
     def __init__(self, count: int) -> None:
-        self.free = threading.Lock()
-        self.shared = np.zeros(24, np.int64)
-        self.asleep = threading.Condition()
+        self.count = count
+        self.busy = False
+        self.shared = np.zeros(16, np.int64)
+        # Ctrl-C may strike within the methods of a Condition, which are Python, and leave its lock taken for
+        # ever; `with` a lock cannot be interrupted so. It is re-entrant for a finalizer that needs a product.
+        self.lock = threading.RLock()
+        self.asleep = threading.Condition(self.lock)
         self.sleepers = 0
         self.pause = 0.0  # until this time, all blocks are computed by the calling thread
-        self.job: Any = None
-        self.started = 0
-        self.errors: list[BaseException] = []
-        for i in range(count):
-            threading.Thread(target=self._serve, name=f"vqnp-{i}", daemon=True).start()
+        self.job: _Job | None = None
 
-    def run(self, work: Callable[[int, int], None], size: int, block: int) -> None:
-        number, blocks = itertools.count(), -(-size // block)
-
-        def take() -> None:
-            while (i := next(number)) < blocks:
-                work(i * block, min((i + 1) * block, size))
-
-        self.started, self.errors = 0, []
-        self.shared[FINISHED] = 0
-        self.job = take
-        if self.sleepers:
-            self.shared[NEXT_JOB] += 1
-            with self.asleep:
-                self.asleep.notify_all()
-        else:
-            announce(self.shared, HEAD_START_LOOKS)
+    def run(self, job: _Job) -> None:
+        """The caller has set `busy`. An exception that a signal raises here, as Ctrl-C does, waits too: the
+        caller may use the arrays as soon as it has it."""
+        while self.count:  # at the first call, when no other thread can start them too
+            self.count -= 1
+            with contextlib.suppress(RuntimeError):  # the system has no more threads: there are fewer
+                threading.Thread(target=self._serve, name=f"vqnp-{self.count}", daemon=True).start()
+        interruption: BaseException | None = None
         begun = time.perf_counter()
         try:
-            take()
+            self.job = job
+            if self.sleepers:
+                self.shared[NEXT_JOB] += 1
+                with self.lock:
+                    self.asleep.notify_all()
+            else:
+                announce(self.shared, HEAD_START_LOOKS)
+            begun = time.perf_counter()
+            job.take()
         finally:
-            done = time.perf_counter()
-            with self.asleep:
-                self.job = None  # who has not begun will not
-            while self.shared[FINISHED] < self.started:
-                wait_for_change(self.shared, FINISHED, self.shared[FINISHED], POLLS_BEFORE_SLEEP)
-            waited = time.perf_counter() - done
-            if waited > max(done - begun, LONG_WAIT_SECONDS):
-                self.pause = done + WAITS_PER_PAUSE * waited
-        if self.errors:
-            raise self.errors[0]
+            done = None
+            while True:
+                try:
+                    done = done or time.perf_counter()
+                    with self.lock:
+                        self.job = None  # who has not begun will not
+                    while (finished := int(job.finished[0])) < job.started:
+                        wait_for_change(job.finished, 0, finished, POLLS_BEFORE_SLEEP)
+                    waited = time.perf_counter() - done
+                    if waited > max(done - begun, LONG_WAIT_SECONDS):
+                        self.pause = done + WAITS_PER_PAUSE * waited
+                    break
+                except BaseException as error:
+                    interruption = error
+            if interruption:
+                raise interruption
+        if job.errors:
+            raise job.errors[0]
 
     def _serve(self) -> None:
         seen = 0
         while True:
             if not wait_for_change(self.shared, NEXT_JOB, seen, POLLS_BEFORE_SLEEP):
-                with self.asleep:
+                with self.lock:
                     self.sleepers += 1
                     while self.shared[NEXT_JOB] == seen:
                         self.asleep.wait()
@@ -130,18 +163,20 @@ class _Crew:
             if job is None:
                 continue
             try:
-                job()
+                job.take()
             except BaseException as error:  # raised again by run
-                self.errors.append(error)
+                job.errors.append(error)
+            finished = job.finished
             del job  # it would keep arrays alive
-            with self.asleep:
-                self.shared[FINISHED] += 1
+            with self.lock:
+                finished[0] += 1
 
-    def _begin(self) -> Any:
+    def _begin(self) -> _Job | None:
         """The job, counted as begun; or None, if it is over."""
-        with self.asleep:
+        with self.lock:
             job = self.job
-            self.started += job is not None
+            if job is not None:
+                job.started += 1
             return job
 
 
@@ -191,6 +226,9 @@ def elementwise(kernel: Callable[..., None], multiply_adds: int, *inputs: Array)
     return y.reshape(inputs[0].shape)
 
 
-@functools.cache
+_CREWS: dict[tuple[int, int], _Crew] = {}
+
+
 def _crew(process: int, count: int) -> _Crew:
-    return _Crew(count)
+    """The process's threads; for two callers at the same time, the same ones."""
+    return _CREWS.get((process, count)) or _CREWS.setdefault((process, count), _Crew(count))

@@ -1,7 +1,9 @@
 """y, cache = layer.forward(x);  dx = layer.backward(dy, cache), with param.grad += dL/dparam.
 
 The cache is returned, never stored, so a layer can be used twice before its backward pass. It may hold the
-arrays themselves (x, y, W) and not copies, so do not change them before backward has been called.
+arrays themselves (x, y, W) and not copies, so do not change them before backward has been called. A linear
+layer keeps x and dy longer, as the factors of its gradient: until that is read, or the optimizer has made its
+step, they must not change either.
 """
 
 from __future__ import annotations
