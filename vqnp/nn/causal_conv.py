@@ -9,7 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_int, check_rng
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName
+from vqnp.nn.module import Cache, Module, Param, TorchName, check_room
 from vqnp.ops._windows import Axes, per_axis
 from vqnp.ops.causal_conv import causal_conv_backward, causal_conv_forward, causal_taps
 
@@ -47,6 +47,7 @@ class CausalConv(Module):
         C, O = check_int(where, "in_channels", in_channels), check_int(where, "out_channels", out_channels)
         self.kernel = per_axis(where, "kernel_size", kernel_size, check_int(where, "ndim", ndim, 1, 2))
         self.centre = bool(centre)
+        check_room(where, math.prod(self.kernel) // 2 + self.centre, C, O)
         T = int(causal_taps(self.kernel, self.centre).sum())
         bound = math.sqrt(3 / max(1, C * T))  # a kernel of 1 without its centre has no tap
         self.W = Param(check_rng(where, rng).uniform(-bound, bound, (T, C, O)).astype(dtype))

@@ -14,7 +14,7 @@ import numpy as np
 from vqnp._check import Array, check_codes, check_float, check_int, check_rng, fail
 from vqnp.nn import Embedding, LayerNorm, Linear, Param, Sequential, TransformerBlock, register
 from vqnp.nn.attention import KeysAndValues
-from vqnp.nn.module import Cache, TorchName
+from vqnp.nn.module import Cache, TorchName, check_room
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.linear import linear_backward, linear_forward
 from vqnp.priors.autoregressive import AutoregressivePrior
@@ -87,8 +87,9 @@ class Transformer(AutoregressivePrior):
         self.embedding = Embedding(K, C, STD, rng, dtype)
         if num_classes:
             self.classes = Embedding(num_classes + 1, C, STD, rng, dtype)  # the last one: no class
-        self.start = Param((STD * rng.standard_normal(C)).astype(dtype))
         length = self.prefix + self.num_latents
+        check_room("Transformer", 1 + length, C)  # the start token and the positions
+        self.start = Param((STD * rng.standard_normal(C)).astype(dtype))
         self.positions = Param((STD * rng.standard_normal((length, C))).astype(dtype))
         self.blocks = Sequential(*(TransformerBlock(C, heads, dropout, rng, dtype) for _ in range(L)))
         self.norm = LayerNorm(C, dtype=dtype)
