@@ -971,3 +971,15 @@ def test_the_command_line_offers_every_activation():
 def _train_parser():
     commands = next(a for a in build_parser()._actions if a.dest == "command")
     return commands.choices["train"]
+
+
+@pytest.mark.parametrize(
+    "shape, ndim, form",
+    [
+        ((28, 28), None, "images of 28 × 28"), ((16, 16, 3), None, "images of 16 × 16, 3 channels"),
+        ((64,), None, "signals of 64"), ((64, 4), 1, "signals of 64, 4 channels"),
+        ((64, 4), None, "images of 64 × 4"), ((2, 3, 4, 5), None, "images of 2 × 3 × 4 × 5"),
+    ],
+)  # fmt: skip
+def test_training_says_how_it_reads_the_data(shape, ndim, form):
+    assert train._form(shape, ndim) == form

@@ -150,8 +150,11 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
             folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
         held.enter_context(folder.held())
         runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
-    images = f"{len(training)} training images, {len(test)} test images"
-    say(f"{images} of {config['data']}; writing {folder.folder}")
+    counts = f"{len(training)} training images, {len(test)} test images"
+    if args.resume and not begun:
+        say(f"no run in {folder.folder}: starting one")
+    form = _form(training.images.shape[1:], config["model"].get("ndim"))
+    say(f"{counts} of {config['data']} ({form}); writing {folder.folder}")
     options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": folder.write_metrics}
     try:
         if continued:
@@ -168,6 +171,14 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
     print(report)
     for path in folder.files()[: -len(folder.prior_files()) or None]:  # a prior is not ours
         print(f"{'wrote':<21}{path}")
+
+
+def _form(shape: tuple[int, ...], ndim: int | None) -> str:
+    """How examples of this shape are read: "images of 28 × 28", "signals of 64, 2 channels"."""
+    axes = ndim or min(len(shape), 2)
+    lengths = shape[:axes] if len(shape) <= axes + 1 else shape
+    channels = f", {shape[axes]} channels" if len(shape) == axes + 1 else ""
+    return f"{'signals' if axes == 1 else 'images'} of {' × '.join(map(str, lengths))}{channels}"
 
 
 def _resumed(args: argparse.Namespace) -> dict[str, Any]:

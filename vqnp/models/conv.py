@@ -35,8 +35,8 @@ def conv_networks(
     van den Oord et al. 2017, arXiv 1711.00937, section 4.1; sonnet/examples/vqvae_example.ipynb.
     """
     H, R = check_int(where, "channels", channels), check_int(where, "residual_channels", residual_channels)
-    n = check_int(where, "downsampling", downsampling)
     S, C = split_shape(where, image_shape, ndim)
+    n = check_int(where, "downsampling", downsampling)
     check_halvings(where, S, n)
     blocks = check_int(where, "residual_blocks", residual_blocks, 0)
     shared: dict[str, Any] = {"ndim": len(S), "rng": rng, "dtype": check_dtype(where, dtype)}
@@ -89,6 +89,8 @@ def split_shape(where: str, image_shape: Any, ndim: int | None) -> tuple[tuple[i
 
 def check_halvings(where: str, lengths: tuple[int, ...], n: int) -> None:
     """Raise unless every length is a multiple of 2ⁿ; the error gives the nearest lengths that are."""
+    if n > max(lengths).bit_length():  # 2ⁿ may have more digits than anyone can read
+        fail(where, "downsampling", f"must be at most {max(lengths).bit_length()} for {_times(lengths)}", n)
     unit = 2**n
     if all(length % unit == 0 for length in lengths):
         return
