@@ -77,10 +77,14 @@ class Adam:
         self.v = {name: memory.zeros(p.value.shape, p.value.dtype) for name, p in self.parameters.items()}
         self.t = 0
 
-    def zero_grad(self) -> None:
-        """Set every parameter's gradient to 0."""
+    def zero_grad(self, defer: bool = False) -> None:
+        """Set every parameter's gradient to 0.
+
+        defer: step may multiply out the gradients of linear layers itself, which is faster, so between backward
+        and step no input and no gradient of a layer may change.
+        """
         for param in self.parameters.values():
-            param.zero_grad()
+            param.zero_grad(defer)
 
     def step(self, lr: float | None = None) -> None:
         """Update every parameter by its gradient, with the learning rate lr (default: self.lr)."""

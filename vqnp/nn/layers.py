@@ -65,7 +65,7 @@ class Linear(WithReLU):
         return linear_forward(x, self.W.value, self.b.value, relu)
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
-        """dx = dy Wᵀ;  dW += Σ xᵀ dy;  db += Σ dy. x, dy must not change before dW is used (add_product)."""
+        """dx = dy Wᵀ;  dW += Σ xᵀ dy;  db += Σ dy."""
         dx, rows, drows, db = linear_backward_rows(dy, cache, need_dx)
         self.W.add_product(rows, drows)
         self.b.add_grad(db)

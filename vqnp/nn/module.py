@@ -1,9 +1,7 @@
 """y, cache = layer.forward(x);  dx = layer.backward(dy, cache), with param.grad += dL/dparam.
 
 The cache is returned, never stored, so a layer can be used twice before its backward pass. It may hold the
-arrays themselves (x, y, W) and not copies, so do not change them before backward has been called. A linear
-layer keeps x and dy longer, as the factors of its gradient: until that is read, or the optimizer has made its
-step, they must not change either.
+arrays themselves (x, y, W) and not copies, so do not change them before backward has been called.
 """
 
 from __future__ import annotations
@@ -56,6 +54,7 @@ class Param:
         self.value = memory.copy(check_array("Param", "value", value))
         self._grad: Array | None = None
         self._product: tuple[Array, Array] | None = None
+        self._defer = False
 
     @property
     def grad(self) -> Array:
@@ -78,11 +77,12 @@ class Param:
             self._grad += d
 
     def add_product(self, x: Array, dy: Array) -> None:
-        """grad += xᵀ dy, computed when grad is read; x: (M, I), dy: (M, O), which must not change until then.
+        """grad += xᵀ dy; x: (M, I), dy: (M, O).
 
-        Adam's step never reads it: it multiplies and steps in one pass, so dW is not written to memory.
+        After zero_grad(defer=True) it is computed when grad is read. Adam's step never reads it: it multiplies
+        and steps in one pass, so dW is not written to memory.
         """
-        if self._grad is None and self._product is None and fusible(x, dy):
+        if self._defer and self._grad is None and self._product is None and fusible(x, dy):
             self._product = x, dy
         else:
             self.add_grad(linear_dW(x, dy).reshape(self.value.shape))
@@ -92,9 +92,10 @@ class Param:
         """(x, dy) if grad is xᵀ dy and nothing else, and has not been read."""
         return self._product
 
-    def zero_grad(self) -> None:
-        """grad = 0."""
+    def zero_grad(self, defer: bool = False) -> None:
+        """grad = 0. defer: add_product may wait, so that its x and dy must not change until grad is used."""
         self._grad = self._product = None
+        self._defer = defer
 
     def _multiply_out(self) -> None:
         if self._product:

@@ -107,7 +107,7 @@ class Trainer:
         batch = self.take()
         with np.errstate(over="ignore", invalid="ignore"):
             losses, cache = self._finite_loss(batch)
-            self.optimizer.zero_grad()
+            self.optimizer.zero_grad(defer=True)
             self.model.backward(cache)
             self.optimizer.step(self.lr(self.step))
             restarted = self.model.after_step(cache, self.rng)
