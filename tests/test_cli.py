@@ -18,7 +18,7 @@ from helpers import refused, refused_command
 
 from vqnp import VQVAE, InputError, generate, load, load_dataset, load_splits, save
 from vqnp._check import NonFiniteError
-from vqnp.cli import COMMANDS, build_parser, main, prior
+from vqnp.cli import COMMANDS, build_parser, main, prior, train
 from vqnp.cli.train import (
     CONV_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
 )

@@ -80,8 +80,8 @@ class Adam:
     def zero_grad(self, defer: bool = False) -> None:
         """Set every parameter's gradient to 0.
 
-        defer: step may multiply out the gradients of linear layers itself, which is faster, so between backward
-        and step no input and no gradient of a layer may change.
+        defer: step may multiply out the gradients of linear layers itself, which is faster, so between
+        backward and step no input and no gradient of a layer may change.
         """
         for param in self.parameters.values():
             param.zero_grad(defer)

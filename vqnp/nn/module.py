@@ -79,8 +79,8 @@ class Param:
     def add_product(self, x: Array, dy: Array) -> None:
         """grad += xᵀ dy; x: (M, I), dy: (M, O).
 
-        After zero_grad(defer=True) it is computed when grad is read. Adam's step never reads it: it multiplies
-        and steps in one pass, so dW is not written to memory.
+        After zero_grad(defer=True) it is computed when grad is read. Adam's step does not read it: it
+        multiplies and steps in one pass, so dW is not written to memory.
         """
         if self._defer and self._grad is None and self._product is None and fusible(x, dy):
             self._product = x, dy
