@@ -48,9 +48,9 @@ def test_the_counts_of_a_set_are_those_of_its_parts(model):
 
 
 def test_nothing_to_evaluate(model):
-    with refused("images", "at least one image", "none", where="evaluate"):
+    with refused("data", "at least one image", "none", where="evaluate"):
         evaluate(model, TEST[:0])
-    with refused("images", "finite", "nan at index (0, 0, 0)", where="evaluate", error=NonFiniteError):
+    with refused("data", "finite", "nan at index (0, 0, 0)", where="evaluate", error=NonFiniteError):
         evaluate(model, np.full((3, 28, 28), np.nan))
 
 
@@ -68,7 +68,8 @@ def test_an_error_names_the_image_by_its_number_and_the_file(model, tmp_path, st
     np.save(tmp_path / "x.npy", images)
     data = open_images(tmp_path / "x.npy") if streamed else images
     where = str(tmp_path / "x.npy") if streamed else "evaluate"
-    with refused("images", "finite", f"inf at index ({BATCH + 2}, 3, 4)", where=where, error=NonFiniteError):
+    name = "images" if streamed else "data"
+    with refused(name, "finite", f"inf at index ({BATCH + 2}, 3, 4)", where=where, error=NonFiniteError):
         evaluate(model, data)
 
 

@@ -131,11 +131,11 @@ def test_the_evaluation_does_not_depend_on_how_images_are_batched(name, monkeypa
 @each_model
 def test_what_cannot_be_evaluated(name):
     model = MAKE[name]()
-    with refused("images", "at least one image", "none", where="evaluate"):
+    with refused("data", "at least one image", "none", where="evaluate"):
         evaluate(model, IMAGES[:0])
     bad = np.zeros((1500, 28, 28), np.float32)
     bad[1400, 2, 3] = np.nan
-    with refused("images", "finite", "nan at index (1400, 2, 3)", where="evaluate", error=NonFiniteError):
+    with refused("data", "finite", "nan at index (1400, 2, 3)", where="evaluate", error=NonFiniteError):
         evaluate(model, bad)
 
 

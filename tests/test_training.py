@@ -373,7 +373,7 @@ def test_the_share_of_uniform_use_is_the_quantizers_setting():
     ],
 )
 def test_images_that_cannot_be_trained_on(images, needed, got, error):
-    with refused("images", needed, got, where="fit", error=error):
+    with refused("data", needed, got, where="fit", error=error):
         fit(made(), images, **SHORT)
 
 

@@ -56,6 +56,10 @@ def check_array(
     """
     if not isinstance(x, np.ndarray):
         fail(where, name, "must be a NumPy array of float32 or float64", type(x).__name__)
+    if type(x) is not np.ndarray:
+        plain_array(where, name, x)
+        if isinstance(x, np.matrix):  # which has 2 axes whatever is done with it
+            fail(where, name, "must be a plain array (np.asarray gives one)", type(x).__name__)
     if x.dtype not in FLOATS:
         fail(where, name, "must be float32 or float64", x.dtype)
     if dtype is not None and x.dtype != dtype:
@@ -69,6 +73,13 @@ def check_array(
     if finite:
         check_finite(where, name, x)
     return x
+
+
+def plain_array(where: str, name: str, x: Array) -> Array:
+    """x as an array of no subclass; a masked one is refused, as its mask would count in some sums only."""
+    if isinstance(x, np.ma.MaskedArray):
+        fail(where, name, "must not be masked (its method filled gives a plain array)", type(x).__name__)
+    return np.asarray(x)
 
 
 def at_index(at: tuple[int, ...]) -> str:
@@ -150,7 +161,9 @@ def check_dtype(where: str, dtype: Any) -> np.dtype[Any]:
 
 
 def as_array(where: str, name: str, value: Any) -> Array:
-    """Return value as an array, or raise InputError if its parts have different lengths."""
+    """Return value as an array, or raise InputError if it is masked or its parts differ in length."""
+    if isinstance(value, np.ma.MaskedArray):
+        plain_array(where, name, value)
     try:
         return np.asarray(value)
     except ValueError as error:

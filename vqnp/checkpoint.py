@@ -1,6 +1,7 @@
 """A checkpoint: one .npz of plain arrays and a JSON text, written so that a reader never sees half of it."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ def save(
     OSError
         The folder cannot be written, or the disk is full; what was at path is still there.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        fail("save", "path", "must be a path", type(path).__name__)
+    if not isinstance(model, Module):
+        fail("save", "model", "must be a vqnp.nn.Module", type(model).__name__)
     head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
     waiting = [name for name, module in _codebooks(model).items() if not module.initialized]
     head |= {"model": describe(model), "uninitialized": waiting}
@@ -96,5 +101,7 @@ def load(path: str | Path) -> Any:
         No checkpoint, or one that is truncated, corrupted, foreign, of a newer format, or holds a
         pickled object, or a module whose class is not registered.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        fail("load", "path", "must be the path of a checkpoint or a run folder", type(path).__name__)
     path = Path(path)
     return load_all(path / "checkpoint.npz" if path.is_dir() else path)[0]

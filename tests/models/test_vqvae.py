@@ -388,8 +388,8 @@ def pixel(value):
         (lambda m: m.decode_latents(np.zeros((2, 3, 2), "f")), "VQVAE.decode_latents", "z", "must be float64", "float32"),  # noqa: E501
         (lambda m: m.decode_latents(np.full((2, 3, 2), np.nan)), "VQVAE.decode_latents", "z", "must be finite", "nan at index (0, 0, 0)"),  # noqa: E501
         (lambda m: m.initialize((X[:0],), 0), "EMAVectorQuantizer.initialize", "z", "must hold at least one vector", "shape (0, 3, 2)"),  # noqa: E501
-        (lambda m: m.prepare(X[:0]), "fit", "images", "must hold at least one image", "shape (0, 2, 3)"),
-        (lambda m: m.prepare(np.zeros((2, 5))), "fit", "images", "must have shape (n, 2, 3) or (n, 6)", "shape (2, 5)"),  # noqa: E501
+        (lambda m: m.prepare(X[:0]), "fit", "data", "must hold at least one image", "shape (0, 2, 3)"),
+        (lambda m: m.prepare(np.zeros((2, 5))), "fit", "data", "must have shape (n, 2, 3) or (n, 6)", "shape (2, 5)"),  # noqa: E501
     ],
 )  # fmt: skip
 def test_bad_input_is_refused(call, where, argument, needed, got):

@@ -4,6 +4,7 @@ import difflib
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from vqnp._check import FLOATS, Array, check_choice, fail
 from vqnp._images import check_pixels
@@ -31,6 +32,11 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def images_of(data: Any) -> Any:
+    """The images of a Dataset; anything else as it is."""
+    return data.images if isinstance(data, Dataset) else data
 
 
 def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset:

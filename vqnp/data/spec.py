@@ -44,18 +44,26 @@ class DataSpec:
         """P, how many numbers an example has."""
         return int(np.prod(self.shape))
 
-    def to_array(self, data: Any, dtype: Any, where: str, first: int = 0) -> Array:
+    def to_array(self, data: Any, dtype: Any, where: str, first: int = 0, name: str = "images") -> Array:
         """x as a model takes it: uint8 scaled to [low, high], floats checked.
 
-        (n, *shape) or (n, P) -> (n, *shape); first: data[0]'s number in a larger set, for errors
+        (n, *shape) or (n, P) -> (n, *shape)
+
+        For errors: where and name are the caller and its argument, first is data[0]'s number in a larger set.
         """
-        x = to_float(data, dtype, first=first, where=where, low=self.low, high=self.high)
-        if x.ndim == 0 or x.shape[1:] not in (self.shape, (self.size,)):
-            shapes = dict.fromkeys((many(self.shape), many((self.size,))))  # a row has one shape, not two
-            first = len(self.shape) == 3 and x.shape[1:] == (self.shape[2], *self.shape[:2])
-            hint = f"; {TRANSPOSE}" if first else ""
-            fail(where, "images", f"must have shape {' or '.join(shapes)}{hint}", f"shape {x.shape}")
+        if isinstance(data, np.ndarray):  # before anything is converted, which may take much memory
+            self.check_shape(data.shape, where, name)
+        x = to_float(data, dtype, first=first, where=where, name=name, low=self.low, high=self.high)
         return x.reshape(len(x), *self.shape)
+
+    def check_shape(self, shape: tuple[int, ...], where: str, name: str = "images") -> None:
+        """Raise unless shape is (n, *self.shape) or (n, P)."""
+        if shape and shape[1:] in (self.shape, (self.size,)):
+            return
+        shapes = dict.fromkeys((many(self.shape), many((self.size,))))  # a row has one shape, not two
+        channels_first = len(self.shape) == 3 and shape[1:] == (self.shape[2], *self.shape[:2])
+        hint = f"; {TRANSPOSE}" if channels_first else ""
+        fail(where, name, f"must have shape {' or '.join(shapes)}{hint}", f"shape {shape}")
 
     def clip(self, x: Array) -> Array:
         """x brought into [low, high], a value outside to the nearer end."""

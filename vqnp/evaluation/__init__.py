@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vqnp._check import fail
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents, evaluate_vae
 
@@ -16,7 +17,7 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
     Parameters
     ----------
     model : VQVAE, VAE, Autoencoder, or any object with a method `evaluate`
-    data : ndarray or ArrayStream
+    data : ndarray, Dataset or ArrayStream
         Images that the model takes: uint8, or float in the data's range.
     history : optional
         Of the training, for a VQ-VAE's diagnosis: see metrics.diagnose.
@@ -39,4 +40,6 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
     >>> report.images, report.num_embeddings
     (100, 128)
     """
+    if not callable(getattr(model, "evaluate", None)):
+        fail("evaluate", "model", "must be a model: an object with a method evaluate", type(model).__name__)
     return model.evaluate(data, history, progress)

@@ -7,8 +7,9 @@ import numpy as np
 from tqdm import tqdm
 
 from vqnp._check import Array, fail
-from vqnp.data import ArrayStream
+from vqnp.data import ArrayStream, Dataset
 from vqnp.data.batches import BATCH, batches, origin
+from vqnp.data.datasets import images_of
 
 
 class SquaredError:
@@ -29,18 +30,25 @@ class SquaredError:
 
 
 def checked_batches(
-    model: Any, images: Array | ArrayStream, progress: bool
+    model: Any, data: Array | ArrayStream | Dataset, progress: bool
 ) -> Iterator[tuple[int, Array, Array]]:
     """(index of its first image, batch, x in float64); an error names an image by its index in the data set.
 
     With a bar on standard error if it takes longer than a second.
     """
+    images = images_of(data)
+    where = origin(images, "evaluate")
+    name = "images" if isinstance(images, ArrayStream) else "data"
+    if not isinstance(images, (np.ndarray, ArrayStream)):
+        needed = "must be a NumPy array, a Dataset or an ArrayStream of images"
+        fail(where, name, needed, type(images).__name__)
+    model.data.check_shape(images.shape, where, name)  # before anything is read
     if len(images) == 0:
-        fail("evaluate", "images", "must hold at least one image", "none")
+        fail(where, name, "must hold at least one image", "none")
     first = 0
     total = -(-len(images) // BATCH)
     for batch in tqdm(batches(images), total=total, unit="batch", delay=1, disable=not progress):
-        yield first, batch, model.data.to_array(batch, np.float64, origin(images, "evaluate"), first)
+        yield first, batch, model.data.to_array(batch, np.float64, where, first, name)
         first += len(batch)
 
 

@@ -12,7 +12,10 @@ import numpy as np
 from tqdm import tqdm
 
 from vqnp._check import Array, InputError, check_array, check_choice, check_dtype, check_lengths, fail
+from vqnp.data.batches import batches
+from vqnp.data.datasets import images_of
 from vqnp.data.spec import DataSpec
+from vqnp.data.stream import ArrayStream
 from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
 from vqnp.nn.trainable import Batch, Trainable
 
@@ -84,10 +87,24 @@ class Model(Trainable, Module):  # type: ignore[misc]
 
     def prepare(self, data: Any) -> Batch:
         """The x that minibatches are taken from: (n, *data.shape) in the model's dtype, as a tuple of one."""
-        x = self.data.to_array(data, self.dtype, "fit")
+        x = self.data.to_array(images_of(data), self.dtype, "fit", name="data")
         if len(x) == 0:
-            fail("fit", "images", "must hold at least one image", f"shape {x.shape}")
+            fail("fit", "data", "must hold at least one image", f"shape {x.shape}")
         return (x,)
+
+    def check(self, data: Any, where: str = "fit", name: str = "test_data") -> None:
+        """Raise unless `evaluate` can take these data; every number is looked at, a part at a time."""
+        images = images_of(data)
+        if not isinstance(images, (np.ndarray, ArrayStream)):
+            needed = "must be a NumPy array, a Dataset or an ArrayStream of images"
+            fail(where, name, needed, type(images).__name__)
+        self.data.check_shape(images.shape, where, name)
+        if len(images) == 0:
+            fail(where, name, "must hold at least one image", f"shape {images.shape}")
+        first = 0
+        for part in batches(images):
+            self.data.to_array(part, self.dtype, where, first, name)
+            first += len(part)
 
     @property
     def num_latents(self) -> int:
@@ -114,7 +131,8 @@ class Model(Trainable, Module):  # type: ignore[misc]
         Memory-mapped arrays are read in parts, so that, apart from the result, ten million examples need no
         more memory than a few thousand. With progress, a bar is drawn on standard error.
         """
-        n = len(images) if np.ndim(images) else 0
+        images = images_of(images)
+        n = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
         out = np.empty((n, *self.encoding.shape), self.encoding.dtype)
         with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
             for start in range(0, max(n, 1), PART_EXAMPLES):  # an empty array is checked too
@@ -148,7 +166,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
 
     def encode_raw(self, images: Any, first: int = 0) -> Array:
         """The encoder's raw output, in chunks: (n, *data.shape) -> (n, ...)."""
-        x = self.data.to_array(images, self.dtype, f"{type(self).__name__}.encode", first)
+        x = self.data.to_array(images_of(images), self.dtype, f"{type(self).__name__}.encode", first)
         return in_chunks(lambda rows: self.encoder.forward(rows)[0], x)
 
     def decode_raw(self, z: Array) -> Array:

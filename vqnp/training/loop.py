@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vqnp._check import fail
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 STEPS_PER_POSTFIX = 25
@@ -55,7 +56,7 @@ def fit(
     ----------
     model : VQVAE, VAE, Autoencoder, or any Module that has the methods of nn.trainable.Trainable
         Changed in place.
-    data, test_data : ndarray
+    data, test_data : ndarray or Dataset
         For a model of images: uint8, or float in the data's range. If test_data is given, the model is
         evaluated on it after each epoch.
     epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip
@@ -90,6 +91,7 @@ def fit(
     """
     schedule = Schedule(epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip)
     trainer = Trainer(model, data, schedule, about)
+    check_run(trainer, test_data, on_epoch)
     trainer.initialize()
     if checkpoint is not None:
         trainer.save(checkpoint)
@@ -125,7 +127,16 @@ def resume(
         As in `fit`.
     """
     trainer = Trainer.restore(checkpoint, data)
+    check_run(trainer, test_data, on_epoch)
     return trainer.model, run(trainer, test_data, checkpoint, progress, on_epoch)
+
+
+def check_run(trainer: Trainer, test_data: Any, on_epoch: Any) -> None:
+    """Raise for what would otherwise be found wrong only when the first epoch is over."""
+    if on_epoch is not None and not callable(on_epoch):
+        fail("fit", "on_epoch", "must be a function that takes the history", repr(on_epoch))
+    if test_data is not None and (check := getattr(trainer.model, "check", None)):
+        check(test_data)
 
 
 def run(

@@ -11,7 +11,7 @@ import numpy as np
 
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
 from vqnp.checkpoint import load_all, save
-from vqnp.nn.module import Cache
+from vqnp.nn.module import Cache, Module
 from vqnp.nn.trainable import Batch, Losses
 from vqnp.optim import Adam, cosine
 
@@ -75,7 +75,11 @@ class Trainer:
     def __init__(
         self, model: Any, data: Any, schedule: Schedule, about: Mapping[str, Any] | None = None
     ) -> None:  # fmt: skip
-        self.model, self.schedule, self.about = model, schedule, dict(about or {})
+        if not isinstance(model, Module) or not hasattr(model, "prepare"):
+            needed = "must be a model: a Module with the methods of vqnp.nn.trainable.Trainable"
+            fail("fit", "model", needed, type(model).__name__)
+        self.model: Any = model
+        self.schedule, self.about = schedule, dict(about or {})
         self.arrays = model.prepare(data)
         self.n = len(self.arrays[0])
         rows = min(schedule.batch_size, self.n)
