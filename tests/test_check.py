@@ -195,3 +195,9 @@ def test_rows_of_codes():
             check_code_rows("f", k, 3)
     with refused("num_embeddings", "an integer of at least 1", "0", where="f"):
         check_code_rows("f", [[0]], 0)
+
+
+def test_a_sentence_is_short_enough_to_be_read():
+    """Whatever is quoted in it; the fields keep all of it."""
+    error = InputError("here", "x", "must be " + "one of " * 1000, "y" * 10_000)
+    assert len(str(error)) < 1100 and str(error).endswith("yyy...") and len(error.got) == 10_000

@@ -186,7 +186,7 @@ def test_no_file(tmp_path):
 
 def test_an_npz_of_somebody_elses(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros(3))
-    with refused_load(tmp_path / "x.npz", "must be a checkpoint written by vqnp", "meta"):
+    with refused_load(tmp_path / "x.npz", "must be a checkpoint written by vqnp", "an .npz file of a"):
         load(tmp_path / "x.npz")
     write_arrays(tmp_path / "y.npz", {"format": "other", "format_version": 1}, {})
     with refused_load(tmp_path / "y.npz", "must be a checkpoint written by vqnp", "format 'other'"):

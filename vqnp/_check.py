@@ -14,6 +14,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+LONGEST_PART = 500
+"""Characters of a sentence's part: nobody reads a whole header, or a list of a thousand names."""
+
+
+def _short(part: object) -> str:
+    text = str(part)
+    return text if len(text) <= LONGEST_PART else f"{text[: LONGEST_PART - 3]}..."
+
+
 class InputError(ValueError):
     """An invalid argument: the sentence "where: argument needed; got got", and its four parts as attributes.
 
@@ -27,7 +36,8 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         place = f"{self.where}: " if self.where else ""
-        return f"{place}{self.argument}{' ' * bool(self.argument)}{self.needed}; got {self.got}"
+        argument = f"{self.argument} " if self.argument else ""
+        return f"{place}{_short(argument)}{_short(self.needed)}; got {_short(self.got)}"
 
     def within(self, place: object) -> Self:
         """A copy of the error with a larger place, such as a file, in front of `where`."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import vqnp.priors.transformer  # noqa: F401 - it makes its class known to build
 from vqnp._check import Array, InputError, fail
-from vqnp._files import META, read_npz, write_arrays
+from vqnp._files import META, one_line, read_npz, write_arrays
 from vqnp._version import __version__
 from vqnp.models import format1
 from vqnp.nn import Module, build, describe
@@ -17,20 +17,29 @@ from vqnp.nn.module import limited
 FORMAT = "vqnp-checkpoint"
 FORMAT_VERSION = 2
 
+# What a description of no model makes its readers raise; an InputError is a ValueError.
+_NO_MODEL = (
+    ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError, RecursionError,
+)  # fmt: skip
+
 
 def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """meta and arrays of a checkpoint; anything else is refused with a sentence that says why."""
     where, needed = f"checkpoint {path}", "must be a checkpoint written by vqnp"
     arrays = read_npz(where, path)
+    if META not in arrays:
+        fail(where, "", needed, f"an .npz file of {one_line(', '.join(arrays) or 'nothing')}")
     try:
         meta = json.loads(str(arrays.pop(META)))
         format, version = meta["format"], meta["format_version"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        fail(where, "", needed, f"{type(error).__name__}: {error}")
+        got = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+        fail(where, "", needed, one_line(got))
     if format != FORMAT:
-        fail(where, "", needed, f"format {format!r}")
-    if not isinstance(version, int) or version > FORMAT_VERSION:
-        got = f"format {version}, written by vqnp {meta.get('vqnp_version', 'unknown')}"
+        fail(where, "", needed, f"format {one_line(repr(format))}")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        writer = one_line(meta.get("vqnp_version", "unknown"))
+        got = f"format {one_line(repr(version))}, written by vqnp {writer}"
         fail(where, "", f"must be of format {FORMAT_VERSION} or older", got)
     return meta, arrays
 
@@ -87,8 +96,9 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
         codebooks = _codebooks(model)
         for name in meta.get("uninitialized", []):  # an older file has no such entry: its codebook is to keep
             codebooks[name].initialized = False
-    except (InputError, TypeError, KeyError, MemoryError, RecursionError) as error:
-        raise InputError(f"checkpoint {path}", "", "must hold a whole model", error) from None
+    except _NO_MODEL as error:
+        got = error if isinstance(error, InputError) else one_line(f"{type(error).__name__}: {error}")
+        raise InputError(f"checkpoint {path}", "", "must hold a whole model", got) from None
     return model, meta, arrays
 
 

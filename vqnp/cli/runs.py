@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vqnp._check import InputError, fail
-from vqnp._files import atomic
+from vqnp._files import atomic, one_line
 from vqnp.checkpoint import load_all
 from vqnp.cli import configuration
 from vqnp.cli.lock import Taken, lock
@@ -150,4 +150,17 @@ def open_run(path: str | Path) -> Opened:
     if not checkpoint.exists():
         fail("RUN", "", "must be a folder that vqnp train wrote", f"{path}, which has no {checkpoint.name}")
     model, meta, _ = load_all(checkpoint)
-    return Opened(model, meta.get("trainer", {}), run)
+    trainer = meta.get("trainer", {})
+    if not isinstance(trainer, dict) or (trainer and not _is_state(trainer)):
+        needed = "must hold a model, and a training's schedule and history if it has any"
+        fail(f"checkpoint {checkpoint}", "", needed, one_line(repr(trainer)))
+    return Opened(model, trainer, run)
+
+
+def _is_state(trainer: Mapping[str, Any]) -> bool:
+    schedule, history = trainer.get("schedule"), trainer.get("history")
+    return isinstance(schedule, dict) and isinstance(history, list) and all(map(_is_row, history))
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict)

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
+from vqnp._files import one_line
 from vqnp.checkpoint import load_all, save
 from vqnp.nn.module import Cache, Module
 from vqnp.nn.trainable import Batch, Losses
@@ -218,21 +219,48 @@ class Trainer:
     def restore(cls, path: str | Path, data: Any) -> Self:
         """The trainer as it was when it was saved; it continues with the steps that it would have taken."""
         model, meta, arrays = load_all(path)
+        where, saved = f"resume {path}", meta.get("trainer")
+        if saved is None:
+            fail(where, "the checkpoint", "must hold a training run, not a model alone", "no trainer")
         try:
-            saved = meta["trainer"]
             self = cls(model, data, Schedule(**saved["schedule"]), meta.get("about"))
             if saved["data"] != self._fingerprint():
-                fail(f"resume {path}", "the data", "must be those that training began with", "others")
+                fail(where, "the data", "must be those that training began with", "others")
             self.optimizer.load_state_dict(_below("optimizer.", arrays))
             self.statistics = dict(_below("statistics.", arrays))
             self.rng.bit_generator.state = saved["rng"]
-            self.order, self.losses = arrays["trainer.order"], saved["losses"]
+            self.order, self.losses = arrays["trainer.order"], dict(saved["losses"])
             self.step, self.seen, self.restarted = saved["step"], saved["seen"], saved["restarted"]
-            self.history = saved["history"]
-        except (KeyError, TypeError) as error:
-            needed = "must hold a training run, not a model alone"
-            fail(f"resume {path}", "the checkpoint", needed, f"no {error}")
+            self.history = [dict(row) for row in saved["history"]]
+        except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            if isinstance(error, InputError):
+                raise
+            got = f"no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+            fail(where, "the checkpoint", "must hold the whole state of a training run", one_line(got))
+        self._check_state(where)
         return self
+
+    def _check_state(self, where: str) -> None:
+        """Raise unless what was read of the state is one that a run of this schedule comes to."""
+
+        def check(name: str, right: bool, got: Any) -> None:
+            if not right:
+                fail(where, f"the trainer's {name}", "must be that of a run of its schedule", one_line(got))
+
+        check("step", type(self.step) is int and 0 <= self.step <= self.steps, self.step)
+        epochs, steps = divmod(self.step, self.steps_per_epoch)
+        check("seen", self.seen == steps * self.schedule.batch_size, self.seen)
+        order = self.order
+        whole = order.dtype.kind == "i" and np.array_equal(np.sort(order, axis=None), np.arange(self.n))
+        check("order", order.ndim == 1 and whole, f"no permutation: {order.dtype}, shape {order.shape}")
+        numbered = [row.get("epoch") for row in self.history] == list(range(1, epochs + 1))
+        check("history", numbered, self.history)
+        numbers = [value for row in (*self.history, self.losses) for value in row.values()]
+        numbers += [] if self.restarted is None else [self.restarted]
+        check("figures", all(type(n) in (int, float) and math.isfinite(n) for n in numbers), numbers)
+        counts = list(self.statistics.values())
+        check("statistics", all(n.dtype.kind in "iu" and (n >= 0).all() for n in counts), counts)
+        check("sums", bool(self.losses) == bool(steps), self.losses)
 
     def _fingerprint(self) -> str:
         """SHA-256 of the prepared data, with each example as one row."""
