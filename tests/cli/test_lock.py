@@ -73,6 +73,7 @@ ME = os.getpid()
 @pytest.mark.parametrize(
     ("text", "holder"),
     [("1 elsewhere", "process 1 on elsewhere"), (f"{ME} {socket.gethostname()}", f"process {ME}")],
+    ids=["another machine", "this process"],
 )
 def test_without_the_systems_locks_the_named_process_holds_it(tmp_path, monkeypatch, text, holder):
     without_locks(monkeypatch)
@@ -82,7 +83,7 @@ def test_without_the_systems_locks_the_named_process_holds_it(tmp_path, monkeypa
     assert (tmp_path / "l").read_text() == text
 
 
-@pytest.mark.parametrize("text", ["", "nobody", "x y", "\0" * 50])
+@pytest.mark.parametrize("text", ["", "nobody", "x y", "\0" * 50], ids=["empty", "word", "words", "zeros"])
 def test_a_file_that_names_nobody_holds_nobody_up(tmp_path, monkeypatch, text):
     without_locks(monkeypatch)
     (tmp_path / "l").write_text(text)
