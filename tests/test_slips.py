@@ -1,16 +1,22 @@
 """What a person gets wrong or finds natural: datasets for arrays, lists, masks, swapped arguments."""
 
+import os
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import refused, same
+from helpers import refused, refused_command, same
 
-from vqnp import VQVAE, DataSpec, evaluate, fit, load, load_dataset, load_splits, ops, save
+from vqnp import (
+    VAE, VQVAE, Autoencoder, DataSpec, evaluate, fit, load, load_dataset, load_splits, metrics, ops, save,
+)
 from vqnp._check import NonFiniteError
+from vqnp.checkpoint import read_arrays, write_arrays
 from vqnp.data import Dataset, open_images, to_float
-from vqnp.nn import Linear
+from vqnp.nn import Embedding, Flatten, Linear, Reshape, Sequential
 from vqnp.nn.quantizers import VectorQuantizer
 
 DATA = load_dataset("digits")
@@ -179,3 +185,131 @@ def test_the_ends_of_a_range_may_have_been_rounded_to_float32(low, high):
             assert dtype is np.float32 or (y.min() >= low and y.max() <= high)
     with refused("images", "must be in"):
         spec.to_array(np.array([[low, high + 1e-6]]), np.float64, "test")
+
+
+# Arguments that another function has.
+
+
+def test_an_argument_that_belongs_elsewhere_is_sent_there():
+    owners = (VQVAE, "num_latents"), (VAE, "latent_dim"), (Autoencoder, "hidden"), (VQVAE, "decay")
+    for model, name in owners:
+        with refused(name, f"must be given to {model.__name__}.mlp or", "16", where=model.__name__):
+            model(**{name: 16})
+    for make in (VQVAE.mlp, VQVAE.conv):
+        with refused("quantizer_options", "must be arguments of a quantizer", "{}", where="VQVAE"):
+            make(quantizer_options={})
+    with refused("restart_dead_codes", "must be given to the quantizer", "0.1", where="fit"):
+        fit(made(), FEW, **SHORT, restart_dead_codes=0.1)
+    with pytest.raises(TypeError, match="no_such"):
+        VQVAE(no_such=3)
+
+
+@pytest.mark.parametrize(
+    ("options", "argument"),
+    [
+        (["--codebook", "gradient", "--epsilon", "0.1"], "--epsilon"),
+        (["--codebook", "gradient", "--decay", "0.5", "--restart-dead-codes", "0"], "--decay"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(tmp_path, capsys, options, argument):
+    sentence = refused_command(capsys, "train", "--out", tmp_path / "r", *options)
+    assert sentence.startswith(f"{argument} must be given only with --codebook ema")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_folder_within_a_file_is_called_so(tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    save(tmp_path / "m.npz", made())
+    for out in ("file/r", "file/deep/r"):
+        sentence = refused_command(capsys, "train", "--out", tmp_path / out, "--epochs", "1")
+        assert sentence.endswith(f"where {tmp_path / 'file'} is a file")
+    sentence = refused_command(capsys, "encode", tmp_path / "m.npz", "--out", tmp_path / "file" / "c.npz")
+    assert sentence.endswith(f"where {tmp_path / 'file'} is a file")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX")
+def test_a_name_that_is_no_text_is_printed_all_the_same(tmp_path):
+    save(tmp_path / "m.npz", made())
+    np.save(tmp_path / "x.npy", FEW.images)
+    out = os.fsencode(tmp_path) + b"/\xff.npz"
+    command = [sys.executable, "-m", "vqnp", "encode", tmp_path / "m.npz", "--data", tmp_path / "x.npy"]
+    done = subprocess.run([*command, "--out", out], capture_output=True)
+    assert done.returncode == 0 and done.stderr == b"" and os.path.exists(out)
+    assert b"40 images" in done.stdout
+
+
+# Sizes, labels, few images.
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Linear(2**70, 2),
+        lambda: Linear(2**40, 2**40),
+        lambda: Embedding(2**63, 4),
+        lambda: VectorQuantizer(2**62, 4),
+        lambda: VQVAE.mlp(num_latents=2**40, embedding_dim=2**40),
+        lambda: VQVAE.mlp(hidden=(2**64,)),
+        lambda: VQVAE.mlp(num_embeddings=2**64),
+        lambda: VQVAE.mlp(image_shape=(2**33, 2**33)),
+    ],
+)
+def test_sizes_beyond_every_memory_are_refused(make):
+    with refused("parameters", "must fit into memory"):
+        make()
+
+
+def test_a_label_of_a_billion_takes_no_memory():
+    codes = np.arange(6).reshape(3, 2) % 4
+    for label in (10**9, 2**63 - 1):
+        with refused("labels", "must be below 25000000", str(label), where="class_information"):
+            metrics.class_information(codes, np.array([0, 1, label]), 4)
+
+
+def test_a_few_images_are_too_few_to_judge_a_codebook():
+    """Codes at random from all K are no collapse, however few images there are; one code alone is one."""
+    rng = np.random.default_rng(0)
+    for n in (4, 30, 48, 200, 1279):
+        value = metrics.perplexity(np.bincount(rng.integers(0, 128, n), minlength=128))
+        d = metrics.diagnose(value, 128, codes=n)
+        assert d.level in ("too few codes", "healthy") and d.perplexity == value
+        assert d.level == "healthy" or f"{n} codes are too few" in str(d)
+    assert metrics.diagnose(1.0, 128, codes=48).level == "severe collapse"
+    assert metrics.diagnose(20.0, 128, codes=1280) == metrics.diagnose(20.0, 128)
+    report = VQVAE.mlp(codebook_init="normal").evaluate(DATA.images[:3])
+    assert report.counts.sum() == 48
+    assert report.perplexity < 10 or report.diagnosis.level == "too few codes"
+    with refused("codes", "at least 1", "0", where="diagnose"):
+        metrics.diagnose(1.0, 128, codes=0)
+
+
+# Parameters.
+
+
+def test_a_parameter_of_two_modules_is_one_after_loading(tmp_path):
+    encoder = Sequential(Flatten(), Linear(6, 4, 1), Linear(4, 4, 2))
+    decoder = Sequential(Linear(4, 4, 3), Linear(4, 6, 4), Reshape(3, 2))
+    decoder.layers[0].W = encoder.layers[2].W
+    model = Autoencoder(encoder, decoder, DataSpec((3, 2)))
+    save(tmp_path / "m.npz", model)
+    loaded = load(tmp_path / "m.npz")
+    assert loaded.decoder.layers[0].W is loaded.encoder.layers[2].W and same(model, loaded)
+    assert loaded.num_parameters() == model.num_parameters()
+    x = np.random.default_rng(0).random((20, 3, 2), np.float32)
+    fit(loaded, x, **SHORT)
+    fit(model, x, **SHORT)
+    assert same(model, loaded)
+    meta, arrays = read_arrays(tmp_path / "m.npz")
+    assert meta["tied"] == {"decoder.layers.0.W": "encoder.layers.2.W"} or len(meta["tied"]) == 1
+    for wrong in ({"no.W": "encoder.2.W"}, {"decoder.0.W": "no"}, [1], 3, {"decoder.2.shape": "encoder.2.W"}):
+        write_arrays(tmp_path / "m.npz", {**meta, "tied": wrong}, arrays)
+        with refused("", "must hold a whole model"):
+            load(tmp_path / "m.npz")
+
+
+def test_load_state_dict_takes_arrays_only():
+    model = made()
+    state = model.state_dict()
+    for wrong in ([0], None, "0", 0):
+        with refused("quantizer.t", "must be int64 of shape ()", type(wrong).__name__):
+            model.load_state_dict({**state, "quantizer.t": wrong})

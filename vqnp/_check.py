@@ -3,9 +3,10 @@
 Linear.forward: x must have last axis 4; got shape (3, 5)
 """
 
+import functools
 import operator
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn, Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -47,6 +48,29 @@ class InputError(ValueError):
 
 class NonFiniteError(InputError):
     """NaN or infinity where a finite number is needed."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def moved(where: str, **places: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: InputError for an argument that the function does not have, but another has.
+
+    places: {its name: "must be given to ..."}, for names that people expect, or that an earlier version had
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def with_hint(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name in places:
+                    fail(where, name, places[name], repr(kwargs[name]))
+            return function(*args, **kwargs)
+
+        return with_hint
+
+    return decorate
 
 
 def fail(where: str, argument: str, needed: str, got: object) -> NoReturn:

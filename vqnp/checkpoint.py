@@ -11,7 +11,7 @@ from vqnp._check import Array, InputError, fail
 from vqnp._files import META, one_line, read_npz, write_arrays
 from vqnp._version import __version__
 from vqnp.models import format1
-from vqnp.nn import Module, build, describe
+from vqnp.nn import Module, Param, build, describe
 from vqnp.nn.module import limited
 
 FORMAT = "vqnp-checkpoint"
@@ -71,7 +71,7 @@ def save(
         fail("save", "model", "must be a vqnp.nn.Module", type(model).__name__)
     head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
     waiting = [name for name, module in _codebooks(model).items() if not module.initialized]
-    head |= {"model": describe(model), "uninitialized": waiting}
+    head |= {"model": describe(model), "uninitialized": waiting, "tied": _tied(model)}
     state = {f"model.{name}": array for name, array in model.state_dict().items()}
     write_arrays(path, {**head, **(meta or {})}, {**state, **(arrays or {})})
 
@@ -79,6 +79,30 @@ def save(
 def _codebooks(model: Module) -> dict[str, Any]:
     """The modules, by name, that have a codebook which is initialized once, perhaps from vectors."""
     return {name: module for name, module in model.named_modules() if hasattr(module, "initialized")}
+
+
+def _tied(model: Module) -> dict[str, str]:
+    """The names of parameters that another module has too, with the first name of each."""
+    first: dict[int, tuple[str, Module]] = {}
+    tied = {}
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, Param):
+                one, owner = first.setdefault(id(value), (prefix + name, module))
+                if owner is not module:  # a module that is used twice is described once
+                    tied[prefix + name] = one
+    return tied
+
+
+def _tie(model: Module, tied: Mapping[str, str]) -> None:
+    """Give modules the parameters of others."""
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    for name, one in tied.items():
+        prefix, dot, own = name.rpartition(".")
+        module = modules[prefix + dot]
+        if not isinstance(getattr(module, own), Param):
+            raise KeyError(name)
+        setattr(module, own, parameters[one])
 
 
 def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
@@ -91,6 +115,7 @@ def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
                 model, meta, arrays = format1.checkpoint_of(meta, arrays)
             else:
                 model = build(meta["model"])
+        _tie(model, meta.get("tied", {}))
         state = {n.removeprefix("model."): arrays.pop(n) for n in list(arrays) if n.startswith("model.")}
         model.load_state_dict(state)
         codebooks = _codebooks(model)

@@ -181,7 +181,7 @@ def test_another_class_of_a_registered_name_is_refused():
 def test_a_registered_class_without_config_says_that_it_cannot_be_saved():
     register(Unnamed)
     try:
-        with pytest.raises(NotImplementedError, match="^Unnamed has no config, so it cannot be saved$"):
+        with refused("Unnamed", "must have a method config, without which", where="describe"):
             describe(Unnamed())
     finally:
         del MODULES["Unnamed"]

@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: success; 1: the layer does not conform; 2: an error, in a sentence on standard error; 130: interrupted
     """
+    if hasattr(sys.stdout, "reconfigure"):  # the name of a file may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")
     args = build_parser().parse_args(argv)
     problem, status = "", 2
     try:

@@ -1,10 +1,12 @@
 """vqnp inspect: the health of a codebook, or of a latent's units, in words, numbers and a picture."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vqnp._check import fail
 from vqnp.cli.evaluate import evaluated, source
 from vqnp.cli.options import DATA, RUN, SPLIT, option
 
@@ -28,12 +30,14 @@ def run(args: argparse.Namespace) -> None:
     from vqnp import plots
     from vqnp.data.batches import batches
 
+    folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
+    if "out" not in args and folder.is_dir() and not os.access(folder, os.W_OK):
+        fail("", "--out", "must be given for a run in a folder that you cannot write to", "none")
     data, model, images, report = evaluated(args)
     print(f"{report}\n{source(args, data)}")
     some = next(batches(images, FIGURE_IMAGES))
     details = {"codes": _codes, "latents": _latents}[model.encoding.name]
     print("\n".join(details(model, some, report)))
-    folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
     name, figure = plots.inspection_figure(report, model, some)
     out = Path(getattr(args, "out", folder / name))
     plots.save_figure(figure, out)

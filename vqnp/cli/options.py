@@ -67,6 +67,8 @@ def new_file(out: str | Path, suffixes: Sequence[str], force: bool) -> Path:
         fail("", "--out", "must be a file", f"the folder {out}")
     if out.exists() and not force:
         fail("", "--out", "must be a new file (or give --force)", f"{out}, which exists")
+    if out.parent.exists() and not out.parent.is_dir():
+        fail("", "--out", "must be in a folder", f"{out}, where {out.parent} is a file")
     if not out.parent.is_dir():
         fail("", "--out", "must be in an existing folder", out)
     return out

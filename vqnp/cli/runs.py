@@ -51,6 +51,10 @@ class Run:
         """
         if self.folder.exists() and not self.folder.is_dir():
             fail("", argument, "must be a folder", f"the file {self.folder}")
+        for above in self.folder.parents:
+            if above.exists() and not above.is_dir():
+                got = f"{self.folder}, where {above} is a file"
+                fail("", argument, "must be a folder within folders", got)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             with lock(self.folder / LOCK):

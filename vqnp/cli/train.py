@@ -211,6 +211,12 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
     model = configuration.arguments(kind, network) | given["model"]
+    if model.get("codebook") == "gradient":
+        if "epsilon" in given["model"]:
+            fail("", "--epsilon", "must be given only with --codebook ema", "--codebook gradient")
+        if "decay" in given["model"] and model["restart_dead_codes"] == 0:
+            needed = "must be given only with --codebook ema or where codes are restarted"
+            fail("", "--decay", needed, "--codebook gradient and --restart-dead-codes 0")
     schedule = asdict(Schedule(**SCHEDULES[network] | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
     return {**own, "model": model, "schedule": schedule}

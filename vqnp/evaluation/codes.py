@@ -9,11 +9,7 @@ from vqnp._check import Array
 from vqnp.data import ArrayStream
 from vqnp.evaluation.error import SquaredError, aligned, checked_batches
 from vqnp.metrics.codebook import dead_codes, perplexity
-from vqnp.metrics.diagnosis import Diagnosis, diagnose
-
-CODES_PER_EMBEDDING = 10
-"""The number of codes for each of the K from which a perplexity is compared with that of the training: over
-n codes it is at most n, and below about ten for each it is biased low for any codebook (our measurement)."""
+from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
 
 
 @dataclass(frozen=True)
@@ -86,5 +82,5 @@ def evaluate_codes(
     value = perplexity(counts)
     if counts.sum() < CODES_PER_EMBEDDING * K:
         history = None  # too few codes to compare with the perplexity of the training
-    bits, diagnosis = model.bits_per_image, diagnose(value, K, history)
+    bits, diagnosis = model.bits_per_image, diagnose(value, K, history, int(counts.sum()))
     return Evaluation(errors.mean(), value, K, bits, n, counts, diagnosis)

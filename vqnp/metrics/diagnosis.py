@@ -55,7 +55,14 @@ HIGH = 0.25  # the utilization from which a peak counts as use of the codebook
 FALLING = 0.99  # the share of the earlier error below which it has fallen
 
 
-def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Diagnosis:
+CODES_PER_EMBEDDING = 10
+"""The number of codes for each of the K from which a perplexity says something about the codebook: over n
+codes it is at most n, and below about ten for each it is biased low for any codebook (our measurement)."""
+
+
+def diagnose(
+    perplexity: float, num_embeddings: int, history: Any = None, codes: int | None = None
+) -> Diagnosis:
     """utilization = perplexity / K in words; with a history, how it developed during training.
 
     perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
@@ -70,6 +77,8 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     dropped to less than half of K while the error fell   collapse by overfitting to few codes
     dropped from a quarter of K or more                   collapse during training
     K = 1                                                 no choice
+    fewer than 10 K codes, used about as evenly as by     too few codes
+    chance
     ====================================================  ===================================
 
     Without a history a higher perplexity never has a worse level.
@@ -87,6 +96,9 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
         its peak. A single epoch is neither a peak nor a drop, except that the first epoch can be the
         peak, and that a fall by more than half is a drop. The error fell if it is now at least 1 % lower
         than at the peak.
+    codes : int, optional
+        n, the number of codes that were counted. Over few of them no perplexity is near K. If n < 10 K, a
+        perplexity of at least half of what n codes at random have, about K (1 − (1 − 1/K)ⁿ), shows nothing.
 
     Raises
     ------
@@ -107,6 +119,12 @@ def diagnose(perplexity: float, num_embeddings: int, history: Any = None) -> Dia
     if K == 1:
         sentence, advice = "one code carries no information", "use a larger codebook"
         return Diagnosis("no choice", value, K, share, sentence, advice)
+    if codes is not None and check_int("diagnose", "codes", codes) < CODES_PER_EMBEDDING * K:
+        reach = K * -math.expm1(codes * math.log1p(-1 / K))
+        if value >= reach / 2 and share < BANDS[2][0]:
+            sentence = f"{codes} codes are too few to judge a codebook of {K}"
+            advice = f"use more images, so that there are at least {CODES_PER_EMBEDDING * K} codes"
+            return Diagnosis("too few codes", value, K, share, sentence, advice)
     peak = _peak(course)
     high = course[peak] if course.size else value
     lasting = value < DROP * high and bool((course[-2:] < DROP * high).all())

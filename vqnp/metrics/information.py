@@ -11,6 +11,8 @@ import numpy as np
 from vqnp._check import Array, as_array, check_code_rows, fail
 from vqnp.metrics.codebook import perplexity
 
+LARGEST_TABLE = 10**8  # entries of a table of classes and codes, 800 MB: a label far beyond is no class
+
 
 class CodeInformation(NamedTuple):
     """I(x; k) in bits, three ways.
@@ -116,6 +118,10 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
         fail(where, "labels", f"must be integers of shape ({len(k)},)", f"{c.dtype} of shape {c.shape}")
     if c.min() < 0:
         fail(where, "labels", "must not be negative", c.min())
+    if (int(c.max()) + 1) * num_embeddings > LARGEST_TABLE:
+        most = LARGEST_TABLE // num_embeddings
+        needed = f"must be below {most} (np.unique with return_inverse numbers the classes from 0)"
+        fail(where, "labels", needed, c.max())
     c = c.astype(np.int64)  # labels are often uint8, in which c·K would overflow
     K, C = num_embeddings, int(c.max()) + 1
     tables = np.stack([np.bincount(c * K + column, minlength=C * K).reshape(C, K) for column in k.T])
@@ -126,7 +132,7 @@ def class_information(codes: Any, labels: Any, num_embeddings: int) -> ClassInfo
     together = tables.sum(axis=0).astype(np.float64)
     usage = together / np.maximum(together.sum(axis=1, keepdims=True), 1)
     per_code = np.array([perplexity(column) if column.any() else 0.0 for column in usage.T])
-    overlap = np.minimum(usage[:, None], usage[None]).sum(axis=2)
+    overlap = np.array([np.minimum(row, usage).sum(axis=1) for row in usage])
     return ClassInformation(np.maximum(per_position, 0), bias, H_c, usage, per_code, overlap)
 
 

@@ -5,10 +5,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from vqnp._check import Array, check_int, check_rng
+from vqnp._check import Array, check_int, check_rng, moved
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents
-from vqnp.models.base import Model, mlp_networks
+from vqnp.models.base import NETWORK_ARGUMENTS, Model, mlp_networks
 from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
@@ -43,6 +43,7 @@ class Autoencoder(Model):
 
     kind = "autoencoder"
 
+    @moved("Autoencoder", **dict.fromkeys(NETWORK_ARGUMENTS, "must be given to Autoencoder.mlp or .conv"))
     def __init__(
         self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any] = DataSpec()
     ) -> None:

@@ -5,6 +5,7 @@ x: (B, *data.shape) -> z: (B, *latent_shape, D) -> x_hat: (B, *data.shape)
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,6 +19,12 @@ from vqnp.data.spec import DataSpec
 from vqnp.data.stream import ArrayStream
 from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
 from vqnp.nn.trainable import Batch, Trainable
+
+NETWORK_ARGUMENTS = (
+    "image_shape", "latent_dim", "hidden", "activation", "channels", "residual_channels", "residual_blocks",
+    "downsampling", "ndim", "rng", "dtype",
+)  # fmt: skip
+"""Arguments of the constructors mlp and conv, which a class's own constructor does not have."""
 
 CHUNK_EXAMPLES = 128
 """Examples in each pass of encode and decode, so that hidden layers need little memory. An example's bits do
@@ -210,9 +217,9 @@ def mlp_networks(
     hidden = check_lengths(where, "hidden", hidden)
     check_choice(where, "activation", activation, tuple(ACTIVATIONS))
     dtype = check_dtype(where, dtype)
-    P = int(np.prod(image_shape))
-    encoder = mlp((P, *hidden, int(np.prod(encoded))), activation, rng, dtype)
-    decoder = mlp((int(np.prod(latent)), *hidden[::-1], P), activation, rng, dtype)
+    P = math.prod(image_shape)
+    encoder = mlp((P, *hidden, math.prod(encoded)), activation, rng, dtype)
+    decoder = mlp((math.prod(latent), *hidden[::-1], P), activation, rng, dtype)
     return (
         Sequential(Flatten(), *encoder.layers, Reshape(*encoded)),
         Sequential(Flatten(), *decoder.layers, Reshape(*image_shape)),

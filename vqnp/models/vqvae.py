@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_codes, check_float, check_int, check_rng, fail, many
+from vqnp._check import Array, check_choice, check_codes, check_float, check_int, check_rng, fail, many, moved
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.metrics.codebook import bits_per_image, perplexity
@@ -15,6 +15,15 @@ from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
 from vqnp.nn.module import Cache
 from vqnp.nn.trainable import Batch, Losses
 from vqnp.ops.loss import mse_backward, mse_forward
+
+_NETWORKS = "must be given to VQVAE.mlp or VQVAE.conv, which make the networks"
+_QUANTIZER = "must be arguments of a quantizer, such as quantizer=EMAVectorQuantizer(K, D, ...)"
+_MOVED = dict.fromkeys(
+    ("image_shape", "num_latents", "hidden", "activation", "channels", "residual_channels", "residual_blocks",
+     "downsampling", "ndim", "embedding_dim", "num_embeddings", "codebook", "commitment_cost", "decay",
+     "epsilon", "codebook_init", "restart_dead_codes", "rng", "dtype"),
+    _NETWORKS,
+)  # fmt: skip
 
 
 @register
@@ -55,6 +64,7 @@ class VQVAE(Model):
     kind = "vqvae"
     quantizer: VectorQuantizer
 
+    @moved("VQVAE", **_MOVED, quantizer_options=_QUANTIZER)
     def __init__(
         self, encoder: Module, quantizer: VectorQuantizer, decoder: Module,
         data: DataSpec | Mapping[str, Any] = DataSpec(),
@@ -74,6 +84,7 @@ class VQVAE(Model):
         self.latent_dim = self.embedding_dim = quantizer.embedding_dim
 
     @classmethod
+    @moved("VQVAE", quantizer_options=_QUANTIZER)
     def mlp(
         cls, image_shape: tuple[int, ...] = (28, 28),
         num_latents: int = 16, embedding_dim: int = 16, num_embeddings: int = 128,
@@ -120,6 +131,7 @@ class VQVAE(Model):
         return cls(encoder, quantizer, decoder, DataSpec(image_shape))
 
     @classmethod
+    @moved("VQVAE", quantizer_options=_QUANTIZER)
     def conv(
         cls, image_shape: tuple[int, ...] = (28, 28),
         channels: int = 64, residual_channels: int = 32, residual_blocks: int = 2, downsampling: int = 2,

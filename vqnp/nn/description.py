@@ -58,7 +58,11 @@ def _description(module: Module, before: list[Module]) -> dict[str, Any]:
     number = next((i for i, other in enumerate(before) if other is module), None)
     if number is not None and module.state_dict():
         return {"module": SHARED, "number": number}
-    plain = {key: _plain(value, before) for key, value in module.config().items()}
+    try:
+        config = module.config()
+    except NotImplementedError:
+        fail("describe", name, "must have a method config, without which it cannot be saved", "none")
+    plain = {key: _plain(value, before) for key, value in config.items()}
     before.append(module)
     return {"module": name, **plain}
 

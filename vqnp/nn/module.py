@@ -21,6 +21,7 @@ from vqnp.kernels.product import fusible, linear_dW
 Cache = Any
 
 
+LARGEST = 2**59  # entries of 8 bytes, and room for a sum: NumPy's limit is 2**63 bytes
 _ROOM: ContextVar[list[int] | None] = ContextVar("_ROOM", default=None)
 
 
@@ -37,6 +38,8 @@ def limited(entries: int) -> Iterator[None]:
 def check_room(where: str, *shape: int) -> None:
     """Raise if a parameter of this shape is more than `limited` allows; call it before it is drawn."""
     room, size = _ROOM.get(), math.prod(shape)
+    if size > LARGEST:
+        fail(where, "parameters", "must fit into memory", f"shape {shape}")
     if room is None:
         return
     if size > room[0]:
@@ -235,6 +238,8 @@ class Module:
                 fail(where, "arrays", needed, f"{problem} {', '.join(sorted(names))}")
         for name, old in own.items():
             new = arrays[name]
+            if not isinstance(new, (np.ndarray, np.generic)):
+                fail(where, name, f"must be {_form(old)}", type(new).__name__)
             if old.dtype.kind == "f":
                 check_array(where, name, new, shape=old.shape, dtype=old.dtype, finite=True)
             elif new.shape != old.shape or new.dtype != old.dtype:

@@ -105,6 +105,7 @@ def _frame(axes: Axes, latent: int, latent_shape: tuple[int, ...], size: tuple[i
 def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy, signals: bool) -> None:
     """Twelve codes: the mean image of each, with the ink that it adds in red and removes in blue."""
     order = np.argsort(-anatomy.counts, kind="stable")[:12]
+    order = order[anatomy.counts[order] > 0]
     context, effect = map(bands if signals else flat_images, (anatomy.context, anatomy.effect))
     span = max(float(np.abs(effect[order]).max()), LEAST_CHANGE)
     inner = place.subgridspec(2, 6, wspace=0.08, hspace=0.3)

@@ -62,6 +62,7 @@ def _covers(box: Bbox, axes: Axes, labels: Sequence[Bbox]) -> bool:
 
 def draw_sorted(axes: Axes, values: Array, title: str, x: str, y: str) -> None:
     """Bars for values: (n,), the largest first."""
-    axes.bar(np.arange(1, len(values) + 1), np.sort(values)[::-1], width=1.0, color=BLUE)
+    edges = np.arange(len(values) + 1) + 0.5  # one shape: thousands of bars take minutes
+    axes.stairs(np.sort(values)[::-1], edges, fill=True, color=BLUE)
     axes.set_xlim(0.5, len(values) + 0.5)
     dress(axes, title, x, y)

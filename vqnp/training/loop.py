@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from vqnp._check import fail
+from vqnp._check import fail, moved
 from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 
 STEPS_PER_POSTFIX = 25
@@ -28,6 +28,7 @@ class Interrupted(KeyboardInterrupt):
         self.step = step
 
 
+@moved("fit", restart_dead_codes="must be given to the quantizer, or to VQVAE.mlp or VQVAE.conv")
 def fit(
     model: Any,
     data: Any,
