@@ -38,7 +38,7 @@ def limited(entries: int) -> Iterator[None]:
 def check_room(where: str, *shape: int) -> None:
     """Raise if a parameter of this shape is more than `limited` allows; call it before it is drawn."""
     room, size = _ROOM.get(), math.prod(shape)
-    if size > LARGEST:
+    if room is None and size > LARGEST:
         fail(where, "parameters", "must fit into memory", f"shape {shape}")
     if room is None:
         return
