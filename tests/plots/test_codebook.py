@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from plots.layout import assert_legible
 
 from vqnp import VQVAE, evaluate, fit, load_dataset
 from vqnp.inspection import code_anatomy
 from vqnp.plots import codebook_figure, inspection_figure, save_figure, training_figure
+from vqnp.plots.curves import draw_sorted
 
 TEST = load_dataset("digits", "test").images[:200]
 
@@ -57,7 +59,7 @@ def test_the_training_figure(model, tmp_path):
     shares = [bar.get_height() for bar in usage.patches]
     np.testing.assert_allclose(shares, 100 * np.sort(result.counts)[::-1] / 600)
     order = np.argsort(-result.counts, kind="stable")
-    assert [axes.get_title() for axes in codes] == [f"code {j}" for j in order]
+    assert [axes.get_title() for axes in codes] == [f"code {j}" for j in order if result.counts[j]]
     for axes in (loss, perplexity, usage):
         assert axes.get_title() and axes.get_xlabel() and axes.get_ylabel()
     save_figure(figure, tmp_path / "training.png")
@@ -164,3 +166,19 @@ def test_a_frame_marks_the_position_at_which_a_code_is_used_most():
             np.testing.assert_allclose(frame.get_xy(), (4 * column - 0.5, 4 * row - 0.5))
             assert (frame.get_width(), frame.get_height()) == (4, 4)
     assert not any(axes.patches for axes in codebook_figure(anatomy).axes[:9])
+
+
+def test_a_very_large_codebooks_use_is_one_shape():
+    """20,000 bars would take a minute."""
+    axes, use = Figure().add_subplot(), np.random.default_rng(0).random(20_000)
+    draw_sorted(axes, use, "use", "code", "share")
+    (shape,) = axes.patches
+    np.testing.assert_array_equal(shape.get_data().values, np.sort(use)[::-1])
+    assert axes.get_xlim() == (0.5, 20_000.5)
+
+
+def test_a_code_that_is_never_used_is_not_among_the_most_used(model):
+    few = TEST[:1]
+    titles = [axes.get_title() for axes in training_figure(evaluate(model, few), model, history(3), few).axes]
+    used = {f"code {j}" for j in np.unique(model.encode(few))}
+    assert {title for title in titles if title.startswith("code ")} == used
