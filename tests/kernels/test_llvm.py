@@ -37,6 +37,10 @@ with warnings.catch_warnings(record=True) as caught:
                 np.testing.assert_array_equal(ours, plain)
     one = np.ones(1, np.float32)
     assert multiply_add(one, 100) == multiply_add_plain(one, 100) == sum(i + 100 for i in range(CHAINS))
+    from vqnp.kernels.product import linear, linear_dW
+    x, W = r.standard_normal((9, 20)), r.standard_normal((20, 5))
+    np.testing.assert_allclose(linear(x, W), x @ W, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(linear_dW(x, x[:, :3]), x.T @ x[:, :3], rtol=1e-12, atol=1e-12)
 print(llvm.vector_bytes(), undecided)
 for warning in caught:
     if warning.category is RuntimeWarning:  # numba's own warnings are of other categories
@@ -73,7 +77,8 @@ def run(change, folder):
 def test_a_tile_that_does_not_compile_is_replaced_by_the_direct_sums(tmp_path):
     _, certified, warned = run("no method", tmp_path)
     assert certified == 0
-    for message, kernel in zip(warned, ["nearest_code", "vqnp bench"], strict=True):
+    kernels = ["nearest_code", "vqnp's threads", "vqnp bench", "vqnp's products"]
+    for message, kernel in zip(warned, kernels, strict=True):
         assert message.startswith(f"{kernel}: the vector code does not compile with numba ")
         assert message.endswith(", so slower code with the same results is used")
 

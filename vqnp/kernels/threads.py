@@ -1,6 +1,7 @@
 """work(0, size) in blocks of independent outputs, shared among threads; their number changes no bit."""
 
 import contextlib
+import functools
 import itertools
 import os
 import sys
@@ -15,7 +16,7 @@ from numba.extending import intrinsic
 
 from vqnp._check import Array
 from vqnp.kernels.jit import jit
-from vqnp.kernels.llvm import VectorBuilder
+from vqnp.kernels.llvm import VectorBuilder, compiles
 
 # Costs are in multiply-adds of a tile. To hand a block to a thread that is still awake takes some ten
 # microseconds, to wake a sleeping one some fifty; the smallest block takes some forty.
@@ -53,7 +54,8 @@ def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, m
     and a call that finds the threads busy with another call's blocks computes its own alone.
     """
     threads = int(config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
-    if threads == 1 or size * multiply_adds < 2 * MULTIPLY_ADDS_PER_BLOCK or size <= multiple:
+    small = size * multiply_adds < 2 * MULTIPLY_ADDS_PER_BLOCK or size <= multiple
+    if threads == 1 or small or not _can_wait():
         work(0, size)
         return
     least = max(MULTIPLY_ADDS_PER_BLOCK // max(1, multiply_adds), size // (MOST_BLOCKS_PER_THREAD * threads))
@@ -76,6 +78,12 @@ def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, m
     finally:
         if mine:
             crew.busy = False
+
+
+@functools.cache
+def _can_wait() -> bool:
+    """Whether the loops in which threads wait compile; if not, the calling thread computes alone."""
+    return compiles("vqnp's threads", lambda: announce(np.zeros(16, np.int64), 1))
 
 
 class _Job:

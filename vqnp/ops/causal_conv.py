@@ -55,6 +55,7 @@ def causal_conv_forward(
         Wrong shape or dtype, another number of taps, or a kernel without a centre.
     """
     where = "causal_conv_forward"
+    check_array(where, "x", x)
     upper = _upper(kernel, centre)
     check_array(where, "x", x, ndim=upper.ndim + 2)
     check_array(where, "W", W, ndim=3)

@@ -173,7 +173,7 @@ def compiled(dtype: Any) -> bool:
         x, at = np.zeros(1, dtype), np.zeros(1, np.int64)
         product_block(x, at, 1, 1, x, 1, x, x.copy(), at, False, 0, 1, 0, 1)
 
-    return compiles("vqnp.kernels.product", probe)
+    return compiles("vqnp's products", probe)
 
 
 @functools.lru_cache(maxsize=256)
