@@ -15,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vqnp.kernels import threads
+from vqnp.kernels.jit import JIT
 
 PROGRAM = """
 import hashlib
 import numpy as np
 from vqnp import EMAVectorQuantizer, VQVAE, code_statistics, nearest_code
 from vqnp.kernels import threads
+from vqnp.kernels.jit import JIT
 from vqnp.kernels.adam import adam_step
 r = np.random.default_rng(0)
 digest = hashlib.sha256()
@@ -67,6 +69,8 @@ def test_the_same_bits(one_thread, environment):
 
 @pytest.fixture
 def three_threads(monkeypatch):
+    if not JIT:
+        pytest.skip("threads are for compiled kernels")
     monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
     monkeypatch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 10)
     monkeypatch.setattr(threads, "WAITS_PER_PAUSE", 0)  # the barriers below are waits
@@ -215,6 +219,7 @@ def test_an_interrupted_call_waits_for_its_blocks_and_leaves_the_next_one_alone(
     threads.in_blocks(lambda a, b: after.wait(), 3, 10)
 
 
+@pytest.mark.skipif(not JIT, reason="threads are for compiled kernels")
 def test_callers_at_the_same_time_start_one_crew(three_threads, monkeypatch):
     monkeypatch.setattr(threads, "_CREWS", {})
     monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 6)
@@ -247,6 +252,7 @@ def test_where_no_thread_can_start_the_caller_computes_alone(three_threads, monk
 INTERRUPTED = """
 import faulthandler, random, signal, sys, threading, time
 from vqnp.kernels import threads
+from vqnp.kernels.jit import JIT
 
 faulthandler.dump_traceback_later(60, exit=True)
 threads.MULTIPLY_ADDS_PER_BLOCK = 10
@@ -275,6 +281,7 @@ threads.in_blocks(lambda a, b: together.wait(), 3, 10)
 """
 
 
+@pytest.mark.skipif(not JIT, reason="threads are for compiled kernels")
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such signals")
 def test_an_interrupt_at_any_moment_leaves_no_lock_taken():

@@ -15,7 +15,7 @@ from numba import config, types
 from numba.extending import intrinsic
 
 from vqnp._check import Array
-from vqnp.kernels.jit import jit
+from vqnp.kernels.jit import JIT, jit
 from vqnp.kernels.llvm import VectorBuilder, compiles
 
 # Costs are in multiply-adds of a tile. To hand a block to a thread that is still awake takes some ten
@@ -82,8 +82,8 @@ def in_blocks(work: Callable[[int, int], None], size: int, multiply_adds: int, m
 
 @functools.cache
 def _can_wait() -> bool:
-    """Whether the loops in which threads wait compile; if not, the calling thread computes alone."""
-    return compiles("vqnp's threads", lambda: announce(np.zeros(16, np.int64), 1))
+    """Whether the loops in which threads wait are compiled; if not, the calling thread computes alone."""
+    return JIT and compiles("vqnp's threads", lambda: announce(np.zeros(16, np.int64), 1))
 
 
 class _Job:
