@@ -16,11 +16,13 @@ from strategies import seeds
 from vqnp.kernels import product as kernels
 from vqnp.kernels import threads
 from vqnp.kernels.adam import adam_factors, adam_step
+from vqnp.kernels.frame import framed, framed_plain
 from vqnp.kernels.jit import JIT
 from vqnp.kernels.memory import LINE_BYTES, copy, empty, zeros
 from vqnp.kernels.product import (
     adam_gradient, fusible, gradient, gradient_plain, linear, linear_dW, linear_dx, product, product_plain,
 )
+from vqnp.ops.linear import linear_forward, linear_plain
 
 dtypes = st.sampled_from([np.float32, np.float64])
 sizes = st.sampled_from([0, 1, 2, 3, 5, 7, 8, 12, 13, 16, 17, 31, 48, 65, 80])
@@ -245,3 +247,18 @@ def test_every_width_of_vectors(tmp_path):
     assert printed["AVX2"][0] == "32" and printed["SSE2 only"][0] == "16"
     if printed["as it is"][0] == "64":
         assert printed["as it is"][1] == printed["AVX2"][1]
+
+
+@given(seeds, dtypes, *[st.integers(0, 3)] * 4)
+def test_a_frame_is_its_plain_form(seed, dtype, top, bottom, left, right):
+    x = np.random.default_rng(seed).standard_normal((2, 3, 4, 5)).astype(dtype)
+    sides = (top, bottom), (left, right)
+    np.testing.assert_array_equal(framed(x, *sides), framed_plain(x, *sides))
+
+
+@given(seeds, dtypes)
+def test_a_linear_layer_is_its_plain_form(seed, dtype):
+    r = np.random.default_rng(seed)
+    x, W, b = (r.standard_normal(s).astype(dtype) for s in ((2, 3, 9), (9, 20), (20,)))
+    size = linear_plain(abs(x), abs(W), abs(b))
+    assert (abs(linear_forward(x, W, b)[0] - linear_plain(x, W, b)) <= bound(9, dtype, size)).all()
