@@ -32,8 +32,8 @@ def run_checks(folder, compiled=False, names=()):
     environment["NUMBA_DISABLE_JIT"] = "0" if compiled else "1"
     checks = [f"{CHECKS}::{name}" for name in names] or [str(CHECKS)]
     bare = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest", "--noconftest"]  # they use none of it
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "--tb=line", "--rootdir", str(ROOT), *bare]
-    command += checks
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-rfE", "--tb=line", "--rootdir", str(ROOT)]
+    command += bare + checks
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True).stdout
 
 
