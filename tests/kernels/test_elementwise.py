@@ -1,14 +1,14 @@
 """Elementwise kernels: the compiled loop equals its plain form."""
 
-import math
-
 import numpy as np
+import oracles
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import LAYOUTS, dtypes, lay_out, seeds
 
-from vqnp.kernels import adam, normal_cdf, relu, threads
+from vqnp.kernels import adam, attention, exp, gelu, layer_norm, relu, threads
+from vqnp.kernels.jit import JIT
 
 SIZES = [1e-38, 1e-19, 1e-12, 1.0, 1e6]
 """Of gradients; at the first two some of Adam's moments in float32 are flushed."""
@@ -22,44 +22,64 @@ def ulps(a, b):
     return float(np.max(gap, initial=0.0))
 
 
-def phi(x):
-    return 0.5 * math.erfc(-x * math.sqrt(0.5))
-
-
-@given(seeds, dtypes, SCALES)
-@settings(max_examples=50)
-def test_the_normal_cdf_is_the_c_librarys_to_a_few_ulps(seed, dtype, scale):
-    x = (scale * np.random.default_rng(seed).standard_normal(40)).astype(dtype)
-    y = normal_cdf.normal_cdf(x)
-    assert y.dtype == dtype and y.shape == x.shape
-    expected = np.array([phi(float(v)) for v in x]).astype(dtype)
-    assert ulps(y, expected) <= 4
-    assert ulps(y, normal_cdf.normal_cdf_plain(x)) <= 4
-    np.testing.assert_allclose(normal_cdf.normal_cdf(-x) + y, 1, rtol=1e-6 if dtype == np.float32 else 1e-14)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("shape", [(3,), (0,), (2, 0, 3), (4, 5)])
-def test_the_normal_cdf_takes_any_shape_and_layout(rng, layout, shape):
-    x = rng.standard_normal(shape)
-    y = normal_cdf.normal_cdf(lay_out(x, layout))
-    assert y.shape == shape
-    np.testing.assert_allclose(y, np.vectorize(phi, otypes=[float])(x), rtol=1e-14)
-
-
-def test_the_normal_cdf_of_the_ends_and_its_lower_tail():
-    """The tail is where 1 + erf would be 0: Φ(−9) is 1.1285884e-19 (to eight digits)."""
-    x = np.array([-np.inf, -9.0, 0.0, 40.0, np.inf, np.nan])
-    np.testing.assert_allclose(normal_cdf.normal_cdf(x), [0, 1.1285884e-19, 0.5, 1, 1, np.nan], rtol=1e-7)
-    assert normal_cdf.normal_cdf(np.array(0.5)).shape == ()
-    assert normal_cdf.normal_cdf(np.array([-9.0], np.float32))[0] > 0
-
-
 @pytest.fixture
 def shared(monkeypatch):
     """Work shared among three threads, however small it is."""
     monkeypatch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 1)
     monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
+
+
+compiled_only = pytest.mark.skipif(not JIT, reason="of compiled kernels only")
+
+
+@compiled_only
+@given(st.floats(-87, 80), st.floats(-1, 1))
+def test_exp_of_a_sum_is_exp_to_a_few_ulps(a, b):
+    """Without the error of rounding a + b, which at −80 would be some 60 units in the last place."""
+    a, b = np.float32(a), np.float32(b)
+    if float(a) + float(b) > -86.9:
+        exact = np.exp(np.float64(a) + np.float64(b))
+        assert abs(float(exp.exp_of_sum(a, b)) - exact) <= 3 * np.spacing(np.float32(exact))
+
+
+@compiled_only
+def test_exp_at_its_ends():
+    zero = np.float32(0)
+    assert exp.exp_of_sum(np.float32(-87.5), zero) == 0 == exp.exp_of_sum(np.float32(-np.inf), zero)
+    assert exp.exp_of_sum(zero, zero) == 1 and np.isnan(exp.exp_of_sum(np.float32(np.nan), zero))
+
+
+@given(seeds, dtypes, SCALES)
+@settings(max_examples=50)
+def test_gelu_is_its_plain_form_to_a_few_ulps(seed, dtype, scale):
+    """Where Φ is subnormal, or would have been on the way, it may be 0 in float32."""
+    x = (scale * np.random.default_rng(seed).standard_normal(40)).astype(dtype)
+    (y, slope), (y_plain, slope_plain) = gelu.gelu(x), gelu.gelu_plain(x)
+    assert y.dtype == slope.dtype == dtype and y.shape == slope.shape == x.shape
+    large = (np.abs(y_plain) > 1e-36) | (x == 0)
+    assert ulps(y[large], y_plain[large]) <= 8 and np.abs(y[~large]).max(initial=0) <= 1e-36
+    oracles.close(slope, slope_plain)
+    oracles.close(gelu.gelu(-x)[1] + slope, np.ones(40), 2)  # f(x) − f(−x) = x
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(), (3,), (0,), (2, 0, 3), (4, 5), (300, 70)])
+def test_gelu_takes_any_shape_and_layout_on_any_number_of_threads(rng, shared, dtype, layout, shape):
+    x = 3 * rng.standard_normal(shape).astype(dtype)
+    x = lay_out(x, layout) if shape else np.asarray(x)
+    for shared_out, alone in zip(gelu.gelu(x), gelu.gelu(np.ascontiguousarray(x).reshape(-1)), strict=True):
+        assert shared_out.shape == shape and shared_out.tobytes() == alone.tobytes()
+    for ours, plain in zip(gelu.gelu(x), gelu.gelu_plain(x), strict=True):
+        oracles.close(ours, plain, 10)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_at_the_ends_and_in_its_lower_tail(dtype):
+    """The tail is where 1 + erf would be 0: Φ(−9) is 1.1285884e-19 (to eight digits)."""
+    y, slope = gelu.gelu(np.array([-9.0, 0.0, 40.0, np.inf, np.nan], dtype))
+    np.testing.assert_allclose(y, [-9 * 1.1285884e-19, 0, 40, np.inf, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(slope[1:], [0.5, 1, 1, np.nan], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -102,3 +122,67 @@ def test_adams_step_is_its_plain_form_bit_for_bit(seed, dtype, size, t, scale):
     adam.adam_step_plain(*plain, t, 1e-3, 0.9, 0.999, 1e-8)
     assert [a.tobytes() for a in kernel] == [a.tobytes() for a in plain]
     assert kernel[1].tobytes() == grad.tobytes()
+
+
+@given(seeds, dtypes, st.integers(0, 200), st.integers(1, 70))
+@settings(max_examples=30)
+def test_layer_norm_is_its_plain_form(seed, dtype, M, C):
+    r = np.random.default_rng(seed)
+    x, dy, gamma, beta = (r.standard_normal(s).astype(dtype) for s in ((M, C), (M, C), C, C))
+    compiled, plain = layer_norm.layer_norm(x, gamma, beta, 0.1), layer_norm.layer_norm_plain(x, gamma, beta, 0.1)
+    for ours, theirs in zip(compiled, plain, strict=True):
+        assert ours.dtype == dtype and ours.shape == theirs.shape
+        oracles.close(ours, theirs, 30)
+    gradients = (f(dy, *plain[1:], gamma) for f in (
+        layer_norm.layer_norm_gradient, layer_norm.layer_norm_gradient_plain
+    ))  # fmt: skip
+    for ours, theirs in zip(*gradients, strict=True):
+        assert ours.dtype == dtype and ours.shape == theirs.shape
+        oracles.close(ours, theirs, 100 * max(1, M) ** 0.5)
+
+
+@given(seeds, dtypes, st.integers(1, 40), st.integers(0, 40), st.integers(1, 20))
+@settings(max_examples=30)
+def test_attention_is_its_plain_form(seed, dtype, T, before, d):
+    """Over several blocks of queries, with and without a prefix, in memory of any layout."""
+    r, H = np.random.default_rng(seed), 2
+    q, do = r.standard_normal((2, 2, T, H, d)).astype(dtype)
+    k, v = r.standard_normal((2, before + T, 2, H, d)).astype(dtype).transpose(2, 0, 1, 3, 4)[:, :2]
+    compiled, plain = attention.attention(q, k, v), attention.attention_plain(q, k, v)
+    o, P = plain
+    gradients = (f(do, q, k, v, P, o) for f in (
+        attention.attention_gradient, attention.attention_gradient_plain
+    ))  # fmt: skip
+    for ours, theirs in zip(compiled + next(gradients), plain + next(gradients), strict=True):
+        assert ours.dtype == dtype and ours.shape == theirs.shape
+        oracles.close(ours, theirs, 100)
+
+
+@compiled_only
+@given(seeds, dtypes, st.integers(1, 60), st.integers(1, 9))
+@settings(max_examples=20)
+def test_a_querys_bits_do_not_depend_on_the_queries_beside_it(seed, dtype, T, d):
+    """So logits from cached keys and values are the full ones, bit for bit, however they are cut."""
+    q, k, v = np.random.default_rng(seed).standard_normal((3, 2, T, 3, d)).astype(dtype)
+    whole, _ = attention.attention(q, k, v)
+    for i in range(T):
+        row, _ = attention.attention(q[:, i : i + 1], k[:, : i + 1], v[:, : i + 1])
+        assert row.tobytes() == whole[:, i : i + 1].tobytes()
+
+
+def test_threads_change_no_bit_of_a_norm_or_of_attention(rng, monkeypatch):
+    x, dy = rng.standard_normal((2, 300, 33)).astype(np.float32)
+    gamma, beta = rng.standard_normal((2, 33)).astype(np.float32)
+    q, k, v, do = rng.standard_normal((4, 5, 30, 3, 8)).astype(np.float32)
+
+    def everything():
+        y, x_hat, scale = layer_norm.layer_norm(x, gamma, beta, 1e-5)
+        o, P = attention.attention(q, k, v)
+        made = [y, *layer_norm.layer_norm_gradient(dy, x_hat, scale, gamma)]
+        made += [o, *attention.attention_gradient(do, q, k, v, P, o)]
+        return [a.tobytes() for a in made]
+
+    alone = everything()
+    monkeypatch.setattr(threads, "MULTIPLY_ADDS_PER_BLOCK", 1)
+    monkeypatch.setattr(threads.config, "NUMBA_NUM_THREADS", 3)
+    assert everything() == alone

@@ -14,7 +14,7 @@ from vqnp.nn.description import register
 from vqnp.nn.layers import Activation, Linear, Sequential
 from vqnp.nn.module import Cache, Module
 from vqnp.nn.norm import LayerNorm
-from vqnp.ops.attention import attention_backward, attention_forward
+from vqnp.ops.attention import attention_forward, self_attention_backward, self_attention_forward
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 
 WIDER = 4
@@ -66,8 +66,8 @@ class CausalSelfAttention(Module):
 
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """y = attention(q, k, v) W_o + b_o."""
-        (q, k, v), qkv_cache = self._split("forward", x)
-        o, cache = attention_forward(q, k, v)
+        qkv, qkv_cache = self._qkv("forward", x)
+        o, cache = self_attention_forward(qkv)
         y, out_cache = self.out.forward(o.reshape(x.shape))
         return y, (qkv_cache, cache, out_cache)
 
@@ -75,8 +75,7 @@ class CausalSelfAttention(Module):
         """dx: the chain rule through both linear layers and the attention between them."""
         qkv_cache, attention_cache, out_cache = cache
         do = self.out.backward(dy, out_cache)
-        gradients = attention_backward(do.reshape(self._in_heads(do)), attention_cache)
-        dqkv = np.stack(gradients, axis=2)  # (B, T, 3, H, d)
+        dqkv = self_attention_backward(do.reshape(self._in_heads(do)), attention_cache)
         return self.qkv.backward(dqkv.reshape(*dy.shape[:2], 3 * dy.shape[2]), qkv_cache, need_dx)
 
     def room(self, batch: int, length: int) -> KeysAndValues:
@@ -90,18 +89,18 @@ class CausalSelfAttention(Module):
 
         x: (B, t, C) -> y: (B, t, C)
         """
-        (q, k, v), _ = self._split("extend", x)
+        q, k, v = self._qkv("extend", x)[0].transpose(2, 0, 1, 3, 4)
         stop = start + x.shape[1]
         past.keys[:, start:stop], past.values[:, start:stop] = k, v
         o, _ = attention_forward(q, past.keys[:, :stop], past.values[:, :stop])
         return self.out.forward(o.reshape(x.shape))[0]
 
-    def _split(self, method: str, x: Array) -> tuple[Array, Cache]:
-        """q, k, v: (3, B, T, H, d), a view; and the cache of the linear layer."""
+    def _qkv(self, method: str, x: Array) -> tuple[Array, Cache]:
+        """q, k, v beside each other: (B, T, 3, H, d); and the cache of the linear layer."""
         check_array(f"CausalSelfAttention.{method}", "x", x, ndim=3)
         y, cache = self.qkv.forward(x)
         B, T, H, d = self._in_heads(x)
-        return y.reshape(B, T, 3, H, d).transpose(2, 0, 1, 3, 4), cache
+        return y.reshape(B, T, 3, H, d), cache
 
     def _in_heads(self, x: Array) -> tuple[int, int, int, int]:
         B, T, C = x.shape

@@ -5,7 +5,9 @@ from vqnp.ops.activation import (
     relu_backward, relu_forward, sigmoid, sigmoid_backward, sigmoid_forward, silu_backward, silu_forward,
     tanh_backward, tanh_forward,
 )
-from vqnp.ops.attention import attention_backward, attention_forward
+from vqnp.ops.attention import (
+    attention_backward, attention_forward, self_attention_backward, self_attention_forward,
+)
 from vqnp.ops.causal_conv import causal_conv_backward, causal_conv_forward, causal_taps
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
 from vqnp.ops.dropout import dropout_backward, dropout_forward

@@ -10,7 +10,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_float
 from vqnp._shapes import checked
-from vqnp.kernels.normal_cdf import normal_cdf
+from vqnp.kernels.gelu import FLAT, gelu
 from vqnp.kernels.relu import relu_gradient
 
 Cache = tuple[Any, ...]
@@ -70,19 +70,22 @@ def gelu_forward(x: Array, approximate: str = "none") -> tuple[Array, Cache]:
     """y = x Φ(x),  Φ(x) = ½ (1 + erf(x/√2)); x: any shape -> y: the same.
 
     With approximate="tanh": Φ(x) ≈ ½ (1 + tanh u), u = √(2/π) (x + 0.044715 x³), as in GPT-2.
-    Both are computed in a form that does not cancel where Φ is small: ½ erfc(−x/√2), and σ(2u).
+    Both are computed in a form that does not cancel where Φ is small: ½ erfc(−x/√2), and σ(2u). The slope is
+    computed here too, while x and Φ are at hand.
 
     References
     ----------
     Hendrycks & Gimpel 2016, arXiv 1606.08415, section 2, both forms.
     """
     check_choice("gelu_forward", "approximate", approximate, ("none", "tanh"))
-    if approximate == "tanh":
-        near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)  # x³ would overflow long after tanh is exactly ±1
-        phi = sigmoid(2 * _GELU_SCALE * (near + _GELU_CUBIC * near**3))
+    if approximate == "none":
+        y, slope = gelu(x)
     else:
-        phi = normal_cdf(x)
-    return x * phi, (x, phi, approximate)
+        near = np.clip(x, -FLAT, FLAT)  # x³ would overflow long after tanh is exactly ±1
+        phi = sigmoid(2 * _GELU_SCALE * (near + _GELU_CUBIC * near**3))
+        y = x * phi
+        slope = phi + x * (2 * phi * (1 - phi) * (_GELU_SCALE * (1 + 3 * _GELU_CUBIC * near * near)))
+    return y, (slope,)
 
 
 def gelu_backward(dy: Array, cache: Cache) -> Array:
@@ -90,14 +93,9 @@ def gelu_backward(dy: Array, cache: Cache) -> Array:
 
     With approximate="tanh": Φ' = 2 Φ (1 − Φ) √(2/π) (1 + 3 · 0.044715 x²).
     """
-    x, phi, approximate = cache
-    check_array("gelu_backward", "dy", dy, shape=x.shape, dtype=x.dtype)
-    near = np.clip(x, -_GELU_FLAT, _GELU_FLAT)
-    if approximate == "tanh":
-        slope = 2 * phi * (1 - phi) * (_GELU_SCALE * (1 + 3 * _GELU_CUBIC * near * near))
-    else:
-        slope = np.exp(-near * near / 2) / math.sqrt(2 * math.pi)
-    return dy * (phi + x * slope)
+    (slope,) = cache
+    check_array("gelu_backward", "dy", dy, shape=slope.shape, dtype=slope.dtype)
+    return dy * slope
 
 
 @checked(x="(...)")
@@ -160,4 +158,3 @@ def gate_backward(dy: Array, cache: Cache) -> tuple[Array, Array]:
 
 _GELU_SCALE = math.sqrt(2 / math.pi)
 _GELU_CUBIC = 0.044715  # the paper's fit of erf by tanh
-_GELU_FLAT = 40.0  # beyond it Φ is 0 or 1 and Φ' is 0 in float64: exp(−40²/2) underflows

@@ -3,13 +3,13 @@
 q, k, v: (B, T, H, d) -> o: (B, T, H, d)
 """
 
-import math
 from typing import Any
 
 import numpy as np
 
 from vqnp._check import Array, check_array, fail
 from vqnp._shapes import checked
+from vqnp.kernels.attention import attention, attention_gradient
 
 Cache = tuple[Any, ...]
 
@@ -37,12 +37,7 @@ def attention_forward(q: Array, k: Array, v: Array) -> tuple[Array, Cache]:
     if d == 0 or T > S:
         needed = f"must have at most {S} positions, as the keys, and heads that are not empty"
         fail("attention_forward", "q", needed, f"shape {q.shape}")
-    scores = _heads(q) @ _heads(k).swapaxes(-1, -2) * q.dtype.type(1 / math.sqrt(d))
-    scores[..., later(T, S)] = -np.inf
-    scores -= scores.max(axis=-1, keepdims=True, initial=-np.inf)  # exp does not overflow: the largest is 1
-    P = np.exp(scores, out=scores)
-    P /= P.sum(axis=-1, keepdims=True)
-    o = _heads_last(P, _heads(v))
+    o, P = attention(q, k, v)
     return o, (q, k, v, P, o)
 
 
@@ -53,29 +48,23 @@ def attention_backward(do: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """
     q, k, v, P, o = cache
     check_array("attention_backward", "do", do, shape=o.shape, dtype=o.dtype)
-    dv = _heads_last(P.swapaxes(-1, -2), _heads(do))
-    dS = _heads(do) @ _heads(v).swapaxes(-1, -2)  # dP
-    dS -= _heads((do * o).sum(axis=-1, keepdims=True))  # rowsum(dP ⊙ P), without another pass over S × T
-    dS *= P  # 0 where the mask is, because P is
-    dS *= q.dtype.type(1 / math.sqrt(q.shape[3]))
-    dq = _heads_last(dS, _heads(k))
-    dk = _heads_last(dS.swapaxes(-1, -2), _heads(q))
-    return dq, dk, dv
+    return attention_gradient(do, q, k, v, P, o)
 
 
-def later(T: int, S: int) -> Array:
-    """Whether key j comes after query i, the queries being the last T of S positions: (T, S) bool."""
-    return np.arange(S) > np.arange(S - T, S)[:, None]
+@checked(qkv="(B, T, 3, H, d)")
+def self_attention_forward(qkv: Array) -> tuple[Array, Cache]:
+    """attention_forward of q, k, v that lie beside each other, as one linear layer computes them.
+
+    qkv: (B, T, 3, H, d) -> o: (B, T, H, d)
+    """
+    return attention_forward(*qkv.transpose(2, 0, 1, 3, 4))
 
 
-def _heads(x: Array) -> Array:
-    """(B, T, H, d) -> (B, H, T, d): a view, whose matrices NumPy gives to BLAS without a copy."""
-    return x.transpose(0, 2, 1, 3)
-
-
-def _heads_last(a: Array, b: Array) -> Array:
-    """a b as (B, T, H, d); a: (B, H, T, S), b: (B, H, S, d)."""
-    B, H, T, _ = a.shape
-    out = np.empty((B, T, H, b.shape[-1]), a.dtype)
-    np.matmul(a, b, out=_heads(out))
-    return out
+def self_attention_backward(do: Array, cache: Cache) -> Array:
+    """dqkv, of which dq, dk, dv are as in attention_backward; do: (B, T, H, d) -> (B, T, 3, H, d)."""
+    q, k, v, P, o = cache
+    check_array("self_attention_backward", "do", do, shape=o.shape, dtype=o.dtype)
+    B, T, H, d = o.shape
+    dqkv = np.empty((B, T, 3, H, d), o.dtype)
+    attention_gradient(do, q, k, v, P, o, dqkv.transpose(2, 0, 1, 3, 4))
+    return dqkv

@@ -9,6 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_float, check_int, fail
 from vqnp._shapes import checked
+from vqnp.kernels.layer_norm import layer_norm, layer_norm_gradient
 
 Cache = tuple[Any, ...]
 
@@ -31,8 +32,8 @@ def layer_norm_forward(x: Array, gamma: Array, beta: Array, epsilon: float = 1e-
     check_float("layer_norm_forward", "epsilon", epsilon, "(0, inf)")
     if not x.shape[-1]:
         fail("layer_norm_forward", "x", "must have at least one channel", f"shape {x.shape}")
-    x_hat, scale = _normalize(x, (-1,), epsilon)
-    return gamma * x_hat + beta, (x_hat, scale, gamma)
+    y, x_hat, scale = layer_norm(_rows(x), gamma, beta, epsilon)
+    return y.reshape(x.shape), (x_hat.reshape(x.shape), scale.reshape(*x.shape[:-1], 1), gamma)
 
 
 def layer_norm_backward(
@@ -44,8 +45,8 @@ def layer_norm_backward(
     """
     x_hat, scale, gamma = cache
     check_array("layer_norm_backward", "dy", dy, shape=x_hat.shape, dtype=gamma.dtype)
-    dx = _normalize_backward(gamma * dy, x_hat, scale, (-1,)) if need_dx else None
-    return dx, _rows(dy * x_hat).sum(axis=0), _rows(dy).sum(axis=0)
+    dx, dgamma, dbeta = layer_norm_gradient(_rows(dy), _rows(x_hat), _rows(scale), gamma)
+    return dx.reshape(dy.shape) if need_dx else None, dgamma, dbeta
 
 
 @checked(x="(..., C)", gamma="(C,)", beta="(C,)")
