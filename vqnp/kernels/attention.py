@@ -116,7 +116,7 @@ def _softmax(row: Array, scale: float, part: Array) -> None:
         width //= 2
     top = part[0]
     for j in range(row.size):
-        row[j] = exp((row[j] - top) * scale)
+        row[j] = exp((row[j] - top) * scale)  # type: ignore[no-untyped-call]
     part[:] = row[:PARTS]
     for j in range(PARTS, row.size, PARTS):
         for l in range(PARTS):
