@@ -1,9 +1,9 @@
-"""o = P v,  P = softmax(q kᵀ / √d + mask), and its gradients, head by head: T × S is small and stays in cache.
+"""o = P v,  P = softmax(q kᵀ / √d + mask), and its gradients, head by head.
 
 q: (B, T, H, d), k, v: (B, S, H, d), P: (B, H, T, S) -> o: (B, T, H, d)
 
-A library's product of such small matrices spends most of its time on preparations, and computes the half of
-P that the mask sets to 0.
+Each head's T × S numbers stay in the processor's cache between the two products, and no scores are computed of
+keys after the last of a block of queries.
 """
 
 import math
@@ -29,7 +29,7 @@ PARTS = 16
 
 WIDEST = max(ROWS_PER_TILE)
 
-Steps = tuple[int, int, int]
+Shape, Steps = tuple[int, int, int, int], tuple[int, int, int]
 
 
 def attention_plain(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
@@ -96,7 +96,8 @@ def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
     """
     if x.strides[-1] != x.itemsize or any(s < 0 or s % x.itemsize for s in x.strides):
         x = np.ascontiguousarray(x)
-    size = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True)) // x.itemsize if x.size else 0
+    last = sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True)) // x.itemsize
+    size = 1 + last if x.size else 0
     flat = np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))
     B, T, H = (s // x.itemsize for s in x.strides[:3])
     return flat, (B, T, H)
@@ -133,8 +134,8 @@ def _softmax(row: Array, scale: float, part: Array) -> None:
 
 @jit(nogil=True)
 def _attention(
-    start: int, stop: int, shape: tuple[int, int, int, int], S: int, q: Array, q_steps: Steps, k: Array, k_steps: Steps,
-    v: Array, v_steps: Steps, o: Array, P: Array, lanes: int,
+    start: int, stop: int, shape: Shape, S: int, q: Array, q_steps: Steps, k: Array, k_steps: Steps, v: Array,
+    v_steps: Steps, o: Array, P: Array, lanes: int,
 ) -> None:  # fmt: skip
     """Heads start to stop − 1 of all B · H."""
     _, T, H, d = shape
@@ -175,7 +176,7 @@ def _copy(x: Array, x0: int, x_step: int, y: Array, y0: int, y_step: int, rows: 
 
 @jit(nogil=True)
 def _attention_gradient(
-    start: int, stop: int, shape: tuple[int, int, int, int], S: int, do: Array, do_steps: Steps, q: Array, q_steps: Steps,
+    start: int, stop: int, shape: Shape, S: int, do: Array, do_steps: Steps, q: Array, q_steps: Steps,
     k: Array, k_steps: Steps, v: Array, v_steps: Steps, o: Array, o_steps: Steps, dq: Array, dq_steps: Steps,
     dk: Array, dk_steps: Steps, dv: Array, dv_steps: Steps, P: Array, lanes: int,
 ) -> None:  # fmt: skip

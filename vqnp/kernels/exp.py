@@ -1,4 +1,4 @@
-"""e^x in float32 by arithmetic alone: a loop that calls it is compiled to vectors, one with math.exp is not."""
+"""e^x in float32 by arithmetic alone: a loop that calls it is compiled to vectors, unlike one with math.exp."""
 
 import math
 
@@ -34,7 +34,8 @@ def exp_of_sum(a, b):  # type: ignore[no-untyped-def]
     n = (near * _PER_LN2 + _ROUND) - _ROUND
     r = ((a - n * _LN2_HIGH) - n * _LN2_LOW) + b
     p = ((((_P5 * r + _P4) * r + _P3) * r + _P2) * r + _P1) * r + _P0
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)  # 2ⁿ, by its exponent bits
+    # 2ⁿ, by its exponent bits
+    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
     y = (p * r * r + r + np.float32(1)) * power
     return np.float32(0) if a + b < LOWEST else y
 
