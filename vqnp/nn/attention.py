@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp._check import Array, check_array, check_float, check_int, check_rng, fail
+from vqnp.kernels.attention import attend
 from vqnp.nn.description import register
 from vqnp.nn.layers import Activation, Linear, Sequential
 from vqnp.nn.module import Cache, Module
 from vqnp.nn.norm import LayerNorm
-from vqnp.ops.attention import attention_forward, self_attention_backward, self_attention_forward
+from vqnp.ops.attention import self_attention_backward, self_attention_forward
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 
 WIDER = 4
@@ -22,7 +23,10 @@ WIDER = 4
 
 
 class KeysAndValues(NamedTuple):
-    """Room for the keys and values of a sequence that is computed piece by piece: each (B, T, H, d)."""
+    """Room for the keys and values of a sequence that is computed piece by piece.
+
+    keys: (B, H, d, T), values: (B, H, T, d), as the products with queries and with weights read them
+    """
 
     keys: Array
     values: Array
@@ -81,8 +85,10 @@ class CausalSelfAttention(Module):
     def room(self, batch: int, length: int) -> KeysAndValues:
         """Empty room for `extend`, of so many examples and positions."""
         W = self.out.W.value
-        shape = batch, length, self.heads, len(W) // self.heads
-        return KeysAndValues(np.empty(shape, W.dtype), np.empty(shape, W.dtype))
+        H, d = self.heads, len(W) // self.heads
+        # Columns that are not known yet are computed with, and left out: NaN there would only cost time.
+        keys = np.zeros((batch, H, d, length), W.dtype)
+        return KeysAndValues(keys, np.empty((batch, H, length, d), W.dtype))
 
     def extend(self, x: Array, past: KeysAndValues, start: int) -> Array:
         """The rows of y for the positions from start on; their keys and values are added to those in past.
@@ -91,8 +97,9 @@ class CausalSelfAttention(Module):
         """
         q, k, v = self._qkv("extend", x)[0].transpose(2, 0, 1, 3, 4)
         stop = start + x.shape[1]
-        past.keys[:, start:stop], past.values[:, start:stop] = k, v
-        o, _ = attention_forward(q, past.keys[:, :stop], past.values[:, :stop])
+        past.keys[..., start:stop] = k.transpose(0, 2, 3, 1)
+        past.values[:, :, start:stop] = v.transpose(0, 2, 1, 3)
+        o = attend(q, past.keys, past.values, stop)
         return self.out.forward(o.reshape(x.shape))[0]
 
     def _qkv(self, method: str, x: Array) -> tuple[Array, Cache]:
