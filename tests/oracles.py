@@ -574,3 +574,31 @@ def gradient_energy(x):
     down = [(x[a, i + 1, j] - x[a, i, j]) ** 2 for a in range(n) for i in range(H - 1) for j in range(W)]
     side = [(x[a, i, j + 1] - x[a, i, j]) ** 2 for a in range(n) for i in range(H) for j in range(W - 1)]
     return math.fsum(down) / len(down) + math.fsum(side) / len(side)
+
+
+# Images that a model makes, by their neighbours.
+
+
+def _distance(a, b):
+    return math.sqrt(sum((float(s) - float(t)) ** 2 for s, t in zip(a, b, strict=True)))
+
+
+def _balls(points, k):
+    """The radius of each point's ball: the distance of its k-th neighbour other than itself."""
+    n = range(len(points))
+    return [sorted(_distance(points[i], points[j]) for j in n if j != i)[k - 1] for i in n]
+
+
+def precision_recall(x, y, k):
+    """The share of samples x in a ball of an image y, and of images in a ball of a sample."""
+    r_x, r_y = _balls(x, k), _balls(y, k)
+    inside = [any(_distance(a, b) <= r for b, r in zip(y, r_y, strict=True)) for a in x]
+    around = [any(_distance(a, b) <= r for a, r in zip(x, r_x, strict=True)) for b in y]
+    return sum(inside) / len(x), sum(around) / len(y)
+
+
+def density_coverage(x, y, k):
+    """The mean number of image balls that a sample is in, over k; the share of image balls with a sample."""
+    r_y = _balls(y, k)
+    within = [[_distance(a, b) <= r for a in x] for b, r in zip(y, r_y, strict=True)]
+    return sum(map(sum, within)) / (k * len(x)), sum(map(any, within)) / len(y)

@@ -23,6 +23,7 @@ QUICK = {
     "crosscheck_vq_pytorch.py": [],
     "dead_units.py": ["--epochs", "1", "--kill", "40"],
     "draw_product.py": [],
+    "make_classifier.py": ["--epochs", "1", "--images", "128", "--out", "classifier.npz"],
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
     "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
@@ -36,8 +37,10 @@ QUICK = {
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
     "studies/interpolation.py": ["--quick"],
+    "studies/memorisation.py": ["--quick"],
     "studies/random_codes.py": ["--quick"],
     "studies/rate_distortion.py": ["--quick"],
+    "studies/sampling.py": ["--quick"],
     "studies/sharpness.py": ["--quick"],
     "studies/vae_collapse.py": ["--quick"],
     "studies/variants.py": ["--quick"],

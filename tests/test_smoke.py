@@ -10,6 +10,7 @@ import pytest
 from vqnp import crosscheck, nearest_code, ops, perplexity
 from vqnp.gradcheck import gradcheck, surrogate_check
 from vqnp.kernels.nearest import nearest_code_plain
+from vqnp.metrics import grey_level_nats, precision_recall
 from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer, residual_stack
 from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
@@ -310,6 +311,22 @@ def test_a_tied_head_has_both_gradients():
     E.value -= 2 * h * v
     down = prior.loss((k,))[0]["loss"]
     assert (E.grad * v).sum() == pytest.approx((up - down) / (2 * h), rel=1e-6)
+
+
+def test_precision_is_of_samples_and_recall_of_images():
+    """Points on a line: the ball of an image reaches its second neighbour, that of a sample too."""
+    images, samples = np.array([[0.0], [1.0], [3.0], [20.0]]), np.array([[2.9], [3.0], [3.1], [3.2]])
+    assert precision_recall(samples, images, k=1) == (1, 0.25)
+    assert precision_recall(samples, images, k=2) == (1, 0.25)
+    assert precision_recall(images, samples, k=2) == (0.25, 1)
+    assert precision_recall(samples + 4, images[:3], k=1) == (0, 0)
+    assert precision_recall(samples[:2] + 1.5, images[:3], k=1) == (1, 0)
+
+
+def test_grey_levels_have_probabilities_that_add_up_to_one():
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    for x_hat in (0.0, 0.4, 1.0):
+        assert np.exp(-grey_level_nats(np.full((256, 1), x_hat), levels, 7.0)).sum() == pytest.approx(1)
 
 
 def test_weight_decay_is_for_matrices():

@@ -485,6 +485,27 @@ before = np.cumsum(warm, axis=-1) - warm
         "test_a_tied_head_has_both_gradients",
     ),
     Bug(
+        "precision and recall exchanged",
+        "metrics.neighbours:precision_recall",
+        "PrecisionRecall(float(inside.mean()), float(around.mean()))",
+        "PrecisionRecall(float(around.mean()), float(inside.mean()))",
+        "test_precision_is_of_samples_and_recall_of_images",
+    ),
+    Bug(
+        "a point is the first of its own neighbours, so that balls are too small",
+        "metrics.neighbours:_radii",
+        "np.partition(d2, k, axis=1)[:, k]",
+        "np.partition(d2, k - 1, axis=1)[:, k - 1]",
+        "test_precision_is_of_samples_and_recall_of_images",
+    ),
+    Bug(
+        "the probability beyond the last grey level is lost",
+        "metrics.likelihood:_nats",
+        "_log_sigmoid(-b) * (v > 0)",
+        "_log_sigmoid(-b)",
+        "test_grey_levels_have_probabilities_that_add_up_to_one",
+    ),
+    Bug(
         "weight decay of biases and norms too",
         "optim:Adam.step",
         "self.weight_decay and p.value.ndim >= 2",

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 
 from vqnp._check import InputError
 from vqnp._version import __version__
-from vqnp.cli import bench, crosscheck, decode, encode, evaluate, export, inspect, prior, sample, train
+from vqnp.cli import (
+    bench, compress, crosscheck, decode, decompress, encode, evaluate, export, inspect, prior, sample, train,
+)
 from vqnp.cli.options import Parser, say, subcommand
 
 __all__ = ["build_parser", "main"]
 
-COMMANDS = (train, evaluate, encode, decode, inspect, prior, sample, bench, export, crosscheck)
+COMMANDS = (
+    train, evaluate, encode, decode, inspect, prior, sample, compress, decompress, bench, export, crosscheck,
+)  # fmt: skip
 
 EXAMPLES = """examples:
   vqnp train                                       train on the embedded digits, a minute or two
@@ -27,6 +31,8 @@ EXAMPLES = """examples:
   vqnp inspect runs/digits-1
   vqnp prior runs/digits-1                         learn the distribution of its codes
   vqnp sample runs/digits-1 --out samples.png      new images
+  vqnp evaluate runs/digits-1 --samples 1000       their quality, beside real images
+  vqnp compress runs/digits-1 --out digits.vqnp    codes as a file of few bits
   vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch
   vqnp bench                                       the speed of this machine, about a minute"""
 

@@ -3,10 +3,15 @@
 from typing import Any
 
 from vqnp._check import fail
+from vqnp.evaluation.classifier import DigitClassifier, digit_classifier
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents, evaluate_vae
+from vqnp.evaluation.samples import SampleQuality, sample_quality
 
-__all__ = ["Evaluation", "LatentEvaluation", "evaluate", "evaluate_codes", "evaluate_latents", "evaluate_vae"]
+__all__ = [
+    "DigitClassifier", "Evaluation", "LatentEvaluation", "SampleQuality", "digit_classifier", "evaluate",
+    "evaluate_codes", "evaluate_latents", "evaluate_vae", "sample_quality",
+]
 
 
 def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False) -> Any:

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vqnp.priors.autoregressive import PriorEvaluation
     from vqnp.priors.baselines import baseline_bits
+    from vqnp.priors.bound import LikelihoodBound, likelihood_bound
+    from vqnp.priors.coding import conditionals
     from vqnp.priors.generation import generate
     from vqnp.priors.markov import Markov, code_length
     from vqnp.priors.transformer import Transformer
 
 _HOME = {
-    "Markov": "markov", "PriorEvaluation": "autoregressive", "Transformer": "transformer",
-    "baseline_bits": "baselines", "code_length": "markov", "generate": "generation",
+    "LikelihoodBound": "bound", "Markov": "markov", "PriorEvaluation": "autoregressive",
+    "Transformer": "transformer", "baseline_bits": "baselines", "code_length": "markov",
+    "conditionals": "coding", "generate": "generation", "likelihood_bound": "bound",
 }  # fmt: skip
 
-__all__ = ["Markov", "PriorEvaluation", "Transformer", "baseline_bits", "code_length", "generate"]
+__all__ = [
+    "LikelihoodBound", "Markov", "PriorEvaluation", "Transformer", "baseline_bits", "code_length",
+    "conditionals", "generate", "likelihood_bound",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,67 @@
+"""p(k_m | k_1, …, k_{m−1}), position by position: what an entropy coder needs, computed alike on both sides.
+
+k: (n, M) codes of n grids, each in [0, K)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_int
+from vqnp.nn import describe
+from vqnp.priors.generation import _next
+from vqnp.priors.markov import Markov
+from vqnp.priors.sampling import probabilities
+
+
+def conditionals(prior: Any, n: int) -> Generator[Array, Array, None]:
+    """A generator that yields p(k_m | …), (n, K) float64, and is sent k_m, (n,); m = 1, …, M.
+
+    An encoder sends the codes that it has, a decoder those that it has just read with the help of what was
+    yielded: both make the same calls in the same order, so they get the same bits. A row's bits depend on
+    its own codes alone, neither on n nor on the number of threads. Classes are not used.
+
+    Parameters
+    ----------
+    prior : Transformer, PixelCNN or Markov
+    n : int
+        How many grids are coded side by side.
+
+    Examples
+    --------
+    >>> steps = conditionals(Markov([[0, 1], [0, 1], [1, 0]], num_embeddings=2), n=1)
+    >>> next(steps)
+    array([[0.625, 0.375]])
+    >>> steps.send(np.array([0])).shape
+    (1, 2)
+    """
+    n, K = check_int("conditionals", "n", n), prior.num_embeddings
+    if isinstance(prior, Markov):
+        before = None
+        for m in range(prior.codes.shape[1]):
+            k = yield np.broadcast_to(_next(prior, m, before), (n, K))
+            before = k if prior.order else None
+        return
+    state, a = prior.begin(np.full(n, prior.num_classes))
+    for m in range(prior.num_latents):
+        k = yield probabilities(a)
+        if m + 1 < prior.num_latents:
+            a = prior.extend(state, np.asarray(k, np.int64)[:, None])[:, 0]
+
+
+def fingerprint(prior: Any) -> str:
+    """SHA-256 of everything that the probabilities depend on: 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    if isinstance(prior, Markov):
+        values = ["Markov", prior.num_embeddings, prior.order, prior.weight, list(prior.codes.shape)]
+        digest.update(json.dumps(values).encode() + prior.codes.tobytes())
+        return digest.hexdigest()
+    digest.update(json.dumps(describe(prior), sort_keys=True).encode())
+    for name, array in prior.state_dict().items():
+        digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
