@@ -52,8 +52,8 @@ def test_images_to_a_file_and_back(folder, tmp_path, capsys):
     [
         ("compress bare", "RUN", "", "must be a run with a prior", "no prior.npz"),
         ("compress run --out a.zip", "", "--out", "must end in .vqnp", "a.zip"),
-        ("decompress run few.npy --out b.npy", "compressed file few.npy", "", "vqnp compress", "another kind"),
-        ("decompress run none --out b.npy", "compressed file none", "", "an existing file", "no such file"),
+        ("decompress run few.npy --out b.npy", "compressed file few.npy", "", "vqnp compress", "another"),
+        ("decompress run none --out b.npy", "compressed file none", "", "an existing file", "no such"),
         ("decompress run x --out few.npy", "", "--out", "must be a new file", "few.npy, which exists"),
     ],
 )

@@ -9,9 +9,9 @@ from typing import Any
 from vqnp._check import Array, check_codes, fail
 from vqnp._images import to_float
 from vqnp.evaluation.classifier import CLASSES, digit_classifier
+from vqnp.metrics.copying import memorization
 from vqnp.metrics.frechet import frechet_distance
 from vqnp.metrics.generation import energy_distance
-from vqnp.metrics.memorization import memorization
 from vqnp.metrics.neighbours import density_coverage, precision_recall
 
 LEAST_ACCURACY = 0.9

@@ -1,6 +1,7 @@
 """Figures of merit: of codes, of reconstructions, of samples."""
 
 from vqnp.metrics.codebook import bits_per_image, dead_codes, perplexity, utilization
+from vqnp.metrics.copying import Memorization, memorization
 from vqnp.metrics.diagnosis import Diagnosis, diagnose
 from vqnp.metrics.frechet import frechet_distance
 from vqnp.metrics.generation import EnergyDistance, energy_distance, nearest_distance
@@ -8,7 +9,6 @@ from vqnp.metrics.information import (
     ClassInformation, CodeInformation, class_information, code_changes, code_information,
 )
 from vqnp.metrics.likelihood import fit_scale, grey_level_nats
-from vqnp.metrics.memorization import Memorization, memorization
 from vqnp.metrics.neighbours import DensityCoverage, PrecisionRecall, density_coverage, precision_recall
 from vqnp.metrics.posterior import ACTIVE, Information, active_units, kl_per_unit, mutual_information
 from vqnp.metrics.rate import RateDistortion, psnr, rate_distortion
