@@ -44,8 +44,9 @@ def measure(scale, folder: str, seed: int, width: int) -> dict:
     known, new = net.encode(x), net.encode(test.images)
     prior = Transformer(scale.codes, net.latent_shape, width, scale.layers, 4, dropout=0.0, rng=seed)
     history = vqnp.fit(
-        prior, known, new[:500], epochs=scale.prior_epochs, batch_size=64, seed=seed, clip=1.0, progress=False
-    )
+        prior, known, new[:500], epochs=scale.prior_epochs, batch_size=20, lr=2e-3, seed=seed, clip=1.0,
+        progress=False,
+    )  # fmt: skip
     drawn = prior.sample(n, seed)
     images, decoded = net.decode(drawn), net.decode(new[:n])
     near = vqnp.metrics.memorization(images, decoded, x)
@@ -112,12 +113,12 @@ def main() -> None:
             "prior_epochs": 2, "samples": 40, "widths": [4, 8],
         },
         default={
-            "images": 2500, "channels": 16, "codes": 64, "epochs": 5, "grids": 500, "layers": 2,
-            "prior_epochs": 20, "samples": 200, "widths": [16, 48, 96],
+            "images": 2500, "channels": 16, "codes": 64, "epochs": 5, "grids": 200, "layers": 2,
+            "prior_epochs": 50, "samples": 200, "widths": [16, 48, 96],
         },
         full={
-            "images": 10000, "channels": 32, "codes": 128, "epochs": 12, "grids": 2000, "layers": 3,
-            "prior_epochs": 60, "samples": 500, "widths": [16, 32, 64, 128],
+            "images": 10000, "channels": 32, "codes": 128, "epochs": 12, "grids": 1000, "layers": 3,
+            "prior_epochs": 80, "samples": 500, "widths": [16, 32, 64, 128],
         },
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
