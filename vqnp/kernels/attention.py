@@ -2,8 +2,8 @@
 
 q: (B, T, H, d), k, v: (B, S, H, d), P: (B, H, T, S) -> o: (B, T, H, d)
 
-Each head's T × S numbers stay in the processor's cache between the two products, and no scores are computed of
-keys after the last of a block of queries.
+Each head's T × S numbers stay in the processor's cache between the two products, and scores of keys after the
+last of a block of queries are not computed.
 """
 
 import math
@@ -29,7 +29,8 @@ PARTS = 16
 
 WIDEST = max(ROWS_PER_TILE)
 
-Shape, Steps = tuple[int, int, int, int], tuple[int, int, int]
+Shape = tuple[int, int, int, int]
+Steps = tuple[int, int, int]
 
 
 def attention_plain(q: Array, k: Array, v: Array) -> tuple[Array, Array]:

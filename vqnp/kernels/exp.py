@@ -1,4 +1,4 @@
-"""e^x in float32 by arithmetic alone: a loop that calls it is compiled to vectors, unlike one with math.exp."""
+"""e^x in float32 by arithmetic alone, so that a loop that calls it is compiled to vectors."""
 
 import math
 

@@ -38,7 +38,8 @@ __all__ = [
     "layer_norm_forward", "leaky_relu_backward", "leaky_relu_forward", "linear_backward",
     "linear_forward", "mse_backward", "mse_forward", "pixel_shuffle_backward", "pixel_shuffle_forward",
     "quantize_backward", "quantize_forward", "relu_backward", "relu_forward", "reparameterise_backward",
-    "reparameterise_forward", "sigmoid", "sigmoid_backward", "sigmoid_forward", "silu_backward",
-    "silu_forward", "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "tanh_backward",
+    "reparameterise_forward", "self_attention_backward", "self_attention_forward", "sigmoid",
+    "sigmoid_backward", "sigmoid_forward", "silu_backward", "silu_forward",
+    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "tanh_backward",
     "tanh_forward", "upsample_backward", "upsample_forward",
 ]
