@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 
 class Bug(NamedTuple):
-    """One planted bug and the test that must see it; crosschecked: vqnp.crosscheck must see it too."""
+    """One planted bug and the test that must see it.
+
+    crosschecked: vqnp.crosscheck.check must see it too; autoregressive: check_autoregressive must
+    """
 
     name: str
     place: str
@@ -17,6 +20,14 @@ class Bug(NamedTuple):
     wrong: str
     caught_by: str
     crosschecked: bool = False
+    autoregressive: bool = False
+
+    @property
+    def asked(self) -> str:
+        """The test in which vqnp.crosscheck is asked, which must fail too; "" for none."""
+        if self.autoregressive:
+            return "test_check_autoregressive"
+        return "test_crosscheck" if self.crosschecked else ""
 
 
 MUSEUM = [
@@ -361,6 +372,31 @@ return dE
         "return np.arange(S) > np.arange(S - T, S)[:, None]",
         "return (np.arange(S) > np.arange(S - T, S)[:, None]) & (T == S)",
         "test_attention_is_causal",
+        autoregressive=True,
+    ),
+    Bug(
+        "a causal mask that lets each query see one key too many",
+        "ops.attention:later",
+        "np.arange(S - T, S)",
+        "np.arange(S - T + 1, S + 1)",
+        "test_attention_is_causal",
+        autoregressive=True,
+    ),
+    Bug(
+        "no causal mask at all",
+        "ops.attention:attention_forward",
+        "scores[..., later(T, S)] = -np.inf",
+        "",
+        "test_attention_is_causal",
+        autoregressive=True,
+    ),
+    Bug(
+        "a mask of -1 instead of -inf",
+        "ops.attention:attention_forward",
+        "scores[..., later(T, S)] = -np.inf",
+        "scores[..., later(T, S)] -= 1",
+        "test_attention_is_causal",
+        autoregressive=True,
     ),
     Bug(
         "a causal mask aligned at the upper left",
@@ -368,6 +404,7 @@ return dE
         "np.arange(S - T, S)",
         "np.arange(T)",
         "test_attention_is_causal",
+        autoregressive=True,
     ),
     Bug(
         "a causal mask that hides the query's own position",
@@ -396,6 +433,7 @@ return dE
         "np.broadcast_to(self.start.value, (B, 1, C))",
         "np.broadcast_to(self.embedding.E.value[0], (B, 1, C))",
         "test_a_priors_start_is_no_code_and_its_null_class_is_no_class",
+        autoregressive=True,
     ),
     Bug(
         "the input is not shifted: each position reads the code that it predicts",
@@ -403,6 +441,7 @@ return dE
         "x, token_cache = self._tokens(codes[:, :-1], labels)",
         "x, token_cache = self._tokens(codes, labels); x = x[:, 1:]",
         "test_a_prior_is_causal",
+        autoregressive=True,
     ),
     Bug(
         "the input is shifted twice: the last code is never read",
@@ -413,6 +452,7 @@ x, token_cache = self._tokens(codes[:, :-2], labels)
 x = np.concatenate([x[:, : self.prefix + 1], x[:, self.prefix :]], axis=1)
 """,
         "test_a_prior_is_causal",
+        autoregressive=True,
     ),
     Bug(
         "positions that begin at 0 again with each chunk",
@@ -420,6 +460,7 @@ x = np.concatenate([x[:, : self.prefix + 1], x[:, self.prefix :]], axis=1)
         "x = x + self.positions.value[start:stop]",
         "x = x + self.positions.value[: stop - start]",
         "test_cached_logits_are_the_full_ones",
+        autoregressive=True,
     ),
     Bug(
         "a chunk that ignores the keys and values before it",
@@ -427,6 +468,7 @@ x = np.concatenate([x[:, : self.prefix + 1], x[:, self.prefix :]], axis=1)
         "o = attend(q, past.keys, past.values, stop)",
         "o = attend(q, past.keys[..., start:stop], past.values[:, :, start:stop], stop - start)",
         "test_cached_logits_are_the_full_ones",
+        autoregressive=True,
     ),
     Bug(
         "a norm over the positions of a prior",
@@ -437,6 +479,7 @@ x_hat, scale = _normalize(x, (-2, -1), epsilon)
 y = gamma * x_hat + beta
 """,
         "test_a_prior_is_causal",
+        autoregressive=True,
     ),
     Bug(
         "dropout while a prior is evaluated",
@@ -446,11 +489,42 @@ y = gamma * x_hat + beta
         "test_a_prior_drops_only_in_training",
     ),
     Bug(
-        "top-p that leaves out the code that crosses it",
+        "dropout while samples are drawn",
+        "nn.attention:TransformerBlock.extend",
+        "self.mlp.forward(self.mlp_norm.forward(x)[0])[0]",
+        """
+dropout_forward(
+    self.mlp.forward(self.mlp_norm.forward(x)[0])[0],
+    self.dropout,
+    np.random.default_rng(start),
+)[0]
+""",
+        "test_check_autoregressive",
+        autoregressive=True,
+    ),
+    Bug(
+        "top-k that keeps one code too many",
+        "priors.sampling:probabilities",
+        "np.partition(a, K - choice.top_k, axis=-1)[..., K - choice.top_k, None]",
+        "np.partition(a, K - choice.top_k - 1, axis=-1)[..., K - choice.top_k - 1, None]",
+        "test_samples",
+        autoregressive=True,
+    ),
+    Bug(
+        "a temperature that is multiplied",
+        "priors.sampling:probabilities",
+        "a.astype(np.float64) / choice.temperature",
+        "a.astype(np.float64) * choice.temperature",
+        "test_samples",
+        autoregressive=True,
+    ),
+    Bug(
+        "top-p that leaves out the code that crosses it, perhaps the only one",
         "priors.sampling:probabilities",
         "before >= choice.top_p",
         "before + ordered > choice.top_p",
         "test_samples",
+        autoregressive=True,
     ),
     Bug(
         "the temperature after the likeliest codes have been chosen",
@@ -462,6 +536,7 @@ warm /= warm.sum(axis=-1, keepdims=True)
 before = np.cumsum(warm, axis=-1) - warm
 """,
         "test_samples",
+        autoregressive=True,
     ),
     Bug(
         "guidance where 0, not 1, means none",

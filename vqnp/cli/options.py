@@ -58,19 +58,19 @@ def subcommand(
     return parser
 
 
-def new_file(out: str | Path, suffixes: Sequence[str], force: bool) -> Path:
-    """--out as a path that may be written and that has one of the suffixes, else InputError."""
+def new_file(out: str | Path, suffixes: Sequence[str], force: bool, option: str = "--out") -> Path:
+    """The option's value as a path that may be written and that has one of the suffixes, else InputError."""
     out = Path(out)
     if out.suffix not in suffixes:
-        fail("", "--out", f"must end in {' or '.join(suffixes)}", out)
+        fail("", option, f"must end in {' or '.join(suffixes)}", out)
     if out.is_dir():
-        fail("", "--out", "must be a file", f"the folder {out}")
+        fail("", option, "must be a file", f"the folder {out}")
     if out.exists() and not force:
-        fail("", "--out", "must be a new file (or give --force)", f"{out}, which exists")
+        fail("", option, "must be a new file (or give --force)", f"{out}, which exists")
     if out.parent.exists() and not out.parent.is_dir():
-        fail("", "--out", "must be in a folder", f"{out}, where {out.parent} is a file")
+        fail("", option, "must be in a folder", f"{out}, where {out.parent} is a file")
     if not out.parent.is_dir():
-        fail("", "--out", "must be in an existing folder", out)
+        fail("", option, "must be in an existing folder", out)
     return out
 
 

@@ -2,8 +2,8 @@
 
     report = vqnp.crosscheck.check(vqnp.crosscheck.Adapter(forward=..., backward=...))
 
-docs/crosscheck.md is the guide. TorchModule, VQPytorch and JaxFunction are loaded when first used; nothing
-else here imports a framework.
+docs/crosscheck.md is the guide. check_autoregressive asks the same of a model of codes
+(docs/crosscheck-autoregressive.md). What imports a framework is loaded when first used.
 """
 
 import importlib
@@ -11,20 +11,26 @@ from typing import Any
 
 from vqnp.crosscheck.adapters.base import Adapter
 from vqnp.crosscheck.adapters.own import QuantizerAdapter
+from vqnp.crosscheck.autoregressive.checking import check_autoregressive
+from vqnp.crosscheck.autoregressive.report import AutoregressiveReport
 from vqnp.crosscheck.report.checking import assert_conforms, check, conformance_tests
 from vqnp.crosscheck.report.report import Report
 from vqnp.crosscheck.variants.reference import Reference
 from vqnp.crosscheck.variants.table import VARIANTS
 
-_FRAMEWORKS = {"TorchModule": "torch_module", "VQPytorch": "vq_pytorch", "JaxFunction": "jax_function"}
+_FRAMEWORKS = {
+    "TorchModule": "adapters.torch_module", "VQPytorch": "adapters.vq_pytorch",
+    "JaxFunction": "adapters.jax_function", "TorchLogits": "autoregressive.torch_logits",
+    "JaxLogits": "autoregressive.jax_logits",
+}  # fmt: skip
 
 __all__ = [
-    "VARIANTS", "Adapter", "QuantizerAdapter", "Reference", "Report", "assert_conforms", "check",
-    "conformance_tests",
-]
+    "VARIANTS", "Adapter", "AutoregressiveReport", "QuantizerAdapter", "Reference", "Report",
+    "assert_conforms", "check", "check_autoregressive", "conformance_tests",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _FRAMEWORKS:
         raise AttributeError(f"module 'vqnp.crosscheck' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"vqnp.crosscheck.adapters.{_FRAMEWORKS[name]}"), name)
+    return getattr(importlib.import_module(f"vqnp.crosscheck.{_FRAMEWORKS[name]}"), name)

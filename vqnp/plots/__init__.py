@@ -9,6 +9,7 @@ from vqnp._check import Array
 from vqnp.inspection.anatomy import code_anatomy
 from vqnp.plots.codebook import codebook_figure, codebook_training_figure
 from vqnp.plots.curves import History
+from vqnp.plots.influence import influence_figure
 from vqnp.plots.latents import autoencoder_training_figure, latents_figure, vae_training_figure
 from vqnp.plots.sheets import are_signals, save_sheet
 from vqnp.plots.style import save_figure
@@ -33,6 +34,6 @@ TRAINING: dict[str, Callable[..., Figure]] = {
 
 __all__ = [
     "are_signals", "autoencoder_training_figure", "codebook_figure", "codebook_training_figure",
-    "inspection_figure", "latents_figure", "save_figure", "save_sheet", "training_figure",
+    "influence_figure", "inspection_figure", "latents_figure", "save_figure", "save_sheet", "training_figure",
     "vae_training_figure",
 ]  # fmt: skip

@@ -1,0 +1,106 @@
+"""r_ij = max |Δa_i| / max |a|, when code j alone is changed: what each position sees.
+
+r: (M, M), row i for the logits of code i, whichever row of the function's answer that is
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array
+from vqnp.crosscheck.autoregressive.asking import Question, size
+
+MOST_CODES = 256
+"""Codes that are changed, one at a time: all of a grid of 16 × 16; of a larger one as many, spread evenly."""
+
+
+@dataclass
+class Influence:
+    """What was measured; ratio: (M, M), seen, told: (M, M) bool; told: whether the pair could be asked."""
+
+    shape: tuple[int, ...]
+    ratio: Array
+    seen: Array
+    told: Array
+    probes: int
+    first: int  # the first code whose logits are given: 0, or 1 where a row is for the code after it
+
+    @property
+    def M(self) -> int:
+        """The number of positions."""
+        return len(self.seen)
+
+    @property
+    def before(self) -> Array:
+        """Whether code j comes before code i and the pair was asked: (M, M)."""
+        return np.tri(self.M, k=-1, dtype=bool) & self.told
+
+    @property
+    def leaks(self) -> Array:
+        """Pairs (i, j) with j ≥ i where the logits of code i depend on code j: (M, M)."""
+        return self.seen & ~np.tri(self.M, k=-1, dtype=bool)
+
+    @property
+    def unseen(self) -> Array:
+        """Pairs (i, j) with j < i where they do not: (M, M)."""
+        return self.before & ~self.seen
+
+    def place(self, m: int) -> str:
+        """Position m in words: its number, or its row and column."""
+        at = tuple(int(i) for i in np.unravel_index(m, self.shape))
+        return str(at[0] if len(at) == 1 else at)
+
+    def example(self, pairs: Array) -> str:
+        """The first of the pairs, as a clause."""
+        i, j = (int(n) for n in np.argwhere(pairs)[0])
+        return f"code {self.place(j)} for the logits of code {self.place(i)}"
+
+
+def measure(
+    ask: Question, rng: np.random.Generator, first: int, probes: int, batch: int, alone: bool
+) -> Influence:
+    """Change one code at a time in `probes` random grids.
+
+    alone: items depend on each other, so that one grid is changed in a call, beside another that stays.
+
+    A changed grid is compared with its original at the same place of a batch of the same size, since the
+    order of sums, and so the rounding, may depend on both. Calls: probes (⌈J/batch⌉ + 1) for J codes.
+    """
+    M, K = ask.M, ask.K
+    codes = np.arange(M) if M <= MOST_CODES else np.linspace(0, M - 1, MOST_CODES).astype(int)
+    ratio, bits = np.zeros((M, M)), np.zeros((M, M), bool)
+    n = 1 if alone else min(batch, len(codes))
+    for _ in range(probes):
+        base, other = ask.random(rng, 2)
+        usual = np.stack([base, other]) if alone else np.repeat(base[None], n, axis=0)
+        a = rows(ask(usual), M, first)
+        for start in range(0, len(codes), n):
+            some = codes[start : start + n]
+            changed = usual.copy()
+            changed[np.arange(len(some)), some] += rng.integers(1, K, len(some))
+            d = np.abs(rows(ask(changed % K), M, first) - a)[: len(some)].max(axis=-1)
+            ratio[:, some] = np.maximum(ratio[:, some], d.T / size(a))
+            bits[:, some] |= d.T > 0
+    told = np.zeros((M, M), bool)
+    told[first:, codes] = True
+    return Influence(ask.shape, ratio, decide(ratio, bits, ask.tolerance), told, probes, first)
+
+
+def decide(ratio: Array, bits: Array, tolerance: float) -> Array:
+    """Which pairs are seen: those above rounding; where later codes change no bit, any bit is an influence.
+
+    A deep network of convolutions passes on far less than the rounding of what it adds, so a tolerance alone
+    would find blind spots that are not there.
+    """
+    earlier = np.tri(len(ratio), k=-1, dtype=bool)
+    above = ratio > tolerance
+    quiet = not (bits & ~above & ~earlier).any()
+    return above | (bits & earlier) if quiet else above
+
+
+def rows(a: Any, M: int, first: int) -> Array:
+    """(B, M', K) -> (B, M, K): row i for code i; with first = 1 row i − 1 of the answer, and 0 for code 0."""
+    if first:
+        return np.concatenate([np.zeros_like(a[:, :1]), a[:, : M - 1]], axis=1)
+    return a[:, :M]
