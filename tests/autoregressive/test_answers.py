@@ -155,7 +155,7 @@ SAMPLERS = [
 
 
 @pytest.mark.parametrize(("variant", "function", "intended"), SAMPLERS)
-@pytest.mark.parametrize("size", [K, 200])
+@pytest.mark.parametrize("size", [K, pytest.param(200, marks=pytest.mark.slow)])
 def test_probabilities_are_what_they_are_meant_to_be(variant, function, intended, size):
     model = Attention((4,), size)
     report = check_autoregressive(model, 4, size, probabilities=function, **intended)
@@ -239,7 +239,10 @@ def test_a_large_grid_is_asked_at_evenly_spread_codes():
     assert report.fingerprint["order"] == "causal" and "?" in report.map(323)
 
 
-@pytest.mark.parametrize(("M", "codes"), [(6, K), (40, 5), (12, 300)])
+LARGER = [pytest.param(*sizes, marks=pytest.mark.slow) for sizes in ((40, 5), (12, 300))]
+
+
+@pytest.mark.parametrize(("M", "codes"), [(6, K), *LARGER])
 def test_the_number_of_calls_is_counted_and_bounded(M, codes):
     for bug in (None, "batch norm", "no mask", "mask skipped"):
         model, calls = Attention((M,), codes, bug, layers=1), []

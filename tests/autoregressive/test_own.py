@@ -10,6 +10,7 @@ from vqnp.priors.sampling import Choice, probabilities
 SHAPE, K = (3, 4), 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("options", [{}, {"tied": True}, {"num_classes": 3, "dropout": 0.5}])
 def test_the_transformer_conforms(options, dtype):

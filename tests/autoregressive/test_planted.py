@@ -32,7 +32,8 @@ ATTENTION = {
     "mask skipped": {"cache": "mask_skipped"},
     "another scale": {"cache": "other"},
 }
-SETTINGS = [((9,), np.float64, 1), ((9,), np.float32, 2), ((3, 4), np.float64, 3)]
+slow = pytest.mark.slow
+SETTINGS = [((9,), np.float64, 1), ((3, 4), np.float32, 3), pytest.param((9,), np.float32, 2, marks=slow)]
 each_setting = pytest.mark.parametrize(("shape", "dtype", "seed"), SETTINGS)
 
 
@@ -85,7 +86,7 @@ PIXELS = {
 
 
 @pytest.mark.parametrize(("bug", "stacks"), [(bug, stacks) for bug in PIXELS for stacks in PIXELS[bug]])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=slow)])
 def test_each_mistake_of_convolutions_is_named(bug, stacks, seed):
     layers = 3 if stacks == 1 or bug == "norm" else 6
     report = check_autoregressive(PixelCNN(K, bug, stacks=stacks, layers=layers, seed=seed), (5, 6), K)
@@ -101,7 +102,8 @@ def test_too_few_layers_are_no_mistake():
 # Counted exactly by propagating supports: percent of pairs unseen, and positions that see all.
 COUNTED = [
     (1, 7, 2, 7, 11.6, 21), (1, 7, 14, 7, 4.7, None), (1, 5, 7, 7, 8.9, None), (1, 3, 7, 7, 14.9, None),
-    (2, 7, 7, 7, 0, 49), (2, 3, 5, 7, 0, 49), (1, 7, 2, 14, 62.1, None), (2, 7, 7, 14, 11.9, None),
+    (2, 7, 7, 7, 0, 49), (2, 3, 5, 7, 0, 49), pytest.param(1, 7, 2, 14, 62.1, None, marks=slow),
+    pytest.param(2, 7, 7, 14, 11.9, None, marks=slow),
 ]  # fmt: skip
 
 

@@ -283,7 +283,7 @@ def test_a_jax_function():
         @jax.jit
         def logits(codes):
             x = jax.numpy.concatenate([jax.numpy.tile(start, (len(codes), 1, 1)), E[codes[:, :-1]]], axis=1)
-            s = jax.numpy.einsum("btc,bsc->bts", x + P, x + P)
+            s = jax.numpy.einsum("btc,bsc->bts", x + P, x + P) / 8
             s = jax.numpy.where(jax.numpy.tri(M, k=diagonal), s, -jax.numpy.inf)
             return (x + jax.nn.softmax(s, axis=-1) @ x) @ W
 
