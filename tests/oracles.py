@@ -214,6 +214,17 @@ def causal_conv(x, W, b, kernel, centre):
     return y
 
 
+def code_conv(k, W, b, offsets):
+    """y_i = b + Σ_t W_t[k_{i + o_t}]; k: (B, *S), W: (T, K, O)."""
+    y = np.zeros((*k.shape, W.shape[2])) + b
+    for n, *i in np.ndindex(*k.shape):
+        for table, offset in zip(W, offsets, strict=True):
+            at = [a + d for a, d in zip(i, offset, strict=True)]
+            if all(0 <= a < s for a, s in zip(at, k.shape[1:], strict=True)):
+                y[(n, *i)] += table[k[(n, *at)]]
+    return y
+
+
 # Larger images: f per axis.
 
 

@@ -26,7 +26,7 @@ from vqnp.data import open_images
 from vqnp.export import load_torch
 from vqnp.models import MODELS
 from vqnp.nn import ACTIVATIONS, EMAVectorQuantizer
-from vqnp.priors import Markov, Transformer, code_length
+from vqnp.priors import Markov, PixelCNN, Transformer, code_length
 from vqnp.training import Schedule, Trainer
 
 QUICK = ["--epochs", "2", "--num-latents", "3", "--embedding-dim", "4", "--num-embeddings", "8", "--hidden", "12", "--quiet"]  # fmt: skip  # noqa: E501
@@ -795,6 +795,59 @@ def test_prior_from_counts(trained, images, tmp_path, capsys):
         run("prior", out, "--force", "--model", "markov", "--condition", "class")
 
 
+def plane_run(tmp_path_factory):
+    """A run whose codes lie in a plane, 7 × 7, with labels."""
+    folder, digits = tmp_path_factory.mktemp("plane"), load_dataset("digits")
+    np.savez(folder / "few.npz", images=digits.images[:60], labels=digits.labels[:60])
+    args = ["train", "--data", str(folder / "few.npz"), "--out", str(folder / "r"), "--network", "conv"]
+    assert main([*args, "--channels", "4", "--num-embeddings", "8", "--epochs", "1", "--quiet"]) == 0
+    return folder / "r"
+
+
+QUICK_PIXELCNN = ["--model", "pixelcnn", "--epochs", "2", "--width", "4", "--quiet"]
+
+
+@pytest.mark.slow
+def test_a_pixelcnn_is_trained_resumed_and_sampled(tmp_path_factory, capsys):
+    out = plane_run(tmp_path_factory)
+    capsys.readouterr()
+    assert main(["prior", str(out), *QUICK_PIXELCNN, "--condition", "class", "--kernel", "5"]) == 0
+    table = capsys.readouterr().out
+    assert "pixelcnn, given the class" in table
+    model, network = load(out), load(out / "prior.npz")
+    assert type(network) is PixelCNN and network.num_classes == 10 and network.blind_spot == 0
+    own = network.config()
+    assert (own["channels"], own["layers"], own["kernel"]) == (4, 5, 5)
+    written = (out / "prior.npz").read_bytes()
+    assert main(["prior", str(out), "--resume", "--quiet"]) == 0 and capsys.readouterr().out == table
+    assert (out / "prior.npz").read_bytes() == written
+    file = out / "s.npy"
+    assert main(["sample", str(out), "--n", "3", "--label", "7", "--out", str(file), "--quiet"]) == 0
+    np.testing.assert_array_equal(np.load(file), generate(model, network, 3, 0, 7))
+    assert main(["prior", str(out), *QUICK_PIXELCNN, "--force", "--layers", "2", "--stacks", "1"]) == 0
+    assert load(out / "prior.npz").blind_spot == pytest.approx(0.116, abs=1e-3)
+    with refused("--lr", "must be what the prior began with, 0.003", "0.001", where="--resume"):
+        run("prior", out, "--resume", "--lr", "0.001")
+    for option, value, needed in [
+        ("--heads", "2", "must be given only with --model transformer"),
+        ("--layers", "2", "must be at least 3 with kernel 3, or kernel at least 5 with 2 layers"),
+        ("--kernel", "4", "must be odd"),
+    ]:
+        with refused(option if option == "--heads" else option[2:], needed):
+            run("prior", out, "--force", *QUICK_PIXELCNN, option, value)
+    with refused("--stacks", "must be what the prior began with, 1", "2", where="--resume"):
+        run("prior", out, "--resume", "--stacks", "2")
+    with refused("--kernel", "must be given only with --model pixelcnn", "--model transformer"):
+        run("prior", out, "--force", "--kernel", "3")
+
+
+def test_a_pixelcnn_is_refused_for_codes_that_are_not_in_a_plane(with_prior):
+    before = (with_prior / "prior.npz").read_bytes()
+    with refused("latent_shape", "must have two axes", where="PixelCNN"):
+        run("prior", with_prior, "--force", "--model", "pixelcnn")
+    assert (with_prior / "prior.npz").read_bytes() == before
+
+
 def test_sample_k_of_a_seed_is_the_same_whatever_n_is(with_prior, tmp_path, capsys):
     def drawn(*args):
         out = tmp_path / "s.npy"
@@ -894,10 +947,16 @@ def test_prior_needs_codes(kind, images, tmp_path):
             run(command, out)
 
 
-def test_prior_defaults_are_those_of_the_transformer():
-    own = {n: p.default for n, p in inspect.signature(Transformer).parameters.items()}
-    for name, (kind, _, default, _) in prior.NETWORK.items():
-        assert own[prior.NAMES.get(name, name)] == default and isinstance(default, kind)
+def test_prior_defaults_are_those_of_the_classes():
+    for kind, cls in (("transformer", Transformer), ("pixelcnn", PixelCNN)):
+        own = {n: p.default for n, p in inspect.signature(cls).parameters.items()}
+        for name in prior._arguments(kind):
+            type_, _, defaults, _ = prior.NETWORK[name]
+            if (kind, name) == ("pixelcnn", "layers"):
+                assert own["layers"] == prior.PIXELCNN_LAYERS
+            else:
+                default = defaults[kind]
+                assert own[prior.NAMES.get(name, name)] == default and isinstance(default, type_)
     assert prior.SCHEDULE.keys() | {"lr_schedule"} == vars(Schedule()).keys()
 
 

@@ -27,6 +27,7 @@ QUICK = {
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
     "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
+    "receptive_fields.py": [],
     "results.py": ["--epochs", "1", "--seeds", "1"],
     "studies/checkerboard.py": ["--quick"],
     "studies/code_anatomy.py": ["--quick"],

@@ -15,7 +15,7 @@ from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer, residual
 from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.optim import Adam
-from vqnp.priors import Transformer
+from vqnp.priors import PixelCNN, Transformer
 from vqnp.priors.sampling import Choice, probabilities
 
 R = np.random.default_rng(0)
@@ -158,6 +158,7 @@ def test_nearest():
         ("attention", tuple(R.standard_normal((3, 2, 4, 2, 3)))),
         ("dropout", (R.standard_normal((4, 3)), 0.4, 5)),
         ("gate", (R.standard_normal((4, 3)), R.standard_normal((4, 3)))),
+        ("code_conv", (R.integers(0, 3, (2, 4)), R.standard_normal((2, 3, 2)), np.ones(2), [(-1,), (-2,)])),
         ("causal_conv", (R.standard_normal((2, 4, 2)), R.standard_normal((2, 2, 3)), np.ones(3), (3,), True)),
     ],
 )
@@ -274,6 +275,54 @@ def test_cached_logits_are_the_full_ones():
         parts = [first[:, None]]
         parts += [prior.extend(state, codes[:, i : min(i + size, 5)]) for i in range(0, 5, size)]
         np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=1e-10, atol=1e-12)
+
+
+def small_pixelcnn(stacks):
+    prior = PixelCNN(5, (3, 4), 3, 2, first_kernel=3, stacks=stacks, num_classes=3, rng=1, dtype="float64")
+    for param in prior.parameters():
+        param.value += 0.5 * R.standard_normal(param.value.shape)
+    return prior
+
+
+def test_a_pixelcnn_is_causal():
+    """With two stacks h_i depends on every code before position i and on no other; with one, on no other."""
+    for stacks in (1, 2):
+        prior, codes = small_pixelcnn(stacks), R.integers(0, 5, (1, 12))
+        prior.head.layers[1].b.value += 50  # ReLU is then the identity, and hides nothing
+        prior.blocks.layers[-1].out.b.value += 50
+        a = prior.logits(codes.reshape(1, 3, 4)).reshape(12, 5)
+        for j in range(12):
+            other = codes.copy()
+            other[0, j] = (other[0, j] + 1) % 5
+            changed = (prior.logits(other.reshape(1, 3, 4)).reshape(12, 5) != a).any(axis=1)
+            assert not changed[: j + 1].any()
+            assert stacks == 1 or changed[j + 1 :].all()
+
+
+def test_a_pixelcnns_cached_logits_are_the_full_ones():
+    for stacks in (1, 2):
+        prior, codes = small_pixelcnn(stacks), R.integers(0, 5, (2, 12))
+        full = prior.logits(codes.reshape(2, 3, 4), 1).reshape(2, 12, 5)
+        for size in (1, 3, 11):
+            state, first = prior.begin(np.ones(2, int))
+            parts = [first[:, None]]
+            parts += [prior.extend(state, codes[:, i : min(i + size, 11)]) for i in range(0, 11, size)]
+            np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=1e-10, atol=1e-12)
+
+
+def test_a_pixelcnns_gradients():
+    for stacks in (1, 2):
+        prior, batch, h = small_pixelcnn(stacks), (R.integers(0, 5, (2, 12)), np.array([0, 2])), 1e-6
+        _, cache = prior.loss(batch)
+        prior.backward(cache)
+        for name, param in prior.named_parameters():
+            v = R.standard_normal(param.value.shape)
+            param.value += h * v
+            up = prior.loss(batch)[0]["loss"]
+            param.value -= 2 * h * v
+            down = prior.loss(batch)[0]["loss"]
+            param.value += h * v
+            assert (param.grad * v).sum() == pytest.approx((up - down) / (2 * h), rel=1e-4, abs=1e-8), name
 
 
 def test_a_prior_drops_only_in_training():

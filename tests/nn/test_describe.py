@@ -13,13 +13,13 @@ import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
 from vqnp.nn import (
-    Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, Embedding, Flatten, GroupNorm,
+    Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, Embedding, Flatten, GroupNorm,
     LayerNorm, Linear, Module, Param, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample,
     build, describe, register,
 )
 from vqnp.nn.description import MODULES
 from vqnp.nn.module import limited
-from vqnp.priors import Transformer
+from vqnp.priors import PixelCNN, Transformer
 
 
 @register
@@ -83,6 +83,8 @@ EXAMPLES = {
         DataSpec((2, 3), -1, 2),
     ),
     "Transformer": lambda: Transformer(5, (2, 3), 6, 2, 3, 0.2, 4, 0.3, True, 5, "float64"),
+    "PixelCNN": lambda: PixelCNN(5, (2, 3), 4, 2, 5, 3, 1, 0.2, 4, 0.3, 5, "float64"),
+    "CodeConv": lambda: CodeConv(4, 2, 3, [(0, -1), (-1, 2)], 5, np.float64),
     "Scale": lambda: Scale(3),
 }  # fmt: skip
 

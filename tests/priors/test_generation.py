@@ -5,9 +5,7 @@ import pytest
 from helpers import refused
 
 from vqnp import VAE, VQVAE, generate
-from vqnp.priors import Markov, Transformer, baseline_bits, code_length
-from vqnp.priors.generation import _from_chain, _next
-from vqnp.priors.sampling import Choice
+from vqnp.priors import Markov, PixelCNN, Transformer, baseline_bits, code_length
 
 K, SHAPE = 4, (2, 2)
 CODES = (np.cumsum(np.random.default_rng(0).integers(2, size=(50, 4)), axis=1) % K).reshape(50, 2, 2)
@@ -24,6 +22,7 @@ PRIORS = {
     "frequencies": Markov(CODES, K, order=0),
     "transformer": Transformer(K, SHAPE, 8, 1, 2),
     "classes": Transformer(K, SHAPE, 8, 1, 2, num_classes=3),
+    "pixelcnn": PixelCNN(K, SHAPE, 4, 1),
 }
 
 
@@ -52,7 +51,7 @@ def test_a_chains_probabilities_are_those_that_it_measures(order):
     k = CODES.reshape(-1, 4)[:7]
     bits = 0.0
     for m in range(4):
-        p = _next(chain, m, k[:, m - 1] if m and order else None)
+        p = chain.conditional(m, k[:, m - 1] if m and order else None)
         np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-15)
         bits -= np.log2(np.broadcast_to(p, (7, K))[np.arange(7), k[:, m]]).mean()
     assert bits == pytest.approx(chain.code_length(k), rel=1e-14)
@@ -60,14 +59,14 @@ def test_a_chains_probabilities_are_those_that_it_measures(order):
 
 def test_a_chains_samples_have_its_probabilities():
     chain, n = Markov(CODES, K), 4000
-    k = _from_chain(chain, n, np.random.default_rng(0), Choice(), False)
+    k = chain.sample(n, 0).reshape(n, 4)
     seen = np.bincount(k[:, 0] * K + k[:, 1], minlength=K * K) / n
-    p = _next(chain, 0, None)[0][:, None] * _next(chain, 1, np.arange(K))
+    p = chain.conditional(0, None)[0][:, None] * chain.conditional(1, np.arange(K))
     error = np.sqrt(p.ravel() * (1 - p.ravel()) / n)
     assert np.all(np.abs(seen - p.ravel()) < 4.5 * error)
-    likeliest = _from_chain(chain, 3, np.random.default_rng(0), Choice(top_k=1), False)
+    likeliest = chain.sample(3, 0, top_k=1).reshape(3, 4)
     for m in range(1, 4):  # of equally likely codes any
-        p = _next(chain, m, likeliest[:, m - 1])
+        p = chain.conditional(m, likeliest[:, m - 1])
         assert np.array_equal(p[np.arange(3), likeliest[:, m]], p.max(axis=1))
 
 
@@ -79,11 +78,11 @@ def test_priors_that_do_not_fit(model):
     with refused("model", "must be a VQ-VAE", "VAE", where="generate"):
         generate(VAE.mlp((8, 8), latent_dim=2, hidden=(3,)), PRIORS["chain"], 1, 0)
     for how in ({"condition": 1}, {"guidance": 2.0}):
-        with refused(next(iter(how)), "must not be given for a Markov chain", where="generate"):
+        with refused(next(iter(how)), "a Markov chain has no classes", where="Markov.sample"):
             generate(model, PRIORS["chain"], 1, 0, **how)
     with refused("n", "at least 0", "-1", where="generate"):
         generate(model, PRIORS["chain"], -1, 0)
-    with refused("temperature", "(0, inf)", "0", where="generate"):
+    with refused("temperature", "(0, inf)", "0", where="Markov.sample"):
         generate(model, PRIORS["chain"], 1, 0, temperature=0)
 
 

@@ -56,13 +56,31 @@ def test_the_chains_probabilities_sum_to_one(K, M, order, seed):
 @pytest.mark.parametrize("order", [0, 1])
 def test_draws_from_a_chain_have_its_probabilities(order, rng):
     chain = Markov(rng.choice(3, (9, 3), p=[0.6, 0.4, 0]), 3, order)
-    k = chain.sample(60_000, 5)
+    k = chain.sample(20_000, 5)
     rows, counts = np.unique(k, axis=0, return_counts=True)
     assert len(rows) == 27, "also a code that was never seen comes"
     p = np.array([2 ** -chain.code_length(row[None]) for row in rows])
     assert (np.abs(counts / len(k) - p) < 5 * np.sqrt(p / len(k))).all()
-    assert np.array_equal(chain.sample(60_000, np.random.default_rng(5)), k)
+    assert np.array_equal(chain.sample(20_000, np.random.default_rng(5)), k)
     assert chain.sample(0, 0).shape == (0, 3)
+
+
+def test_nll_is_of_each_code_in_the_grids_shape(rng):
+    k = rng.integers(3, size=(9, 2, 2))
+    chain = Markov(k, 3)
+    nats = chain.nll(k[:4])
+    assert nats.shape == (4, 2, 2) and chain.latent_shape == (2, 2) and chain.num_latents == 4
+    bits = [chain.code_length(row[None]) for row in k[:4]]
+    np.testing.assert_allclose(nats.sum(axis=(1, 2)) / math.log(2), bits, rtol=1e-14)
+    assert chain.sample(3, 0).shape == (3, 2, 2)
+
+
+def test_a_chains_sample_does_not_depend_on_their_number(rng):
+    chain = Markov(rng.integers(3, size=(9, 4)), 3)
+    many = chain.sample(130, 7)
+    for n in (1, 5, 129):
+        np.testing.assert_array_equal(chain.sample(n, 7), many[:n])
+    assert (chain.sample(130, 8) != many).any()
 
 
 def test_a_chain_knows_a_copy(rng):
@@ -90,6 +108,10 @@ CHAIN = Markov([[0]], 2)
         (lambda: Markov([[0]], 2, weight=0), "Markov", "weight", "(0, inf)", "0.0"),
         (lambda: CHAIN.sample(1, -1), "Markov.sample", "rng", "an integer of at least 0", "-1"),
         (lambda: CHAIN.sample(-1, 0), "Markov.sample", "n", "at least 0", "-1"),
+        (lambda: CHAIN.sample(1, 0, 2), "Markov.sample", "condition", "must be None", "2"),
+        (lambda: CHAIN.sample(1, 0, guidance=2), "Markov.sample", "guidance", "must be 1", "2"),
+        (lambda: CHAIN.nll([[0]], 1), "Markov.nll", "condition", "must be None", "1"),
+        (lambda: CHAIN.nll([[0, 1]]), "Markov.nll", "codes", "must have 1 position", "2"),
         (lambda: CHAIN.code_length([[0, 1]]), "Markov.code_length", "codes", "must have 1 position", "2"),
         (lambda: CHAIN.code_length([[2]]), "Markov.code_length", "codes", "[0, 2)", "2 at index (0, 0)"),
     ],

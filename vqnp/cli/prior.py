@@ -15,27 +15,41 @@ DESCRIPTION = (
     "folder. Ctrl-C saves; --resume continues, to the same result, bit for bit."
 )
 
+KINDS = ("transformer", "pixelcnn", "markov")
 NETWORK: dict[str, tuple[type, str, Any, str]] = {
-    "width": (int, "C", 128, "channels of a position"),
-    "layers": (int, "L", 4, "transformer blocks"),
-    "heads": (int, "H", 4, "attention heads in each block, which divide the width"),
-    "dropout": (float, "P", 0.1, "part of the activations that is set to 0 during training"),
+    "width": (int, "C", {"transformer": 128, "pixelcnn": 64}, "channels of a position"),
+    "layers": (
+        int, "L", {"transformer": 4, "pixelcnn": "5, or as many as see the whole grid"},
+        "blocks; of a PixelCNN those after the first"
+    ),
+    "heads": (int, "H", {"transformer": 4}, "attention heads in each block, which divide the width"),
+    "kernel": (int, "K", {"pixelcnn": 3}, "length of the convolutions' kernels after the first block, odd"),
+    "stacks": (int, "N", {"pixelcnn": 2}, "1: masked convolutions in one stack, which have a blind spot"),
+    "dropout": (
+        float, "P", {"transformer": 0.1, "pixelcnn": 0.1},
+        "part of the activations that is set to 0 during training"
+    ),
     "condition_dropout": (
-        float, "P", 0.1, "part of the training examples whose class is left out, with --condition class"
+        float, "P", {"transformer": 0.1, "pixelcnn": 0.1},
+        "part of the training examples whose class is left out, with --condition class"
     ),
 }  # fmt: skip
+PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
     "epochs": (int, "N", 30, "passes over the training codes"),
     "batch_size": (int, "B", 64, "grids of codes per step"),
-    "lr": (float, "LR", 0.001, "Adam's learning rate, which falls to 0 as a cosine"),
+    "lr": (
+        float, "LR", {"transformer": 0.001, "pixelcnn": 0.003},
+        "Adam's learning rate, which falls to 0 as a cosine"
+    ),
     "weight_decay": (float, "W", 0.01, "weight decay of matrices (AdamW)"),
     "clip": (float, "NORM", 1.0, "largest norm of all gradients"),
     "seed": (int, "SEED", 0, "seed of parameters, minibatches, dropout and samples"),
 }
-"""By the option's name in Python: type, metavar, default, help."""
+"""By the option's name in Python: type, metavar, default (of each kind of prior that has it), help."""
 
 NAMES = {"width": "channels"}
-"""The options whose argument of Transformer has another name."""
+"""The options whose argument of the prior has another name."""
 
 SHEET_IMAGES, SHEET_COLUMNS = 100, 10
 
@@ -46,15 +60,23 @@ def _flag(name: str) -> str:
 
 def _options(group: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Iterator[Option]:
     for name, (kind, metavar, default, help) in table.items():
-        text = f"{help} (default: {default})"
+        values = default if isinstance(default, dict) else {"default": default}
+        text = f"{help} ({', '.join(f'{prior}: {value}' for prior, value in values.items())})"
         yield option(_flag(name), group=group, type=kind, metavar=metavar, help=text)
+
+
+def _chosen(args: argparse.Namespace, kind: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Any:
+    """The value of each option of a table that a kind of prior has: the given one, or its default."""
+    defaults = {name: row[2] if isinstance(row[2], dict) else {kind: row[2]} for name, row in table.items()}
+    return {n: getattr(args, n, default[kind]) for n, default in defaults.items() if kind in default}
 
 
 OPTIONS = (
     RUN,
     option(
-        "--model", dest="kind", choices=("transformer", "markov"),
-        help="the kind of prior; markov: a chain from counts, without training (default: transformer)",
+        "--model", dest="kind", choices=KINDS,
+        help="the kind of prior; pixelcnn: for codes in a plane; markov: a chain from counts, without "
+        "training (default: transformer)",
     ),
     option(
         "--condition", choices=("none", "class"),
@@ -63,7 +85,7 @@ OPTIONS = (
     flag("--force", "replace the prior in RUN"),
     flag("--resume", "continue the prior in RUN, or start one if there is none"),
     flag("--quiet", "show no progress bars"),
-    *_options("the transformer", NETWORK),
+    *_options("the network", NETWORK),
     *_options("its training", SCHEDULE),
 )  # fmt: skip
 
@@ -96,8 +118,8 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     splits = load_splits(data)
     labels = _labels(data, splits) if condition == "class" else None
     prior = schedule = None
-    if kind == "transformer" and not stored:  # a wrong option is found before anything is deleted
-        prior, schedule = _new(args, model, labels)
+    if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
+        prior, schedule = _new(args, kind, model, labels)
     if not stored:
         for path in reversed(folder.prior_files()):
             path.unlink()
@@ -110,7 +132,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         pairs = codes if labels is None else list(zip(codes, labels, strict=True))
         prior = _trained(args, opened, pairs, prior, schedule)
         reports = [prior.evaluate(pair, progress=not args.quiet) for pair in pairs]
-        table["transformer" if labels is None else "transformer, given the class"] = (
+        table[kind if labels is None else f"{kind}, given the class"] = (
             reports[0].bits_per_image, reports[1].bits_per_image
         )  # fmt: skip
     print(_printed(table, model.num_latents))
@@ -127,19 +149,21 @@ def _kind_and_condition(args: argparse.Namespace, stored: Any) -> tuple[str, str
     condition = getattr(args, "condition", "none")
     if stored:
         began = {"kind": stored.kind}
-        if stored.kind == "transformer":
+        if stored.kind != "markov":
             condition = "class" if stored.prior.num_classes else "none"
             own = stored.prior.config()
-            began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in NETWORK}}
+            began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in _arguments(stored.kind)}}
             began |= {n: stored.trainer["schedule"][n] for n in SCHEDULE}
         for name, value in began.items():
             if name in args and getattr(args, name) != value:
                 flag = "--model" if name == "kind" else _flag(name)
                 fail("--resume", flag, f"must be what the prior began with, {value}", getattr(args, name))
+    for name in ("condition", *NETWORK, *(n for n in SCHEDULE if n != "seed")):
+        having = [each for each in KINDS[:2] if name not in NETWORK or each in NETWORK[name][2]]
+        if kind not in having and name in args and getattr(args, name) != "none":
+            fail("", _flag(name), f"must be given only with --model {' or '.join(having)}", f"--model {kind}")
     if kind == "markov":
-        for name in ("condition", *NETWORK, *(n for n in SCHEDULE if n != "seed")):
-            if name in args and getattr(args, name) != "none":
-                fail("", _flag(name), "must be given only with --model transformer", "--model markov")
+        condition = "none"
     elif condition == "none" and "condition_dropout" in args and not stored:
         fail("", "--condition-dropout", "must be given only with --condition class", "--condition none")
     return kind, condition
@@ -154,17 +178,26 @@ def _labels(data: str, splits: Any) -> list[Any]:
     return [split.labels for split in splits]
 
 
-def _new(args: argparse.Namespace, model: Any, labels: list[Any] | None) -> tuple[Any, Any]:
-    """A transformer for the model's codes, and its schedule."""
-    from vqnp.priors import Transformer
+def _arguments(kind: str) -> list[str]:
+    """The options of NETWORK that a kind of prior has."""
+    return [name for name, row in NETWORK.items() if kind in row[2]]
+
+
+def _new(args: argparse.Namespace, kind: str, model: Any, labels: list[Any] | None) -> tuple[Any, Any]:
+    """A prior of this kind for the model's codes, and its schedule."""
+    from vqnp.priors import PixelCNN, Transformer
     from vqnp.training import Schedule
 
-    schedule = Schedule(**{name: getattr(args, name, row[2]) for name, row in SCHEDULE.items()})
-    network = {NAMES.get(name, name): getattr(args, name, row[2]) for name, row in NETWORK.items()}
+    schedule = Schedule(**_chosen(args, kind, SCHEDULE))
+    given = _chosen(args, kind, NETWORK)
+    if kind == "pixelcnn" and "layers" not in args:
+        needed = PixelCNN.layers_for(model.latent_shape, given["kernel"]) if given["kernel"] > 1 else 1
+        given["layers"] = max(PIXELCNN_LAYERS, needed)
+    network = {NAMES.get(name, name): value for name, value in given.items()}
     classes = 0 if labels is None else 1 + max(int(each.max()) for each in labels)
+    cls = Transformer if kind == "transformer" else PixelCNN
     shape = model.latent_shape
-    prior = Transformer(model.num_embeddings, shape, num_classes=classes, rng=schedule.seed, **network)
-    return prior, schedule
+    return cls(model.num_embeddings, shape, num_classes=classes, rng=schedule.seed, **network), schedule
 
 
 def _baselines(codes: list[Any], num_embeddings: int) -> dict[str, tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""RUN/prior.npz: a transformer with the state of its training, or the codes that a Markov chain has counted.
+"""RUN/prior.npz: a network with the state of its training, or the codes that a Markov chain has counted.
 
 Either names the model whose codes it is about, so that no prior is used with another model.
 """
@@ -45,7 +45,8 @@ def about(model: Any) -> dict[str, Any]:
 
 def write_chain(run: Run, chain: Markov, model: Any) -> None:
     """Write a Markov chain, atomically."""
-    codes = chain.codes.astype(np.min_scalar_type(chain.num_embeddings - 1))
+    codes = chain.codes.reshape(-1, *chain.latent_shape)
+    codes = codes.astype(np.min_scalar_type(chain.num_embeddings - 1))
     meta = {**CHAIN, "num_embeddings": chain.num_embeddings, "about": about(model)}
     write_arrays(run.prior, meta, {"codes": codes})
 
@@ -64,7 +65,7 @@ def read_prior(run: Run, model: Any) -> Stored:
             raise InputError(f"prior {path}", "", "must hold a whole chain", error) from None
     else:
         prior, meta, _ = load_all(path)
-        kind, trainer = "transformer", meta.get("trainer", {})
+        kind, trainer = type(prior).__name__.lower(), meta.get("trainer", {})
         if not isinstance(prior, AutoregressivePrior):
             fail(f"prior {path}", "", "must be a prior over codes", type(prior).__name__)
     if meta.get("about") != about(model):

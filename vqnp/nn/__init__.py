@@ -2,6 +2,7 @@
 
 from vqnp.nn.attention import CausalSelfAttention, TransformerBlock
 from vqnp.nn.causal_conv import CausalConv
+from vqnp.nn.code_conv import CodeConv
 from vqnp.nn.conv import Conv, ConvTranspose
 from vqnp.nn.description import build, describe, register
 from vqnp.nn.embedding import Embedding
@@ -13,7 +14,7 @@ from vqnp.nn.residual import Residual, residual_stack
 from vqnp.nn.resize import PixelShuffle, Upsample
 
 __all__ = [
-    "ACTIVATIONS", "Activation", "CausalConv", "CausalSelfAttention", "Conv", "ConvTranspose",
+    "ACTIVATIONS", "Activation", "CausalConv", "CausalSelfAttention", "CodeConv", "Conv", "ConvTranspose",
     "EMAVectorQuantizer", "Embedding", "Flatten", "GroupNorm", "LayerNorm", "Linear", "Module", "Param",
     "PixelShuffle", "Reshape", "Residual", "Sequential", "TransformerBlock", "Upsample", "VectorQuantizer",
     "build", "describe", "mlp", "register", "residual_stack",

@@ -9,6 +9,7 @@ from vqnp.ops.attention import (
     attention_backward, attention_forward, self_attention_backward, self_attention_forward,
 )
 from vqnp.ops.causal_conv import causal_conv_backward, causal_conv_forward, causal_taps
+from vqnp.ops.code_conv import code_conv_backward, code_conv_forward
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.ema import EMAState, ema_codes, ema_initialize, ema_restart, ema_update, laplace_smoothing
@@ -29,7 +30,8 @@ from vqnp.ops.resize import pixel_shuffle_backward, pixel_shuffle_forward, upsam
 
 __all__ = [
     "EMAState", "attention_backward", "attention_forward", "bce_logits_backward", "bce_logits_forward",
-    "causal_conv_backward", "causal_conv_forward", "causal_taps", "conv_backward", "conv_forward",
+    "causal_conv_backward", "causal_conv_forward", "causal_taps", "code_conv_backward",
+    "code_conv_forward", "conv_backward", "conv_forward",
     "conv_transpose_backward", "conv_transpose_forward", "dropout_backward", "dropout_forward",
     "ema_codes", "ema_initialize", "ema_restart", "ema_update", "embedding_backward", "embedding_forward",
     "gate_backward", "gate_forward", "gaussian_kl_backward", "gaussian_kl_forward", "gaussian_kl_terms",

@@ -15,18 +15,19 @@ if TYPE_CHECKING:
     from vqnp.priors.coding import conditionals
     from vqnp.priors.generation import generate
     from vqnp.priors.markov import Markov, code_length
+    from vqnp.priors.pixelcnn import PixelCNN
     from vqnp.priors.transformer import Transformer
 
 _HOME = {
-    "LikelihoodBound": "bound", "Markov": "markov", "PriorEvaluation": "autoregressive",
-    "Transformer": "transformer", "baseline_bits": "baselines", "code_length": "markov",
-    "conditionals": "coding", "generate": "generation", "likelihood_bound": "bound",
+    "LikelihoodBound": "bound", "Markov": "markov", "PixelCNN": "pixelcnn",
+    "PriorEvaluation": "autoregressive", "Transformer": "transformer", "baseline_bits": "baselines",
+    "code_length": "markov", "conditionals": "coding", "generate": "generation", "likelihood_bound": "bound",
 }  # fmt: skip
 
 __all__ = [
-    "LikelihoodBound", "Markov", "PriorEvaluation", "Transformer", "baseline_bits", "code_length",
+    "LikelihoodBound", "Markov", "PixelCNN", "PriorEvaluation", "Transformer", "baseline_bits", "code_length",
     "conditionals", "generate", "likelihood_bound",
-]
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

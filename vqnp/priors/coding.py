@@ -14,7 +14,6 @@ import numpy as np
 
 from vqnp._check import Array, check_int
 from vqnp.nn import describe
-from vqnp.priors.generation import _next
 from vqnp.priors.markov import Markov
 from vqnp.priors.sampling import probabilities
 
@@ -44,7 +43,7 @@ def conditionals(prior: Any, n: int) -> Generator[Array, Array, None]:
     if isinstance(prior, Markov):
         before = None
         for m in range(prior.codes.shape[1]):
-            k = yield np.broadcast_to(_next(prior, m, before), (n, K))
+            k = yield np.broadcast_to(prior.conditional(m, before), (n, K))
             before = k if prior.order else None
         return
     state, a = prior.begin(np.full(n, prior.num_classes))

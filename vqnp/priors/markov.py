@@ -3,11 +3,19 @@
 k: (n, M) the codes of n images, each in [0, K)
 """
 
+from __future__ import annotations
+
+import math
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from vqnp._check import Array, check_code_rows, check_float, check_int, check_rng, fail
+from vqnp._check import Array, check_code_rows, check_codes, check_float, check_int, check_rng, fail
+from vqnp.priors.sampling import Choice, draw, probabilities, streams
+
+CHUNK_GRIDS = 128
+"""Grids that are drawn at a time. Each has a stream of its own, so this number does not show."""
 
 
 class Markov:
@@ -53,6 +61,8 @@ class Markov:
 
     def __init__(self, codes: Any, num_embeddings: int, order: int = 1, weight: float | None = None) -> None:
         self.codes = check_code_rows("Markov", codes, num_embeddings)
+        self.latent_shape: tuple[int, ...] = np.shape(codes)[1:]
+        self.num_latents = self.codes.shape[1]
         self.num_embeddings = K = int(num_embeddings)
         self.order = check_int("Markov", "order", order, 0, 1)
         self.weight = K / 2 if weight is None else check_float("Markov", "weight", weight, "(0, inf)")
@@ -62,42 +72,83 @@ class Markov:
 
         k: (n', M), other codes than those that were counted, for which it would be too small -> bits
         """
-        k, K = check_code_rows("Markov.code_length", codes, self.num_embeddings), self.num_embeddings
-        n, M = self.codes.shape
-        if k.shape[1] != M:
-            fail("Markov.code_length", "codes", f"must have {M} position{'s' * (M > 1)}", k.shape[1])
-        bits = 0.0
+        where = "Markov.code_length"
+        nats = self._nll(self._rows(where, check_code_rows(where, codes, self.num_embeddings)))
+        return float(nats.sum(axis=1).mean()) / math.log(2)
+
+    def nll(self, codes: Any, condition: None = None) -> Array:
+        """−log p_m(k_m | k_{m−1}) in nats: (n', *latent_shape) codes -> (n', *latent_shape) float64.
+
+        condition must be None: a chain has no classes.
+        """
+        where = "Markov.nll"
+        _no_classes(where, condition, 1.0)
+        k = check_codes(where, codes, self.num_embeddings)
+        rows = self._rows(where, k.reshape(len(k) if k.ndim else 0, -1).astype(np.int64))
+        return self._nll(rows).reshape(k.shape)
+
+    def sample(
+        self, n: int, rng: np.random.Generator | int, condition: None = None, temperature: float = 1.0,
+        top_k: int | None = None, top_p: float | None = None, guidance: float = 1.0, progress: bool = False,
+    ) -> Array:  # fmt: skip
+        """k ~ p(k), position by position -> (n, *latent_shape) int64.
+
+        The arguments are those of AutoregressivePrior.sample, and sample i is the same whatever n is;
+        condition and guidance must be None and 1, for a chain has no classes.
+        """
+        where = "Markov.sample"
+        n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
+        choice = Choice(temperature, top_k, top_p).checked(where)
+        _no_classes(where, condition, guidance)
+        k = np.empty((n, self.num_latents), np.int64)
+        with tqdm(total=k.size, unit="code", unit_scale=True, disable=not progress) as bar:
+            for start in range(0, n, CHUNK_GRIDS):
+                rows = k[start : start + CHUNK_GRIDS]
+                u = streams(rng, len(rows), self.num_latents)
+                for m in range(self.num_latents):
+                    p = self.conditional(m, rows[:, m - 1] if m and self.order else None)
+                    with np.errstate(divide="ignore"):
+                        rows[:, m] = draw(probabilities(np.log(p), choice), u[:, m])
+                    bar.update(len(rows))
+        return k.reshape(n, *self.latent_shape)
+
+    def conditional(self, m: int, before: Array | None) -> Array:
+        """p_m(j | i) for each i of before; p_m(j) without: (n,) -> (n, K) or (1, K)."""
+        counted, K, w = self.codes[:, m], self.num_embeddings, self.weight
+        p = (np.bincount(counted, minlength=K) + 0.5) / (len(counted) + K / 2)
+        if before is None:
+            return p[None]
+        codes, of = np.unique(before, return_inverse=True)
+        n_ij = np.stack([np.bincount(counted[self.codes[:, m - 1] == i], minlength=K) for i in codes])
+        conditional = (n_ij + w * p) / (n_ij.sum(axis=1, keepdims=True) + w)
+        return np.asarray(conditional[of])
+
+    def _nll(self, k: Array) -> Array:
+        """(n', M) -> (n', M) float64, in nats."""
+        (n, _), K = self.codes.shape, self.num_embeddings
+        nats = np.empty(k.shape)
         for m, (counted, now) in enumerate(zip(self.codes.T, k.T, strict=True)):
             p = ((np.bincount(counted, minlength=K) + 0.5) / (n + K / 2))[now]
             if m and self.order:
                 before, w = self.codes[:, m - 1], self.weight
                 n_i = np.bincount(before, minlength=K)[k[:, m - 1]]
                 p = (_count(before * K + counted, k[:, m - 1] * K + now) + w * p) / (n_i + w)
-            bits -= float(np.log2(p).mean())
-        return bits
+            nats[:, m] = -np.log(p)
+        return nats
 
-    def sample(self, n: int, rng: np.random.Generator | int) -> Array:
-        """k ~ p(k), position by position -> (n, M) int64.
-
-        A mixture is drawn in two steps: with probability n_mi/(n_mi + w) k_m is the code of a counted image
-        whose previous code is i too; otherwise it is from p_m, which is a mixture itself: with probability
-        n/(n + K/2) the code of any counted image, otherwise a uniform one.
-        """
-        n, rng = check_int("Markov.sample", "n", n, 0), check_rng("Markov.sample", rng)
-        k = np.empty((n, self.codes.shape[1]), np.int64)
-        for m, counted in enumerate(self.codes.T):
-            half = self.num_embeddings / 2
-            k[:, m] = counted[rng.integers(len(counted), size=n)]
-            uniform = rng.random(n) * (len(counted) + half) < half
-            k[uniform, m] = rng.integers(self.num_embeddings, size=np.count_nonzero(uniform))
-            if m and self.order:
-                by_code = np.argsort(self.codes[:, m - 1], kind="stable")
-                n_i = np.bincount(self.codes[:, m - 1], minlength=self.num_embeddings)
-                first, own = (np.cumsum(n_i) - n_i)[k[:, m - 1]], n_i[k[:, m - 1]]
-                conditional = rng.random(n) * (own + self.weight) < own
-                place = first + (rng.random(n) * own).astype(np.int64)
-                k[conditional, m] = counted[by_code[place[conditional]]]
+    def _rows(self, where: str, k: Array) -> Array:
+        """k, if it is of as many positions as were counted."""
+        M = self.num_latents
+        if k.shape[1] != M:
+            fail(where, "codes", f"must have {M} position{'s' * (M > 1)}", k.shape[1])
         return k
+
+
+def _no_classes(where: str, condition: Any, guidance: float) -> None:
+    if condition is not None:
+        fail(where, "condition", "must be None: a Markov chain has no classes", condition)
+    if check_float(where, "guidance", guidance, "[0, inf)") != 1:
+        fail(where, "guidance", "must be 1: a Markov chain has no classes", guidance)
 
 
 def code_length(codes: Any, fitted_to: Any, num_embeddings: int) -> float:
