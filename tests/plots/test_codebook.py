@@ -59,6 +59,8 @@ def test_the_training_figure(model, tmp_path):
     shares = [bar.get_height() for bar in usage.patches]
     np.testing.assert_allclose(shares, 100 * np.sort(result.counts)[::-1] / 600)
     order = np.argsort(-result.counts, kind="stable")
+    *codes, heading = codes
+    assert heading.get_title() == "Most used codes: pixels raised red, lowered blue"
     assert [axes.get_title() for axes in codes] == [f"code {j}" for j in order if result.counts[j]]
     for axes in (loss, perplexity, usage):
         assert axes.get_title() and axes.get_xlabel() and axes.get_ylabel()

@@ -57,8 +57,10 @@ def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
     shown = [row for row in rows if row.of == PEAK and row.what != "FMA peak"]
     threads = sorted({row.threads for row in shown})
     names = list(dict.fromkeys((row.what, row.size) for row in shown))
-    figure = new_figure(8.0, 1.3 + 0.42 * len(names))
-    axes = figure.add_axes((0.36, 0.16, 0.6, 0.77))
+    below, above = 0.65 + 0.25 * len(threads), 0.35  # inches: the axis, its label and the legend; the title
+    height = below + above + 0.42 * len(names)
+    figure = new_figure(8.0, height)
+    axes = figure.add_axes((0.36, below / height, 0.6, 0.42 * len(names) / height))
     height = 0.8 / len(threads)
     for i, (t, colour) in enumerate(zip(threads, (BLUE, ORANGE, GREY), strict=False)):
         measured = {(row.what, row.size): row for row in shown if row.threads == t}
@@ -75,5 +77,6 @@ def bench_figure(rows: Sequence[Row], about: dict[str, Any]) -> Figure:
     axes.set(xlim=(0, 100), xlabel="share of the machine's peak, fused multiply-adds in float32 (%)")
     axes.set_title(f"{about['processor']}, {about['vector_bits']}-bit vectors", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="lower left", bbox_to_anchor=(0.0, 0.0), fontsize=8, frameon=False)
+    place = (0.36, 0.02 / height)
+    figure.legend(loc="lower left", bbox_to_anchor=place, borderaxespad=0, fontsize=8, frameon=False)
     return figure

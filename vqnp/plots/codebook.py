@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec, SubplotSpec
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from vqnp._check import Array
 from vqnp.evaluation import Evaluation
@@ -16,6 +17,8 @@ from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
 from vqnp.plots.sheets import are_signals, bands, convolved_axes, draw_pairs, flat_images, training_grid
 from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, no_ticks
 
+COLUMNS, ALL_TILES, MOST_TILES = 16, 128, 512  # of codebook_figure
+WIDEST = {COLUMNS: 2.5, 8: 5.0, 4: np.inf}  # by the number of columns, the width of an image by its height
 LEAST_CHANGE = 1e-3  # in pixel values, a quarter of a grey level: less is not scaled to full colour
 
 
@@ -37,34 +40,39 @@ def codebook_training_figure(model: VQVAE, history: History, images: Array, resu
     axes, K = figure.add_subplot(grid[0, 1]), len(result.counts)
     curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
     draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)
-    _level(axes, K, f"all {K} codes equally")
+    _level(axes, K, f"all {K} codes equally" if K > 1 else "the only code")
     axes.set_ylim(0, 1.12 * K)
     add_legend(axes)
-    draw_pairs(figure.add_subplot(grid[1, :]), model, images)
-    axes, shares = figure.add_subplot(grid[2, 0]), 100 * result.counts / result.counts.sum()
+    draw_pairs(figure.add_subplot(grid[2, :]), model, images)
+    axes, shares = figure.add_subplot(grid[4, 0]), 100 * result.counts / result.counts.sum()
     title = "Codebook usage on the test set"
     draw_sorted(axes, shares, title, "code, most used first", "share of all codes (%)")
     _level(axes, 100 / K, "uniform")
-    _most_used(figure, grid[2, 1], code_anatomy(model, images), are_signals(model))
+    _most_used(figure, grid[4, 1], code_anatomy(model, images), are_signals(model))
     return figure
 
 
 def codebook_figure(anatomy: CodeAnatomy, model: VQVAE | None = None) -> Figure:
-    """effect_j of every code j, most used first: red for ink that it adds, blue for ink that it removes.
+    """effect_j of every code j, most used first: red for pixels that it raises, blue for those it lowers.
 
-    With the model, signals are drawn as bands, and of a convolutional model a frame marks m_j, the position
-    at which the effect is measured.
+    Of more than 128 codes the 512 most used are drawn, and at most a row of dead ones. With the
+    model, signals are drawn as bands, and of a convolutional model a frame marks m_j, the position at which
+    the effect is measured.
     """
-    order = np.argsort(-anatomy.counts, kind="stable")
-    K, columns = len(order), min(len(order), 16)
-    rows = -(-K // columns)
-    height = 1.3 + 0.72 * rows  # inches: the title, the rows, a colour bar
-    figure = new_figure(9.6, height)
-    edges = {"left": 0.02, "right": 0.98, "bottom": 0.75 / height, "top": 1 - 0.55 / height}
-    grid = GridSpec(rows, columns, figure, hspace=0.45, **edges)
+    order, left_out = _tiles(anatomy.counts)
     signals = model is not None and are_signals(model)
     effect = bands(anatomy.effect) if signals else flat_images(anatomy.effect)
     span = max(float(np.quantile(np.abs(effect), 0.999)), LEAST_CHANGE)
+    K, (H, W) = len(anatomy.counts), effect.shape[1:]
+    columns = min(len(order), next(n for n, widest in WIDEST.items() if W <= widest * H))
+    rows = -(-len(order) // columns)
+    label, tile = 0.225, min(0.5, max(0.1, H / W * 9.2 / (1.2 * columns)))  # inches: heights
+    above = 0.75 if left_out else 0.55  # the title
+    below = 0.75  # the colour bar
+    height = above + rows * tile + (rows - 1) * label + below
+    figure = new_figure(9.6, height)
+    edges = {"left": 0.02, "right": 0.98, "bottom": below / height, "top": 1 - above / height}
+    grid = GridSpec(rows, columns, figure, hspace=label / tile, **edges)
     shown: Any = None
     for i, j in enumerate(order):
         axes = figure.add_subplot(grid[i // columns, i % columns])
@@ -74,9 +82,12 @@ def codebook_figure(anatomy: CodeAnatomy, model: VQVAE | None = None) -> Figure:
         no_ticks(axes)
         if model is not None and convolved_axes(model) and share:
             _frame(axes, int(anatomy.latent[j]), model.latent_shape, effect.shape[1:])
-    title = f"All {K} codes, most used first: number, share of use, and effect on the "
-    title += "signal" if signals else "image"
-    if model is not None and convolved_axes(model):
+    many = f"All {K} codes" if not left_out else f"{len(order)} of {K} codes"
+    title = f"{many}, most used first" if K > 1 else "The only code"
+    title += f": number, share of use, and effect on the {'signal' if signals else 'image'}"
+    if left_out:
+        title += f"\n(not drawn: {left_out})"
+    elif model is not None and convolved_axes(model):
         title += " (frame: position)"
     figure.suptitle(title, fontsize=11, y=1 - 0.08 / height)
     place = figure.add_axes((0.3, 0.5 / height, 0.4, 0.09 / height))
@@ -84,7 +95,21 @@ def codebook_figure(anatomy: CodeAnatomy, model: VQVAE | None = None) -> Figure:
     what = "the signal" if signals else "pixel value"
     bar.set_label(f"change of {what} by the code, compared with the mean at its position", fontsize=8)
     bar.ax.tick_params(labelsize=7)
+    bar.ax.xaxis.set_major_locator(MaxNLocator(4, symmetric=True))
     return figure
+
+
+def _tiles(counts: Array) -> tuple[Array, str]:
+    """The codes that are drawn, most used first, and in words the others: of many, one row of dead ones."""
+    order = np.argsort(-counts, kind="stable")
+    if len(order) <= ALL_TILES:
+        return order, ""
+    used = int(np.count_nonzero(counts))
+    shown = min(used, MOST_TILES)
+    room = (-shown % COLUMNS or COLUMNS) if used <= MOST_TILES else 0
+    dead, rare = len(order) - used - min(len(order) - used, room), used - shown
+    words = [f"{rare} used less often"] * (rare > 0) + [f"{dead} {'more ' * (room > 0)}dead"] * (dead > 0)
+    return order[: shown + room], ", ".join(words)
 
 
 def _level(axes: Axes, y: float, label: str) -> None:
@@ -103,22 +128,22 @@ def _frame(axes: Axes, latent: int, latent_shape: tuple[int, ...], size: tuple[i
 
 
 def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy, signals: bool) -> None:
-    """Twelve codes: the mean image of each, with the ink that it adds in red and removes in blue."""
+    """Twelve codes: the mean image of each, with the pixels that it raises in red and lowers in blue."""
     order = np.argsort(-anatomy.counts, kind="stable")[:12]
     order = order[anatomy.counts[order] > 0]
     context, effect = map(bands if signals else flat_images, (anatomy.context, anatomy.effect))
     span = max(float(np.abs(effect[order]).max()), LEAST_CHANGE)
-    inner = place.subgridspec(2, 6, wspace=0.08, hspace=0.3)
+    inner = place.subgridspec(4, 6, wspace=0.08, hspace=0, height_ratios=[0.17, 1, 0.2, 1])  # labels, tiles
     for i, j in enumerate(order):
-        axes = figure.add_subplot(inner[i // 6, i % 6])
+        axes = figure.add_subplot(inner[1 + i // 6 * 2, i % 6])
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
         axes.set_title(f"code {j}", fontsize=7, pad=2)
         no_ticks(axes)
-    what = "values raised red, lowered blue" if signals else "ink added red, removed blue"
-    title, box = f"Most used codes in context: {what}", place.get_position(figure)
-    where = {"xycoords": "figure fraction", "textcoords": "offset points"}
-    offset = (0, 12)  # points: the titles of the codes are 9 high
-    axes.annotate(title, (box.x0, box.y1), offset, fontsize=9.5, **where)  # type: ignore[arg-type]
+    grey = anatomy.context.ndim == 3 or anatomy.context.shape[-1] == 1
+    what = "values" if signals else "pixels" if grey else "brightness"
+    heading = figure.add_subplot(place, frameon=False)
+    heading.set_title(f"Most used codes: {what} raised red, lowered blue", fontsize=10)
+    no_ticks(heading)
 
 
 def _overlay(context: Array, effect: Array) -> Array:

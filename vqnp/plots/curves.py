@@ -9,6 +9,7 @@ from matplotlib.transforms import Bbox
 from vqnp._check import Array
 from vqnp.plots.style import BLUE, dress, plain_log
 
+LEAST_BARS = 16  # few bars are seen, beside some of zero height
 MOST_BARS = 1000  # more, each a shape of its own, take long: 20,000 of them about a minute
 History = Sequence[Mapping[str, float]]
 
@@ -62,11 +63,15 @@ def _covers(box: Bbox, axes: Axes, labels: Sequence[Bbox]) -> bool:
 
 
 def draw_sorted(axes: Axes, values: Array, title: str, x: str, y: str) -> None:
-    """Bars for values: (n,), the largest first."""
+    """Bars for values: (n,), the largest first; if three of four are 0, most of these are left out."""
     heights = np.sort(values)[::-1]
-    if len(values) <= MOST_BARS:
-        axes.bar(np.arange(1, len(values) + 1), heights, width=1.0, color=BLUE)
+    used = int(np.count_nonzero(values))
+    n = max(LEAST_BARS, 2 * used) if 4 * used < len(values) else len(values)
+    if left_out := max(0, len(values) - n):
+        heights, x = heights[:n], f"{x} ({left_out} more are 0)"
+    if len(heights) <= MOST_BARS:
+        axes.bar(np.arange(1, len(heights) + 1), heights, width=1.0, color=BLUE)
     else:  # the same picture as one shape
-        axes.stairs(heights, np.arange(len(values) + 1) + 0.5, fill=True, color=BLUE)
-    axes.set_xlim(0.5, len(values) + 0.5)
+        axes.stairs(heights, np.arange(len(heights) + 1) + 0.5, fill=True, color=BLUE)
+    axes.set_xlim(0.5, len(heights) + 0.5)
     dress(axes, title, x, y)

@@ -42,7 +42,7 @@ def dress(axes: Axes, title: str, x: str, y: str, integer_x: bool = True) -> Non
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8, which="both")
     if integer_x:
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.spines[["top", "right"]].set_visible(False)
 
 
