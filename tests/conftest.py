@@ -28,6 +28,11 @@ def fast(config):
     return config.option.markexpr == "not slow"
 
 
+def pytest_addoption(parser):
+    needed = "damaged files that tests/test_fuzz.py reads, and a 33rd as many wrong calls of the command line"
+    parser.addoption("--mutants", type=int, default=300, help=needed)
+
+
 def pytest_configure(config):
     hypothesis.settings.load_profile("fast" if fast(config) else "ci" if os.environ.get("CI") else "dev")
 

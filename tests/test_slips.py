@@ -11,13 +11,21 @@ import pytest
 from helpers import refused, refused_command, same
 
 from vqnp import (
-    VAE, VQVAE, Autoencoder, DataSpec, evaluate, fit, load, load_dataset, load_splits, metrics, ops, save,
+    VAE, VQVAE, Autoencoder, DataSpec, InputError, evaluate, export, fit, generate, load, load_dataset,
+    load_splits, metrics, ops, resume, save,
 )
 from vqnp._check import NonFiniteError
 from vqnp.checkpoint import read_arrays, write_arrays
 from vqnp.data import Dataset, open_images, to_float
+from vqnp.data.spec import channels_first_hint
+from vqnp.evaluation.codes import with_restarts
+from vqnp.inspection import code_anatomy
+from vqnp.kernels import memory
 from vqnp.nn import Embedding, Flatten, Linear, Reshape, Sequential
+from vqnp.nn.module import trainable
 from vqnp.nn.quantizers import VectorQuantizer
+from vqnp.optim import Adam
+from vqnp.priors import Markov
 
 DATA = load_dataset("digits")
 FEW = Dataset("few", "train", DATA.images[:40], DATA.labels[:40])
@@ -313,3 +321,140 @@ def test_load_state_dict_takes_arrays_only():
     for wrong in ([0], None, "0", 0):
         with refused("quantizer.t", "must be int64 of shape ()", type(wrong).__name__):
             model.load_state_dict({**state, "quantizer.t": wrong})
+
+
+# What is missing, or of another kind.
+
+
+@pytest.mark.parametrize("model", [VQVAE, VAE, Autoencoder])
+def test_a_model_without_its_parts_is_sent_to_the_ready_made_ones(model):
+    needed = f"must be given ({model.__name__}.mlp() and {model.__name__}.conv() make"
+    with refused("encoder", needed, "nothing", where=model.__name__):
+        model()
+    with refused("quantizer" if model is VQVAE else "decoder", needed, "nothing"):
+        model(Flatten())
+    for make in (VQVAE.mlp, VQVAE.conv):
+        with refused("quantizer", "must be a quantizer of vqnp.nn", "str", where="VQVAE"):
+            make(quantizer="ema")
+
+
+def test_a_picture_and_a_list_of_arrays_are_told_how_to_be_an_array():
+    class Image:  # as Pillow's
+        __array_interface__ = FEW.images[0].__array_interface__
+
+    for call in (lambda x: fit(made(), x, **SHORT), lambda x: evaluate(made(), x), made().encode):
+        with pytest.raises(InputError, match=r"got Image \(np.asarray\(picture\)\[None\]"):
+            call(Image())
+        with pytest.raises(InputError, match=r"got list of arrays \(np.stack makes one of them\)"):
+            call(list(FEW.images))
+
+
+def test_a_picture_in_a_file_is_no_array_of_images(tmp_path):
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with refused("", "np.save of np.stack", "a single picture"):
+        load_dataset(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda: resume(None, FEW), "path"),
+        (lambda: export.save_torch("w.npz", None), "model"),
+        (lambda: export.save_torch(None, made()), "path"),
+        (lambda: export.load_torch(None), "path"),
+        (lambda: generate(None, made(), 1, 0), "model"),
+        (lambda: generate(made(), None, 1, 0), "prior"),
+        (lambda: code_anatomy(None, FEW.images), "model"),
+        (lambda: VectorQuantizer(8, 4, dtype="x"), "dtype"),
+        (lambda: Adam(made()), "named_parameters"),
+    ],
+)  # fmt: skip
+def test_arguments_of_another_kind_are_refused_by_name(call, argument):
+    with refused(argument, "must be"):
+        call()
+
+
+# Channels.
+
+
+def test_what_may_be_channels_that_come_first_is_explained():
+    for shape, n in (((2, 64), 2), ((5, 28, 28), 5), ((16, 64, 64), 16)):
+        hint = channels_first_hint(shape)
+        assert hint.startswith(f"if these are {n} channels of {' × '.join(map(str, shape[1:]))}, np.moveaxis")
+    for shape in ((28, 28), (64, 2), (28, 28, 3), (8, 12), (64,), (17, 80, 80), (2, 2, 2, 64)):
+        assert channels_first_hint(shape) == ""
+    with pytest.raises(InputError, match=r"5 channels of 28 × 28, np.moveaxis\(images, 1, -1\)"):
+        VQVAE.conv((5, 28, 28))
+    with pytest.raises(InputError, match=r"2 channels of 64, np.moveaxis\(images, 1, -1\)"):
+        VQVAE.conv((2, 64), ndim=1)
+    with pytest.raises(InputError, match="for signals of 2 channels: ndim=1"):
+        VQVAE.conv((64, 2))
+    with refused("data", "np.moveaxis(images, 1, -1) has this shape", "(60, 2, 64)", where="evaluate"):
+        evaluate(VQVAE.conv((64, 2), 4, 2, 0, 2, 2, 4, ndim=1), np.zeros((60, 2, 64), "f"))
+
+
+# Sizes against the memory that is there.
+
+
+def test_what_this_machine_could_not_train_is_refused(monkeypatch):
+    monkeypatch.setattr(memory, "machine_bytes", lambda: 10**6)
+    with refused("parameters", "must fit into memory, 0.0 GB", "(1000, 126)"):
+        Linear(1000, 126)
+    Linear(1000, 124)
+    with trainable():
+        Linear(100, 300)  # 30,000 entries of 32 bytes
+    with trainable(), refused("parameters", "with gradients and Adam's moments", "(100, 300)"):
+        Linear(10, 130)
+        Linear(100, 300)
+    codes = np.zeros((4, 3), int)
+    with refused("n", "must be at most 316", "317", where="generate"):
+        generate(made(), Markov(codes, 8), 317, 0)
+    assert memory.machine_bytes() == 10**6
+
+
+def test_the_machines_memory_is_known_and_limits_count(monkeypatch):
+    assert 2**20 < memory.machine_bytes() <= 2**62
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (5 * 2**20, 2**30))
+    assert memory.machine_bytes.__wrapped__() == 5 * 2**20
+
+
+# Errors that are no lower than that of the mean image.
+
+
+def test_a_model_that_reconstructs_nothing_is_not_called_healthy():
+    assert metrics.diagnose(7.5, 8, mse=0.1, variance=0.2).level == "healthy"
+    found = metrics.diagnose(7.5, 8, mse=0.2, variance=0.2)
+    assert found.level == "no reconstruction" and "0.2, is not below that of the mean image" in str(found)
+    assert metrics.diagnose(4.0, 8, mse=0.3, variance=0.2).level == "no reconstruction"
+    collapsed = metrics.diagnose(3.9, 8, mse=0.3, variance=0.2)
+    assert collapsed.level == "partial collapse" and "and the MSE, 0.3, is not below" in str(collapsed)
+    for alike in ({"mse": 0.1, "variance": 0.0}, {"mse": 0.1}, {"variance": 0.1}):
+        assert metrics.diagnose(7.5, 8, **alike) == metrics.diagnose(7.5, 8)
+    with refused("variance", where="diagnose"):
+        metrics.diagnose(7.5, 8, mse=0.1, variance=-1.0)
+
+
+def test_an_explosion_that_stays_finite_is_told_by_the_report():
+    """Losses of 10¹⁰, and at the end the codes are used all the same."""
+    for model, sign in ((made(), "MSE"), (Autoencoder.mlp(latent_dim=4, hidden=(8,)), "nothing is")):
+        history = fit(model, FEW, epochs=2, lr=100.0, batch_size=8, progress=False)
+        report = model.evaluate(TEST, history)
+        assert report.mse >= report.data_variance and sign in str(report), str(report)
+        expected = TEST.images.reshape(20, -1).astype(float) / 255
+        assert report.data_variance == pytest.approx(expected.var(axis=0).mean(), rel=1e-9)
+        assert report.as_dict()["data_variance"] == report.data_variance
+
+
+def test_a_collapse_before_any_restart_is_told_how_long_to_train():
+    model = VQVAE.mlp(num_latents=2, embedding_dim=2, num_embeddings=64, hidden=())
+    few = metrics.diagnose(2.0, 64)
+    assert "299 steps" in with_restarts(few, model.quantizer, [{"step": 298, "restarted_codes": 0}]).advice
+    for history in (
+        None, [], [{"step": 299, "restarted_codes": 0}], [{"step": 10, "restarted_codes": 3}], [{"epoch": 1}],
+    ):  # fmt: skip
+        assert with_restarts(few, model.quantizer, history) == few
+    healthy = metrics.diagnose(60.0, 64)
+    assert with_restarts(healthy, model.quantizer, [{"step": 3}]) == healthy
+    never = VQVAE.mlp(num_embeddings=64, hidden=(), restart_dead_codes=0).quantizer
+    assert with_restarts(few, never, [{"step": 3}]) == few

@@ -4,8 +4,11 @@ Linear.forward: x must have last axis 4; got shape (3, 5)
 """
 
 import functools
+import inspect
 import operator
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, Self, TypeVar
 
 import numpy as np
@@ -54,18 +57,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def moved(where: str, **places: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def moved(where: str, required: str = "", **places: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """A decorator: InputError for an argument that the function does not have, but another has.
 
-    places: {its name: "must be given to ..."}, for names that people expect, or that an earlier version had
+    places: {its name: "must be given to ..."}, for names that people expect, or that an earlier version had;
+    required: "must be given (...)", for arguments without a default that are missing
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = inspect.signature(function).parameters
+        needed = [name for name, p in parameters.items() if p.default is p.empty]
+
         @functools.wraps(function)
         def with_hint(*args: P.args, **kwargs: P.kwargs) -> R:
             for name in kwargs:
                 if name in places:
                     fail(where, name, places[name], repr(kwargs[name]))
+            missing = [name for name in needed[len(args) :] if name not in kwargs]
+            if required and missing and kwargs.keys() <= parameters.keys():
+                fail(where, missing[0], required, "nothing")
             return function(*args, **kwargs)
 
         return with_hint
@@ -107,6 +117,16 @@ def check_array(
     if finite:
         check_finite(where, name, x)
     return x
+
+
+def kind_of(value: Any) -> str:
+    """The name of the type of what should be an array of images, and how to make one of it."""
+    kind = type(value).__name__
+    if hasattr(value, "__array_interface__"):  # a picture of Pillow's
+        return f"{kind} (np.asarray(picture)[None] is an array of one)"
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], np.ndarray):
+        return f"{kind} of arrays (np.stack makes one of them)"
+    return kind
 
 
 def plain_array(where: str, name: str, x: Array) -> Array:
@@ -203,6 +223,13 @@ def as_array(where: str, name: str, value: Any) -> Array:
     except ValueError as error:
         ragged = "inhomogeneous" in str(error)
         fail(where, name, "must be an array", "parts of different lengths" if ragged else error)
+
+
+def check_path(where: str, path: Any, needed: str = "must be a path", name: str = "path") -> Path:
+    """Return path as a Path, else raise InputError."""
+    if not isinstance(path, (str, os.PathLike)):
+        fail(where, name, needed, type(path).__name__)
+    return Path(path)
 
 
 def check_rng(where: str, rng: np.random.Generator | int) -> np.random.Generator:

@@ -25,6 +25,7 @@ from vqnp._check import Array, InputError, fail
 
 META = "meta"  # the member of an .npz that holds a JSON text about the others
 CHUNK_BYTES = 1 << 20  # read at a time: large enough that Python's share of the time is small
+END_BYTES = 22  # of an archive's last record, without a comment
 HEAD_BYTES = 12 + 10_000  # NumPy refuses a longer .npy header as unsafe to parse
 
 # What zipfile, gzip, zlib and NumPy raise for damaged, encrypted or exotic files. OSErrors of the disk have
@@ -182,6 +183,20 @@ def read_content(
     return header, content
 
 
+def members(where: object, path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Every member of an archive, as many as its last record says and named as before their contents."""
+    infos = archive.infolist()
+    with open(path, "rb") as file:
+        file.seek(-END_BYTES, os.SEEK_END)
+        end = file.read()
+    (count,) = struct.unpack_from("<H", end, 10)
+    if end.startswith(b"PK\5\6") and count not in (len(infos), 0xFFFF):  # the last: there are more
+        fail(str(where), "", f"must have {count} members, as its end says", len(infos))
+    for info in infos:
+        archive.open(info).close()
+    return infos
+
+
 def read_npz(where: object, path: str | Path) -> dict[str, Array]:
     """The arrays of an uncompressed .npz by name, such as write_npz and numpy.savez write.
 
@@ -190,7 +205,8 @@ def read_npz(where: object, path: str | Path) -> dict[str, Array]:
     """
     path, arrays = check_file(where, path), {}
     with reading(where, "must be an .npz file, whole and unchanged"), zipfile.ZipFile(path) as archive:
-        places = {info: f"{where}: {one_line(info.filename)}" for info in archive.infolist()}
+        infos = members(where, path, archive)
+        places = {info: f"{where}: {one_line(info.filename)}" for info in infos}
         for info, place in places.items():
             if info.compress_type != zipfile.ZIP_STORED or not info.filename.endswith(".npy"):
                 fail(place, "", "must be an uncompressed .npy member", f"compression {info.compress_type}")

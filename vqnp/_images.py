@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import FLOATS, Array, NonFiniteError, at_index, fail, plain_array
+from vqnp._check import FLOATS, Array, NonFiniteError, at_index, fail, kind_of, plain_array
 
 
 def to_float(
@@ -22,7 +22,7 @@ def to_float(
     if dtype not in FLOATS:
         fail(where, "dtype", "must be float32 or float64", dtype)
     if not isinstance(images, np.ndarray):
-        fail(where, name, "must be a NumPy array", type(images).__name__)
+        fail(where, name, "must be a NumPy array", kind_of(images))
     if type(images) is not np.ndarray:
         images = plain_array(where, name, images)
     if images.dtype == np.uint8:

@@ -1,13 +1,12 @@
 """A checkpoint: one .npz of plain arrays and a JSON text, written so that a reader never sees half of it."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import vqnp.priors.transformer  # noqa: F401 - it makes its class known to build
-from vqnp._check import Array, InputError, fail
+from vqnp._check import Array, InputError, check_path, fail
 from vqnp._files import META, one_line, read_npz, write_arrays
 from vqnp._version import __version__
 from vqnp.models import format1
@@ -25,6 +24,7 @@ _NO_MODEL = (
 
 def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """meta and arrays of a checkpoint; anything else is refused with a sentence that says why."""
+    check_path("checkpoint", path, "must be the path of a checkpoint")
     where, needed = f"checkpoint {path}", "must be a checkpoint written by vqnp"
     arrays = read_npz(where, path)
     if META not in arrays:
@@ -65,8 +65,7 @@ def save(
     OSError
         The folder cannot be written, or the disk is full; what was at path is still there.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        fail("save", "path", "must be a path", type(path).__name__)
+    check_path("save", path)
     if not isinstance(model, Module):
         fail("save", "model", "must be a vqnp.nn.Module", type(model).__name__)
     head: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
@@ -136,7 +135,5 @@ def load(path: str | Path) -> Any:
         No checkpoint, or one that is truncated, corrupted, foreign, of a newer format, or holds a
         pickled object, or a module whose class is not registered.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        fail("load", "path", "must be the path of a checkpoint or a run folder", type(path).__name__)
-    path = Path(path)
+    path = check_path("load", path, "must be the path of a checkpoint or a run folder")
     return load_all(path / "checkpoint.npz" if path.is_dir() else path)[0]

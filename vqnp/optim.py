@@ -63,7 +63,11 @@ class Adam:
         weight_decay: float = 0.0,
         clip: float | None = None,
     ) -> None:
-        self.parameters = dict(named_parameters)
+        try:
+            self.parameters = dict(named_parameters)
+        except (TypeError, ValueError):
+            needed = "must be pairs of a name and a Param, as module.named_parameters() gives"
+            fail("Adam", "named_parameters", needed, type(named_parameters).__name__)
         self.lr = check_float("Adam", "lr", lr, "(0, inf)")
         self.beta1 = check_float("Adam", "beta1", beta1, "[0, 1)")
         self.beta2 = check_float("Adam", "beta2", beta2, "[0, 1)")

@@ -236,7 +236,8 @@ def npy_header(text):
     "content, needed, got",
     [
         (b"", "must have at least 4 bytes", "0 bytes"),
-        (b"\x89PNG\r\n", "must begin as gzip, .npy and .npz files do, or with IDX's magic", "89 50 4e 47"),
+        (b"%PDF-1", "must begin as gzip, .npy and .npz files do, or with IDX's magic", "25 50 44 46"),
+        (b"\x89PNG\r\n", "must be an array (np.save of np.stack", "a single picture"),
         (bytes([0, 0, 7, 3, 0, 0]), "a type (08, 09, 0b, 0c, 0d, 0e) and the number of axes", "00 00 07 03"),
         (bytes([0, 0, 8, 3, 0, 0]), "must have an IDX header of 16 bytes for its 3 axes", "6 bytes"),
         (bytes([0, 0, 8, 0]), "must hold an array of at least one axis", "a single number"),

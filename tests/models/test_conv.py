@@ -158,7 +158,7 @@ def test_an_image_of_a_size_that_does_not_fit_is_refused(name, options, needed, 
     [
         ({"channels": 0}, "channels", "at least 1"),
         ({"residual_channels": 0}, "residual_channels", "at least 1"),
-        ({"residual_blocks": -1}, "residual_blocks", "at least 0"),
+        ({"residual_blocks": -1}, "residual_blocks", "[0, 1000]"),
         ({"downsampling": 0}, "downsampling", "at least 1"),
         ({"ndim": 3}, "ndim", "1"),
         ({"dtype": "float16"}, "dtype", "must be 'float32' or 'float64'"),

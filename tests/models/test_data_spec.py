@@ -84,13 +84,17 @@ def test_examples_come_flat_or_in_their_shape():
 @pytest.mark.parametrize(
     ("shape", "bad", "needed", "got"),
     [
-        ((2, 3), (4, 3, 2), "must have shape (n, 2, 3) or (n, 6)", "shape (4, 3, 2)"),
+        ((2, 3), (4, 2, 2), "must have shape (n, 2, 3) or (n, 6)", "shape (4, 2, 2)"),
+        (
+            (2, 3), (4, 3, 2),
+            "must have shape (n, 2, 3) or (n, 6); np.moveaxis(images, 1, -1) has this shape", "(4, 3, 2)",
+        ),
         ((16,), (4, 15), "must have shape (n, 16)", "shape (4, 15)"),
-        ((16,), (16,), "must have shape (n, 16)", "shape (16,)"),
+        ((16,), (16,), "must have shape (n, 16); images[None] is a batch of one", "shape (16,)"),
         ((), (4, 2), "must have shape (n,) or (n, 1)", "shape (4, 2)"),
         ((2,), (), "must have shape (n, 2)", "shape ()"),
     ],
-)
+)  # fmt: skip
 def test_examples_of_another_shape_are_refused(shape, bad, needed, got):
     with refused("images", needed, got, where="test") as caught:
         DataSpec(shape).to_array(np.zeros(bad), np.float64, "test")

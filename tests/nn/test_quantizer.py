@@ -277,8 +277,8 @@ BAD = [
     ({"restart_dead_codes": 1.0}, "restart_dead_codes", "must be in [0, 1)", "1.0"),
     ({"restart_dead_codes": -0.1}, "restart_dead_codes", "must be in [0, 1)", "-0.1"),
     ({"rng": "seed"}, "rng", "must be a numpy.random.Generator or an integer", "'seed'"),
-    ({"dtype": np.float16}, "dtype", "must be float32 or float64", "float16"),
-    ({"dtype": int}, "dtype", "must be float32 or float64", "int64"),
+    ({"dtype": np.float16}, "dtype", "must be 'float32' or 'float64'", "float16"),
+    ({"dtype": int}, "dtype", "must be 'float32' or 'float64'", "int"),
 ]  # fmt: skip
 BAD_EMA = [
     ({"epsilon": -1e-5}, "epsilon", "must be in [0, inf)", "-1e-05"),

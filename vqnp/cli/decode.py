@@ -26,7 +26,6 @@ def run(args: argparse.Namespace) -> None:
     from vqnp._files import atomic
     from vqnp.cli.runs import open_run
     from vqnp.export.codes import decode_file, open_codes
-    from vqnp.plots import are_signals, save_sheet
 
     out = new_file(args.out, (".npy", ".png"), args.force)
     model = open_run(args.model).model
@@ -39,6 +38,8 @@ def run(args: argparse.Namespace) -> None:
     if first is None:
         needed = f"must hold the {model.encoding.name} of at least one image for a PNG sheet"
         fail("", str(args.codes), needed, "none")
+    from vqnp.plots import are_signals, save_sheet
+
     with atomic(out) as file:
         save_sheet(file, model.decode(first), signals=are_signals(model))
     print(f"{len(first)} of {len(codes)} images in {out}")

@@ -2,7 +2,7 @@
 
 import argparse
 
-from vqnp.cli.options import DATA, FORCE, RUN, SPLIT, batch_bar, new_file, option
+from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_option, new_file, option
 
 HELP = "convert images to codes (for a VAE or an autoencoder: to latents)"
 DESCRIPTION = (
@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> None:
     out = new_file(args.out, (".npz",), args.force)
     opened = open_run(args.model)
     model, data = opened.model, args.data if "data" in args else opened.trained_on()
-    images = open_images(data, args.split)
+    with by_option(SOURCE):
+        images = open_images(data, args.split)
     encode_file(model, images, out, batch_bar)
     print(f"{len(images)} images of {data}, {model.encoding.size} each, in {out}")

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from vqnp.cli.options import DATA, JSON, RUN, SPLIT, flag, option
+from vqnp.cli.options import DATA, JSON, RUN, SOURCE, SPLIT, by_option, flag, option
 
 HELP = "report MSE, perplexity, utilization and diagnosis; for a VAE, likelihood and KL"
 DESCRIPTION = (
@@ -60,11 +60,12 @@ def evaluated(args: argparse.Namespace) -> tuple[str, Any, Any, Any]:
 
     opened = open_run(args.model)
     images: Any
-    if "data" in args:
-        data, history = args.data, []
-        images = open_images(data, args.split)
-    else:
-        data, history = opened.trained_on(), opened.history
-        training, test = load_splits(data)
-        images = (training if args.split == "train" else test).images
+    with by_option(SOURCE):
+        if "data" in args:
+            data, history = args.data, []
+            images = open_images(data, args.split)
+        else:
+            data, history = opened.trained_on(), opened.history
+            training, test = load_splits(data)
+            images = (training if args.split == "train" else test).images
     return data, opened.model, images, opened.model.evaluate(images, history, progress=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vqnp._check import fail
 from vqnp.cli.evaluate import evaluated, source
-from vqnp.cli.options import DATA, RUN, SPLIT, option
+from vqnp.cli.options import DATA, RUN, SPLIT, new_file, option
 
 HELP = "report the health of the codebook, and draw every code (or a VAE's units)"
 DESCRIPTION = (
@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
     folder = Path(args.model) if Path(args.model).is_dir() else Path(args.model).parent
     if "out" not in args and folder.is_dir() and not os.access(folder, os.W_OK):
         fail("", "--out", "must be given for a run in a folder that you cannot write to", "none")
+    if "out" in args:
+        new_file(args.out, (".png",), force=True)
     data, model, images, report = evaluated(args)
     print(f"{report}\n{source(args, data)}")
     some = next(batches(images, FIGURE_IMAGES))

@@ -1,12 +1,13 @@
 """What the commands share: the parser, options of several commands, and checks of output files."""
 
 import argparse
+import contextlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vqnp._check import fail
+from vqnp._check import InputError, fail
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,6 +36,9 @@ DATA_HELP = (
     "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
     "(gzipped or not), a folder of them, or a .npy or .npz of images, uint8 or float in [0, 1]"
 )
+SOURCE = {"source": "--data"}
+"""What Python's functions call --data."""
+
 RUN = option("model", metavar="RUN", help="a run folder, or a checkpoint")
 DATA = option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: the training run's data)")
 SPLIT_HELP = "which part of a data set with two parts (default: test)"
@@ -72,6 +76,22 @@ def new_file(out: str | Path, suffixes: Sequence[str], force: bool, option: str 
     if not out.parent.is_dir():
         fail("", option, "must be in an existing folder", out)
     return out
+
+
+@contextlib.contextmanager
+def by_option(places: Mapping[str, str | tuple[str, str]]) -> Iterator[None]:
+    """InputErrors about arguments in Python name what the user gave instead.
+
+    places: {argument: the option, or (the file, what it is in the file)}
+    """
+    try:
+        yield
+    except InputError as error:
+        place = places.get(error.argument.partition("[")[0])
+        if place is None:
+            raise
+        where, argument = ("", place) if isinstance(place, str) else place
+        raise type(error)(where, argument, error.needed, error.got) from None
 
 
 def batch_bar(parts: Iterable[Any], total: int) -> Iterator[Any]:

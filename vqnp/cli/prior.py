@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vqnp._check import check_codes, fail
-from vqnp.cli.options import RUN, Option, flag, option, say
+from vqnp.cli.options import RUN, Option, by_option, flag, option, say
 
 HELP = "train a prior over a model's codes, from which vqnp sample draws new images"
 DESCRIPTION = (
@@ -58,6 +58,10 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+FLAG_OF = {NAMES.get(name, name): _flag(name) for name in (*NETWORK, *SCHEDULE)}
+FLAG_OF |= {"parameters": "the prior's parameters", "latent_shape": "RUN"}
+
+
 def _options(group: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Iterator[Option]:
     for name, (kind, metavar, default, help) in table.items():
         values = default if isinstance(default, dict) else {"default": default}
@@ -105,6 +109,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     """The same in a run folder that we hold."""
     from vqnp.cli.prior_files import read_prior
     from vqnp.data import load_splits
+    from vqnp.nn.module import trainable
 
     model, folder = opened.model, opened.run
     stored = None
@@ -119,7 +124,8 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     labels = _labels(data, splits) if condition == "class" else None
     prior = schedule = None
     if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
-        prior, schedule = _new(args, kind, model, labels)
+        with by_option(FLAG_OF), trainable():
+            prior, schedule = _new(args, kind, model, labels)
     if not stored:
         for path in reversed(folder.prior_files()):
             path.unlink()

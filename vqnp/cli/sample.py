@@ -4,7 +4,7 @@ import argparse
 import math
 
 from vqnp._check import check_int, fail
-from vqnp.cli.options import FORCE, RUN, flag, new_file, option
+from vqnp.cli.options import FORCE, RUN, by_option, flag, new_file, option
 
 HELP = "draw new images from a model and its prior"
 DESCRIPTION = (
@@ -35,11 +35,14 @@ OPTIONS = (
 )  # fmt: skip
 
 
+FLAG_OF = {name: f"--{name.replace('_', '-')}" for name in ("n", "temperature", "top_k", "top_p", "guidance")}
+FLAG_OF |= {"condition": "--label", "rng": "--seed"}
+
+
 def run(args: argparse.Namespace) -> None:
     """Draw, decode, and print what was written."""
     from vqnp._files import atomic, write_npy
     from vqnp.cli.prior_files import open_codes_run, read_prior
-    from vqnp.plots import are_signals, save_sheet
     from vqnp.priors import generate
 
     out = new_file(args.out, (".png", ".npy"), args.force)
@@ -54,13 +57,16 @@ def run(args: argparse.Namespace) -> None:
         check_int("", "--label", label, 0, classes - 1)
     elif args.guidance != 1:
         fail("", "--guidance", "must be given only with --label", args.guidance)
-    images = generate(
-        model, prior, n, seed, label, args.temperature, getattr(args, "top_k", None),
-        getattr(args, "top_p", None), args.guidance, not args.quiet,
-    )  # fmt: skip
+    with by_option(FLAG_OF):
+        images = generate(
+            model, prior, n, seed, label, args.temperature, getattr(args, "top_k", None),
+            getattr(args, "top_p", None), args.guidance, not args.quiet,
+        )  # fmt: skip
     with atomic(out) as file:
         if out.suffix == ".npy":
             write_npy(file, images)
         else:
+            from vqnp.plots import are_signals, save_sheet
+
             save_sheet(file, images, math.isqrt(n - 1) + 1, signals=are_signals(model))
     print(f"{n} images{'' if label is None else f' of class {label}'} in {out}")

@@ -9,7 +9,7 @@ from typing import Any
 from vqnp._check import fail
 from vqnp._version import __version__
 from vqnp.cli import configuration
-from vqnp.cli.options import DATA_HELP, Option, flag, option, say
+from vqnp.cli.options import DATA_HELP, SOURCE, Option, by_option, flag, option, say
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
 DESCRIPTION = (
@@ -82,6 +82,12 @@ def _flag(name: str) -> str:
     return FLAGS.get(name, f"--{name.replace('_', '-')}")
 
 
+FLAG_OF = {name: _flag(name) for name in (*NETWORK_OPTIONS, *SCHEDULE_OPTIONS, *FLAGS)}
+FLAG_OF |= {"parameters": "the model's parameters", **SOURCE}
+DATA_ARGUMENTS = ("image_shape", "data", "test_data", "images", "shape")
+"""What Python's functions call the data."""
+
+
 def _options(group: str, table: Table) -> Iterator[Option]:
     """The options of a table."""
     for name, (kind, metavar, help) in table.items():
@@ -124,7 +130,10 @@ def run(args: argparse.Namespace) -> None:
         begun = args.resume and "out" in args and not args.force and runs.Run(args.out).config.exists()
         if begun:
             held.enter_context(runs.Run(args.out).held())
-        _run(args, _resumed(args) if begun else _configuration(args), begun, held)
+        with by_option(FLAG_OF):
+            config = _resumed(args) if begun else _configuration(args)
+        with by_option({**FLAG_OF, **dict.fromkeys(DATA_ARGUMENTS, (config["data"], "images"))}):
+            _run(args, config, begun, held)
 
 
 def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: contextlib.ExitStack) -> None:
@@ -134,6 +143,8 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
     from vqnp import plots
     from vqnp.cli import runs
     from vqnp.data import load_splits
+    from vqnp.data.spec import channels_first_hint
+    from vqnp.nn.module import trainable
     from vqnp.training import Interrupted, fit, resume
 
     training, test = load_splits(config["data"])
@@ -144,7 +155,8 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
     if continued:
         runs.open_run(folder.folder).read_config()
     else:
-        model = configuration.constructor(config["kind"], config["network"])(**config["model"], rng=rng)
+        with trainable():
+            model = configuration.constructor(config["kind"], config["network"])(**config["model"], rng=rng)
     if not begun:
         if "out" not in args:
             folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
@@ -155,6 +167,8 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
         say(f"no run in {folder.folder}: starting one")
     form = _form(training.images.shape[1:], config["model"].get("ndim"))
     say(f"{counts} of {config['data']} ({form}); writing {folder.folder}")
+    if hint := channels_first_hint(training.images.shape[1:]):
+        say(f"note: {hint}")
     options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": folder.write_metrics}
     try:
         if continued:

@@ -165,6 +165,8 @@ def _check_images(images: ArrayStream) -> None:
 
 def _hint(path: Path) -> str:
     """The source that was given, and the name, or the file beside it, that resembles it."""
+    if path.exists():
+        return f"{str(path)!r}, which is no regular file"
     beside = {p.name: str(p) for p in islice(path.parent.iterdir(), 1000)} if path.parent.is_dir() else {}
     near = difflib.get_close_matches(path.name, [*NAMES, *beside], n=1)
     return repr(str(path)) + (f" (did you mean {beside.get(near[0], near[0])!r}?)" if near else "")

@@ -10,6 +10,8 @@ from vqnp._check import Array, check_float, check_lengths, fail, many
 from vqnp._images import to_float
 
 TRANSPOSE = "np.moveaxis(images, 1, -1) puts the channels last"
+FEW = 16
+"""Up to so many rows, an image that has far more columns than rows may have its channels first."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,11 @@ class DataSpec:
         if shape and shape[1:] in (self.shape, (self.size,)):
             return
         shapes = dict.fromkeys((many(self.shape), many((self.size,))))  # a row has one shape, not two
-        channels_first = len(self.shape) == 3 and shape[1:] == (self.shape[2], *self.shape[:2])
-        hint = f"; {TRANSPOSE}" if channels_first else ""
+        channels_first = self.shape and shape[1:] == (self.shape[-1], *self.shape[:-1])
+        remedy = TRANSPOSE if len(self.shape) == 3 else "np.moveaxis(images, 1, -1) has this shape"
+        hint = f"; {remedy}" if channels_first else ""
+        if shape and shape == self.shape:
+            hint = f"; {name}[None] is a batch of one"
         fail(where, name, f"must have shape {' or '.join(shapes)}{hint}", f"shape {shape}")
 
     def clip(self, x: Array) -> Array:
@@ -81,3 +86,14 @@ def check_shape(where: str, name: str, shape: Any) -> tuple[int, ...]:
         wanted = (*shape[1:], shape[0])
         fail(where, name, f"must be {wanted}: {TRANSPOSE}", shape)
     return shape
+
+
+def channels_first_hint(shape: tuple[int, ...]) -> str:
+    """What to do if the channels of examples of this shape come first, as they seem to; otherwise "".
+
+    (2, 64), (5, 28, 28): a first axis of at most 16 that all others exceed four times. Unlike what
+    check_shape refuses, the array may be meant as it is.
+    """
+    if len(shape) not in (2, 3) or shape[0] > FEW or min(shape[1:]) < 4 * shape[0]:
+        return ""
+    return f"if these are {shape[0]} channels of {' × '.join(map(str, shape[1:]))}, {TRANSPOSE}"

@@ -15,11 +15,14 @@ from typing import IO, Any
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
-from vqnp._files import HEAD_BYTES, Header, check_file, npy_header, one_line, read_content, reading
+from vqnp._files import (
+    HEAD_BYTES, Header, check_file, members, npy_header, one_line, read_content, reading,
+)
 from vqnp.data.idx import idx_header
 
 GZIP = b"\x1f\x8b"
 NPY = b"\x93NUMPY"
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an archive without members
 
 
@@ -100,9 +103,12 @@ def find_array(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
     path = check_file(path, path)
     with open(path, "rb") as file:
         head = file.read(HEAD_BYTES)
+    if head.startswith(PICTURES):
+        needed = "must be an array (np.save of np.stack of all the images makes one)"
+        fail(str(path), "", needed, "a single picture, as PNG, JPEG or GIF")
     if head.startswith(ZIP):
-        members = _members(path)
-        return next((_open_member(path, members[name]) for name in names if name in members), None)
+        found = _members(path)
+        return next((_open_member(path, found[name]) for name in names if name in found), None)
     if head.startswith(GZIP):
         with open_content(path) as file:
             header, content = read_content(path, file, _header)
@@ -112,14 +118,14 @@ def find_array(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
 
 def _only_images(path: Path) -> ArrayStream:
     """The only array of 2 axes or more in a .npz file whose arrays have none of the known names."""
-    members, images = _members(path), []
-    for info in members.values():
+    found, images = _members(path), []
+    for info in found.values():
         with _member(path, info) as file:
             if len(_header(path, file.read(HEAD_BYTES)).shape) >= 2:
                 images.append(info)
     if len(images) != 1:
         known = "x_train and x_test, train_images and test_images, or images"
-        got = f"arrays {', '.join(members)}" if members else "no arrays"
+        got = f"arrays {', '.join(found)}" if found else "no arrays"
         fail(str(path), "", f"must hold {known}, or a single array of 2 axes or more", one_line(got))
     return _open_member(path, images[0])
 
@@ -138,7 +144,7 @@ def _header(where: object, head: bytes) -> Header:
 def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
     """The arrays in a .npz file by name."""
     with reading(path), zipfile.ZipFile(path) as archive:
-        infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+        infos = [info for info in members(path, path, archive) if info.filename.endswith(".npy")]
     return {info.filename.removesuffix(".npy"): info for info in infos}
 
 

@@ -1,13 +1,14 @@
 """MSE = ⟨(x̂ − x)²⟩,  perplexity = exp(−Σ p log p),  over a whole data set in constant memory."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.error import SquaredError, aligned, checked_batches
+from vqnp.evaluation.error import SquaredError, Variance, aligned, checked_batches
 from vqnp.metrics.codebook import dead_codes, perplexity
 from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
 
@@ -16,7 +17,8 @@ from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
 class Evaluation:
     """The report on a VQ-VAE over a data set.
 
-    mse is the mean over all pixels of all images, in the data's own units, squared;
+    mse is the mean over all pixels of all images, in the data's own units, squared; data_variance is that of
+    the mean image, ⟨(x̄ − x)²⟩, which a model that reconstructs anything is below;
     counts: (K,) how often each code is used, over all images and latents.
     """
 
@@ -27,6 +29,7 @@ class Evaluation:
     images: int
     counts: Array
     diagnosis: Diagnosis
+    data_variance: float = math.nan
 
     @property
     def utilization(self) -> float:
@@ -45,7 +48,8 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Every figure, as plain values for JSON."""
         return {
-            "mse": self.mse, "perplexity": self.perplexity, "utilization": self.utilization,
+            "mse": self.mse, "data_variance": self.data_variance,
+            "perplexity": self.perplexity, "utilization": self.utilization,
             "codes_used": self.codes_used, "dead_codes": dead_codes(self.counts).tolist(),
             "num_embeddings": self.num_embeddings, "bits_per_image": self.bits_per_image,
             "images": self.images, "diagnosis": str(self.diagnosis), "diagnosis_level": self.diagnosis.level,
@@ -55,6 +59,7 @@ class Evaluation:
         return aligned([
             ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),
+            ("data's variance", f"{self.data_variance:.5f}"),
             ("codebook perplexity", f"{self.perplexity:.1f} of {self.num_embeddings}"),
             ("utilization", f"{100 * self.utilization:.1f} %"),
             ("codes used", f"{self.codes_used} of {self.num_embeddings}"),
@@ -73,14 +78,35 @@ def evaluate_codes(
     Parameters, returns and errors are those of `evaluate`; model is a VQVAE.
     """
     K = model.num_embeddings
-    errors, counts, n = SquaredError(), np.zeros(K, np.int64), 0
+    errors, spread, counts, n = SquaredError(), Variance(), np.zeros(K, np.int64), 0
     for _, batch, x in checked_batches(model, images, progress):
         k = model.encode(batch)
         errors.add(model.decode(k), x)
+        spread.add(x)
         counts += np.bincount(k.reshape(-1), minlength=K)
         n += len(batch)
     value = perplexity(counts)
     if counts.sum() < CODES_PER_EMBEDDING * K:
         history = None  # too few codes to compare with the perplexity of the training
-    bits, diagnosis = model.bits_per_image, diagnose(value, K, history, int(counts.sum()))
-    return Evaluation(errors.mean(), value, K, bits, n, counts, diagnosis)
+    mse, variance = errors.mean(), float(spread.value().mean())
+    diagnosis = diagnose(value, K, history, int(counts.sum()), mse, variance)
+    diagnosis = with_restarts(diagnosis, model.quantizer, history)
+    return Evaluation(mse, value, K, model.bits_per_image, n, counts, diagnosis, variance)
+
+
+def with_restarts(diagnosis: Diagnosis, quantizer: Any, history: Any) -> Diagnosis:
+    """The diagnosis; of a collapse in a training too short for any restart, with advice that says so.
+
+    A code that is never used restarts when γᵗ, what is left of its first count, is below the threshold.
+    """
+    share, decay = (getattr(quantizer, name, 0.0) for name in ("restart_dead_codes", "decay"))
+    last = history[-1] if isinstance(history, list) and history else {}
+    if "collapse" not in diagnosis.level or not 0 < share < 1 or not 0 < decay < 1 or "step" not in last:
+        return diagnosis
+    if any(row.get("restarted_codes") for row in history):
+        return diagnosis
+    needed = math.ceil(math.log(share) / math.log(decay))
+    if last["step"] >= needed:
+        return diagnosis
+    advice = f"train for more than {needed} steps first, before which no code is restarted"
+    return replace(diagnosis, advice=f"{advice}; this training had {last['step']}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import Array, fail
+from vqnp._check import Array, fail, kind_of
 from vqnp.data import ArrayStream, Dataset
 from vqnp.data.batches import BATCH, batches, origin
 from vqnp.data.datasets import images_of
@@ -29,6 +29,28 @@ class SquaredError:
         return self.total / self.count
 
 
+class Variance:
+    """⟨Var x⟩: the variance of each number of an example over the examples, averaged; the MSE of their mean.
+
+    In one pass without cancellation (Chan et al. 1979).
+    """
+
+    def __init__(self) -> None:
+        self.n, self.mean, self.squares = 0, np.zeros(()), np.zeros(())
+
+    def add(self, x: Array) -> None:
+        """Add a batch, x: (m, ...)."""
+        m, n = len(x), self.n
+        step = x.mean(axis=0, dtype=np.float64) - self.mean
+        self.squares = self.squares + x.var(axis=0, dtype=np.float64) * m + step * step * (n * m / (n + m))
+        self.mean = self.mean + step * (m / (n + m))
+        self.n += m
+
+    def value(self) -> Array:
+        """The variance of each number, divided by n."""
+        return self.squares / self.n
+
+
 def checked_batches(
     model: Any, data: Array | ArrayStream | Dataset, progress: bool
 ) -> Iterator[tuple[int, Array, Array]]:
@@ -41,7 +63,7 @@ def checked_batches(
     name = "images" if isinstance(images, ArrayStream) else "data"
     if not isinstance(images, (np.ndarray, ArrayStream)):
         needed = "must be a NumPy array, a Dataset or an ArrayStream of images"
-        fail(where, name, needed, type(images).__name__)
+        fail(where, name, needed, kind_of(images))
     model.data.check_shape(images.shape, where, name)  # before anything is read
     if len(images) == 0:
         fail(where, name, "must hold at least one image", "none")

@@ -3,6 +3,7 @@
 Over a whole data set, in constant memory.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.error import SquaredError, aligned, checked_batches
+from vqnp.evaluation.error import SquaredError, Variance, aligned, checked_batches
 from vqnp.metrics.posterior import ACTIVE
 from vqnp.ops.gaussian import gaussian_kl_terms
 
@@ -20,7 +21,8 @@ class LatentEvaluation:
     """The report on a model with a continuous latent over a data set.
 
     mse is that of decode(encode(x)), for a VAE at the posterior's mean, in the data's own units,
-    squared; variance: (D,) of each unit of encode(x) over the images. Of a VAE also, in nats per image:
+    squared; data_variance is that of the mean image, which a model that reconstructs anything is below;
+    variance: (D,) of each unit of encode(x) over the images. Of a VAE also, in nats per image:
     reconstruction_loss, −log p(x|z) at one draw of z for each image, and kl_per_unit: (D,).
     """
 
@@ -29,6 +31,7 @@ class LatentEvaluation:
     variance: Array
     reconstruction_loss: float | None = None
     kl_per_unit: Array | None = None
+    data_variance: float = math.nan
 
     @property
     def latent_dim(self) -> int:
@@ -62,7 +65,8 @@ class LatentEvaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Every figure, as plain values for JSON."""
-        figures: dict[str, Any] = {"mse": self.mse, "images": self.images, "latent_dim": self.latent_dim}
+        figures: dict[str, Any] = {"mse": self.mse, "data_variance": self.data_variance}
+        figures |= {"images": self.images, "latent_dim": self.latent_dim}
         if self.kl_per_unit is not None:
             figures |= {"reconstruction_loss": self.reconstruction_loss, "kl": self.kl, "elbo": self.elbo}
             figures |= {"active_units": self.active_units, "kl_per_unit": self.kl_per_unit.tolist()}
@@ -70,7 +74,10 @@ class LatentEvaluation:
 
     def __str__(self) -> str:
         D = self.latent_dim
-        rows = [("images", f"{self.images} ({D} numbers each)"), ("test MSE", f"{self.mse:.5f}")]
+        useless = self.mse >= self.data_variance > 0
+        worse = ", not below the data's variance: nothing is reconstructed" * useless
+        rows = [("images", f"{self.images} ({D} numbers each)"), ("test MSE", f"{self.mse:.5f}{worse}")]
+        rows += [("data's variance", f"{self.data_variance:.5f}")]
         if self.kl is not None:
             rows += [
                 ("-log p(x|z)", f"{self.reconstruction_loss:.2f} nats per image"),
@@ -81,22 +88,6 @@ class LatentEvaluation:
         return aligned(rows)
 
 
-class _Moments:
-    """Mean and variance of each latent unit, in batches, without cancellation (Chan et al. 1979)."""
-
-    def __init__(self, model: Any) -> None:
-        units = int(np.prod(model.encoding.shape))
-        self.n, self.mean, self.squares = 0, np.zeros(units), np.zeros(units)
-
-    def add(self, z: Array) -> None:
-        """Add a batch, z: (m, ...)."""
-        z, m, n = z.reshape(len(z), -1), len(z), self.n
-        step = z.mean(axis=0, dtype=np.float64) - self.mean
-        self.squares += z.var(axis=0, dtype=np.float64) * m + step * step * (n * m / (n + m))
-        self.mean += step * (m / (n + m))
-        self.n += m
-
-
 def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
     """MSE of decode(z), and the variance of each unit of z, over all images.
 
@@ -104,12 +95,14 @@ def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = F
 
     Parameters and errors are those of `evaluate`; model is an Autoencoder.
     """
-    errors, moments = SquaredError(), _Moments(model)
+    errors, spread, moments = SquaredError(), Variance(), Variance()
     for first, batch, x in checked_batches(model, images, progress):
         z = model.latents(batch, first)
         errors.add(model.decode(z), x)
-        moments.add(z)
-    return LatentEvaluation(errors.mean(), moments.n, moments.squares / moments.n)
+        spread.add(x)
+        moments.add(z.reshape(len(z), -1))
+    variance = float(spread.value().mean())
+    return LatentEvaluation(errors.mean(), moments.n, moments.value(), data_variance=variance)
 
 
 def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False) -> LatentEvaluation:
@@ -121,14 +114,16 @@ def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False
     Parameters and errors are those of `evaluate`; model is a VAE.
     """
     rng, nll, kl = np.random.default_rng(0), 0.0, np.zeros(int(np.prod(model.encoding.shape)))
-    errors, moments = SquaredError(), _Moments(model)
+    errors, spread, moments = SquaredError(), Variance(), Variance()
     for first, batch, x in checked_batches(model, images, progress):
         mu, logvar = model.posterior(batch, first)
         errors.add(model.decode(mu), x)
-        moments.add(mu)
+        spread.add(x)
+        moments.add(mu.reshape(len(mu), -1))
         kl += gaussian_kl_terms(mu, logvar).reshape(len(mu), -1).sum(axis=0, dtype=np.float64)
         eps = rng.standard_normal(mu.shape, mu.dtype)
         a = model.decode_raw(mu + np.exp(logvar / 2) * eps)
         nll += float(model.nll_forward(a, *model.prepare(batch))[0]) * len(batch)
     n = moments.n
-    return LatentEvaluation(errors.mean(), n, moments.squares / n, nll / n, kl / n)
+    variance = float(spread.value().mean())
+    return LatentEvaluation(errors.mean(), n, moments.value(), nll / n, kl / n, variance)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from types import ModuleType
 
-from vqnp._check import Array, InputError, check_choice, fail
+from vqnp._check import Array, InputError, check_choice, check_path, fail
 from vqnp._files import META, atomic, check_file, one_line, read_npz, write_arrays
 from vqnp._version import __version__
 from vqnp.export.names import from_torch, to_torch
@@ -44,6 +44,9 @@ def save_torch(path: str | Path, model: Module, format: str = "torch-npz") -> di
         The file cannot be written; what was at path is still there.
     """
     check_choice("save_torch", "format", format, tuple(FORMATS))
+    path = check_path("save_torch", path)
+    if not isinstance(model, Module):
+        fail("save_torch", "model", "must be a vqnp.nn.Module", type(model).__name__)
     arrays = to_torch(model)
     meta = {"format": FORMAT, "format_version": FORMAT_VERSION, "vqnp_version": __version__}
     meta["model"] = describe(model)
@@ -73,7 +76,7 @@ def load_torch(path: str | Path, model: Module | None = None) -> Module:
         No such file, or a truncated, corrupted or foreign one, or one of a newer format; no
         description; arrays that from_torch refuses; safetensors is not installed.
     """
-    path = Path(path)
+    path = check_path("load_torch", path)
     where = f"weights {path}"
     if path.suffix not in FORMATS.values():
         fail(where, "", f"must end in {' or '.join(FORMATS.values())}", path.name)

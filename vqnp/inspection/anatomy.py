@@ -46,6 +46,8 @@ def code_anatomy(model: VQVAE, images: Array) -> CodeAnatomy:
     InputError
         If there are no images, or they have another shape than the model's.
     """
+    if not isinstance(model, VQVAE):
+        fail("code_anatomy", "model", "must be a VQVAE", type(model).__name__)
     k = model.encode(images)
     K, M = model.num_embeddings, model.num_latents
     k = k.reshape(len(k), M)

@@ -5,6 +5,10 @@ with arrays 16 bytes off, a prototype's gradients of products took 10 to 36 % lo
 slower, never wrong.
 """
 
+import contextlib
+import functools
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,3 +41,22 @@ def copy(array: Array) -> Array:
     new = empty(array.shape, array.dtype)
     new[...] = array
     return new
+
+
+@functools.cache
+def machine_bytes() -> int:
+    """The bytes of memory that this process can have at most; 2**62 where nobody says.
+
+    The least of the machine's memory, the limit of its control group (containers), and that of `ulimit -v`.
+    """
+    limits = [2**62]
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError, ValueError):  # "max" is no limit
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with contextlib.suppress(ImportError, OSError):
+        import resource
+
+        if (limit := resource.getrlimit(resource.RLIMIT_AS)[0]) != resource.RLIM_INFINITY:
+            limits.append(limit)
+    return max(1, min(limit for limit in limits if limit > 0))

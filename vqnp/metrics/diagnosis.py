@@ -61,8 +61,9 @@ codes it is at most n, and below about ten for each it is biased low for any cod
 
 
 def diagnose(
-    perplexity: float, num_embeddings: int, history: Any = None, codes: int | None = None
-) -> Diagnosis:
+    perplexity: float, num_embeddings: int, history: Any = None, codes: int | None = None,
+    mse: float | None = None, variance: float | None = None,
+) -> Diagnosis:  # fmt: skip
     """utilization = perplexity / K in words; with a history, how it developed during training.
 
     perplexity: one number, K: an integer, history: a value for each epoch -> Diagnosis
@@ -79,6 +80,7 @@ def diagnose(
     K = 1                                                 no choice
     fewer than 10 K codes, used about as evenly as by     too few codes
     chance
+    utilization from 50 %, but mse at least variance      no reconstruction
     ====================================================  ===================================
 
     Without a history a higher perplexity never has a worse level.
@@ -96,6 +98,9 @@ def diagnose(
         its peak. A single epoch is neither a peak nor a drop, except that the first epoch can be the
         peak, and that a fall by more than half is a drop. The error fell if it is now at least 1 % lower
         than at the peak.
+    mse, variance : float, optional
+        The error of the reconstructions, and that of the mean image, which is the variance of each pixel over
+        the images, averaged. A model that reconstructs anything has a lower error.
     codes : int, optional
         n, the number of codes that were counted. Over few of them no perplexity is near K. If n < 10 K, a
         perplexity of at least half of what n codes at random have, about K (1 − (1 − 1/K)ⁿ), shows nothing.
@@ -115,6 +120,7 @@ def diagnose(
     K = check_int("diagnose", "num_embeddings", num_embeddings)
     value = in_range("diagnose", perplexity, K)
     course, errors = _history(history, K)
+    remark = _useless(mse, variance)
     share = value / K
     if K == 1:
         sentence, advice = "one code carries no information", "use a larger codebook"
@@ -147,7 +153,22 @@ def diagnose(
         elif band == 0 and course.size and value < course[0] and _falls(errors, 0):
             sentence += ", although the reconstruction error fell: the model is overfitting to few codes"
             advice = "reduce the codebook or adjust the commitment cost"
+    if remark and share >= BANDS[1][0] and not dropped:
+        level, sentence = "no reconstruction", f"the codes are used, but {remark}"
+        advice = "train longer, or with another learning rate, and check the range of the data"
+    elif remark:
+        sentence += f"; and {remark}"
     return Diagnosis(level, value, K, share, sentence, advice)
+
+
+def _useless(mse: float | None, variance: float | None) -> str:
+    """In words that the reconstructions are no better than the mean image; "" if they are."""
+    if mse is None or variance is None:
+        return ""
+    error = check_float("diagnose", "mse", mse, "[0, inf)")
+    if not 0 < check_float("diagnose", "variance", variance, "[0, inf)") <= error:
+        return ""
+    return f"the MSE, {error:.3g}, is not below that of the mean image, {variance:.3g}"
 
 
 def _peak(course: Array) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from vqnp._check import Array, check_int, check_rng, moved
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents
-from vqnp.models.base import NETWORK_ARGUMENTS, Model, mlp_networks
+from vqnp.models.base import NETWORK_ARGUMENTS, Model, mlp_networks, needs_parts
 from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
@@ -43,7 +43,10 @@ class Autoencoder(Model):
 
     kind = "autoencoder"
 
-    @moved("Autoencoder", **dict.fromkeys(NETWORK_ARGUMENTS, "must be given to Autoencoder.mlp or .conv"))
+    @moved(
+        "Autoencoder", needs_parts("Autoencoder"),
+        **dict.fromkeys(NETWORK_ARGUMENTS, "must be given to Autoencoder.mlp or .conv"),
+    )  # fmt: skip
     def __init__(
         self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any] = DataSpec()
     ) -> None:

@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from vqnp._check import Array, InputError, check_array, check_choice, check_dtype, check_lengths, fail
+from vqnp._check import (
+    Array, InputError, check_array, check_choice, check_dtype, check_lengths, fail, kind_of,
+)
 from vqnp.data.batches import batches
 from vqnp.data.datasets import images_of
 from vqnp.data.spec import DataSpec
@@ -25,6 +27,12 @@ NETWORK_ARGUMENTS = (
     "downsampling", "ndim", "rng", "dtype",
 )  # fmt: skip
 """Arguments of the constructors mlp and conv, which a class's own constructor does not have."""
+
+
+def needs_parts(model: str) -> str:
+    """What is needed of a part that is missing."""
+    return f"must be given ({model}.mlp() and {model}.conv() make a model from defaults)"
+
 
 CHUNK_EXAMPLES = 128
 """Examples in each pass of encode and decode, so that hidden layers need little memory. An example's bits do
@@ -104,7 +112,7 @@ class Model(Trainable, Module):  # type: ignore[misc]
         images = images_of(data)
         if not isinstance(images, (np.ndarray, ArrayStream)):
             needed = "must be a NumPy array, a Dataset or an ArrayStream of images"
-            fail(where, name, needed, type(images).__name__)
+            fail(where, name, needed, kind_of(images))
         self.data.check_shape(images.shape, where, name)
         if len(images) == 0:
             fail(where, name, "must hold at least one image", f"shape {images.shape}")

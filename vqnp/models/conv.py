@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import check_dtype, check_int, fail
-from vqnp.data.spec import check_shape
+from vqnp.data.spec import channels_first_hint, check_shape
 from vqnp.nn import Activation, Conv, ConvTranspose, Module, Reshape, Sequential, residual_stack
 
+MOST_BLOCKS = 1000  # many more are a slip, and take for ever
 HALVING: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
 """Of a convolution that halves an even length, and of a transposed one that doubles a length."""
 
@@ -37,8 +38,11 @@ def conv_networks(
     H, R = check_int(where, "channels", channels), check_int(where, "residual_channels", residual_channels)
     S, C = split_shape(where, image_shape, ndim)
     n = check_int(where, "downsampling", downsampling)
-    check_halvings(where, S, n)
-    blocks = check_int(where, "residual_blocks", residual_blocks, 0)
+    hint = channels_first_hint(tuple(image_shape))
+    if len(S) == 2 and C == 1 and S[1] <= 4 < S[0]:
+        hint = f"for signals of {S[1]} channels: ndim=1, or --ndim 1"
+    check_halvings(where, S, n, hint)
+    blocks = check_int(where, "residual_blocks", residual_blocks, 0, MOST_BLOCKS)
     shared: dict[str, Any] = {"ndim": len(S), "rng": rng, "dtype": check_dtype(where, dtype)}
     narrow = max(1, H // 2)
     widths = [narrow] + [H] * (n - 1)  # after each halving
@@ -87,8 +91,8 @@ def split_shape(where: str, image_shape: Any, ndim: int | None) -> tuple[tuple[i
     return shape[:axes], (*shape[axes:], 1)[0]
 
 
-def check_halvings(where: str, lengths: tuple[int, ...], n: int) -> None:
-    """Raise unless every length is a multiple of 2ⁿ; the error gives the nearest lengths that are."""
+def check_halvings(where: str, lengths: tuple[int, ...], n: int, hint: str = "") -> None:
+    """Raise unless every length is a multiple of 2ⁿ; the error names the nearest that are."""
     if n > max(lengths).bit_length():  # 2ⁿ may have more digits than anyone can read
         fail(where, "downsampling", f"must be at most {max(lengths).bit_length()} for {_times(lengths)}", n)
     unit = 2**n
@@ -100,7 +104,8 @@ def check_halvings(where: str, lengths: tuple[int, ...], n: int) -> None:
     fits = min((length & -length).bit_length() - 1 for length in lengths)
     needed = f"must be a multiple of {unit} along each axis, to be halved {_often(n)} (nearest: {nearest})"
     can = f"can be halved {_often(fits)}" if fits else "cannot be halved"
-    fail(where, "image_shape", needed, f"{_times(lengths)}, which {can}")
+    got = f"{_times(lengths)}, which {can}"
+    fail(where, "image_shape", needed, f"{got} ({hint})" if hint else got)
 
 
 def _times(lengths: tuple[int, ...]) -> str:

@@ -9,7 +9,7 @@ from vqnp._check import Array, check_choice, check_float, check_int, check_rng, 
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_vae
 from vqnp.models.autoencoder import Autoencoder
-from vqnp.models.base import NETWORK_ARGUMENTS, mlp_networks
+from vqnp.models.base import NETWORK_ARGUMENTS, mlp_networks, needs_parts
 from vqnp.models.conv import conv_networks
 from vqnp.nn import Module, register
 from vqnp.nn.module import Cache
@@ -61,7 +61,10 @@ class VAE(Autoencoder):
 
     kind = "vae"
 
-    @moved("VAE", **dict.fromkeys(NETWORK_ARGUMENTS, "must be given to VAE.mlp or VAE.conv"))
+    @moved(
+        "VAE", needs_parts("VAE"),
+        **dict.fromkeys(NETWORK_ARGUMENTS, "must be given to VAE.mlp or VAE.conv"),
+    )  # fmt: skip
     def __init__(
         self, encoder: Module, decoder: Module, data: DataSpec | Mapping[str, Any] = DataSpec(),
         likelihood: str = "bernoulli", noise_std: float = 0.1, kl_weight: float = 1.0, kl_warmup: int = 0,

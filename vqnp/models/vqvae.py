@@ -9,7 +9,7 @@ from vqnp._check import Array, check_choice, check_codes, check_float, check_int
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.metrics.codebook import bits_per_image, perplexity
-from vqnp.models.base import Encoding, Model, mlp_networks
+from vqnp.models.base import Encoding, Model, mlp_networks, needs_parts
 from vqnp.models.conv import conv_networks
 from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
 from vqnp.nn.module import Cache
@@ -64,7 +64,7 @@ class VQVAE(Model):
     kind = "vqvae"
     quantizer: VectorQuantizer
 
-    @moved("VQVAE", **_MOVED, quantizer_options=_QUANTIZER)
+    @moved("VQVAE", needs_parts("VQVAE"), **_MOVED, quantizer_options=_QUANTIZER)
     def __init__(
         self, encoder: Module, quantizer: VectorQuantizer, decoder: Module,
         data: DataSpec | Mapping[str, Any] = DataSpec(),
@@ -120,7 +120,7 @@ class VQVAE(Model):
         where = "VQVAE"
         image_shape = check_shape(where, "image_shape", image_shape)
         M = check_int(where, "num_latents", num_latents)
-        D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
+        D = check_int(where, "embedding_dim", given_dim(where, quantizer, embedding_dim))
         rng = check_rng(where, rng)
         encoder, decoder = mlp_networks(where, image_shape, (M, D), (M, D), hidden, activation, rng, dtype)
         if quantizer is None:
@@ -173,7 +173,7 @@ class VQVAE(Model):
         ((7, 7), 343.0)
         """
         where = "VQVAE"
-        D = check_int(where, "embedding_dim", embedding_dim) if quantizer is None else quantizer.embedding_dim
+        D = check_int(where, "embedding_dim", given_dim(where, quantizer, embedding_dim))
         rng = check_rng(where, rng)
         sizes = channels, residual_channels, residual_blocks, downsampling
         encoder, decoder = conv_networks(where, image_shape, D, D, *sizes, ndim, rng, dtype)
@@ -265,6 +265,15 @@ class VQVAE(Model):
 
     def defining_arrays(self) -> list[Array]:
         return [self.quantizer.embeddings]
+
+
+def given_dim(where: str, quantizer: Any, embedding_dim: Any) -> Any:
+    """The dimensions of a quantizer's codes if there is one, else embedding_dim."""
+    if quantizer is None:
+        return embedding_dim
+    if not isinstance(quantizer, VectorQuantizer):
+        fail(where, "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
+    return quantizer.embedding_dim
 
 
 def quantizer_of(

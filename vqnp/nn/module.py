@@ -21,30 +21,49 @@ from vqnp.kernels.product import fusible, linear_dW
 Cache = Any
 
 
-LARGEST = 2**59  # entries of 8 bytes, and room for a sum: NumPy's limit is 2**63 bytes
-_ROOM: ContextVar[list[int] | None] = ContextVar("_ROOM", default=None)
+DRAWN_BYTES = 8  # of an entry: parameters are drawn in float64
+TRAINED_BYTES = 32  # of an entry in float32: it is drawn and copied; value, gradient and Adam's two moments
+_ROOM: ContextVar[tuple[list[int], str] | None] = ContextVar("_ROOM", default=None)
 
 
 @contextlib.contextmanager
-def limited(entries: int) -> Iterator[None]:
+def limited(entries: int, needed: str = "must be no larger than the arrays that are there") -> Iterator[None]:
     """Within the block, parameters of at most so many entries are drawn: as many as a file has for them."""
-    token = _ROOM.set([entries])
+    token = _ROOM.set(([entries], needed))
     try:
         yield
     finally:
         _ROOM.reset(token)
 
 
+@contextlib.contextmanager
+def trainable() -> Iterator[None]:
+    """Within the block, no more parameters are drawn than this machine could train."""
+    total = memory.machine_bytes()
+    needed = f"must fit into memory, {_size(total)}, with gradients and Adam's moments"
+    with limited(total // TRAINED_BYTES, needed):
+        yield
+
+
 def check_room(where: str, *shape: int) -> None:
     """Raise if a parameter of this shape is more than `limited` allows; call it before it is drawn."""
     room, size = _ROOM.get(), math.prod(shape)
-    if room is None and size > LARGEST:
-        fail(where, "parameters", "must fit into memory", f"shape {shape}")
     if room is None:
+        if size * DRAWN_BYTES > (total := memory.machine_bytes()):
+            fail(where, "parameters", f"must fit into memory, {_size(total)}", _form_of(shape))
         return
-    if size > room[0]:
-        fail(where, "parameters", "must be no larger than the arrays that are there", f"shape {shape}")
-    room[0] -= size
+    left, needed = room
+    if size > left[0]:
+        fail(where, "parameters", needed, _form_of(shape))
+    left[0] -= size
+
+
+def _form_of(shape: tuple[int, ...]) -> str:
+    return f"an array of shape {shape}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
 
 
 class Param:

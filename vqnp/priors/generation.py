@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_int, check_rng, fail
+from vqnp.kernels import memory
 
 
 def generate(
@@ -54,6 +55,9 @@ def generate(
     """
     n, rng = check_int("generate", "n", n, 0), check_rng("generate", rng)
     _check_fits(model, prior)
+    each = 8 * model.num_latents + 4 * model.data.size  # bytes of an image: its codes and its pixels
+    if n * each > (room := memory.machine_bytes()):
+        fail("generate", "n", f"must be at most {room // each}, of which the images fit into memory", n)
     codes = prior.sample(n, rng, condition, temperature, top_k, top_p, guidance, progress)
     images: Array = model.decode(codes.reshape(n, *model.latent_shape))
     return images
@@ -61,8 +65,10 @@ def generate(
 
 def _check_fits(model: Any, prior: Any) -> None:
     """Raise unless the prior's grids of codes are the model's."""
-    if not model.num_embeddings:
+    if not getattr(model, "num_embeddings", 0) or not callable(getattr(model, "decode", None)):
         fail("generate", "model", "must be a VQ-VAE, whose latents are codes", type(model).__name__)
     wanted = f"{model.num_latents} codes of {model.num_embeddings}"
+    if not callable(getattr(prior, "sample", None)):
+        fail("generate", "prior", "must be a prior over codes", type(prior).__name__)
     if (found := f"{prior.num_latents} codes of {prior.num_embeddings}") != wanted:
         fail("generate", "prior", f"must be over grids of {wanted}, as the model's", found)

@@ -19,6 +19,7 @@ from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.linear import linear_backward, linear_forward
 from vqnp.priors.autoregressive import AutoregressivePrior
 
+MOST_LAYERS = 1000  # many more are a slip, and take for ever
 STD = 0.02
 """σ of every initial matrix and table, as in GPT-2."""
 
@@ -79,7 +80,8 @@ class Transformer(AutoregressivePrior):
         tied: bool = False, rng: np.random.Generator | int = 0, dtype: Any = "float32",
     ) -> None:  # fmt: skip
         super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype)
-        C, L = check_int("Transformer", "channels", channels), check_int("Transformer", "layers", layers)
+        C = check_int("Transformer", "channels", channels)
+        L = check_int("Transformer", "layers", layers, 1, MOST_LAYERS)
         self.dropout = check_float("Transformer", "dropout", dropout, "[0, 1)")
         self.tied, rng = bool(tied), check_rng("Transformer", rng)
         self.prefix = 1 if num_classes else 0  # positions before the start token

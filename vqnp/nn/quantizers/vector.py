@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import (
-    FLOATS, Array, check_array, check_choice, check_codes, check_float, check_int, check_rng, fail,
+    Array, check_array, check_choice, check_codes, check_dtype, check_float, check_int, check_rng, fail,
 )
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
@@ -75,8 +75,7 @@ class VectorQuantizer(Module):
         self.codebook_init = check_choice(where, "codebook_init", codebook_init, CODEBOOK_INITS)
         self.decay = check_float(where, "decay", decay, "[0, 1)")
         self.restart_dead_codes = check_float(where, "restart_dead_codes", restart_dead_codes, "[0, 1)")
-        if np.dtype(dtype) not in FLOATS:
-            fail(where, "dtype", "must be float32 or float64", np.dtype(dtype))
+        dtype = check_dtype(where, dtype)
         self._set_codebook(self._draw(check_rng(where, rng)).astype(dtype))
         self.initialized = self.codebook_init not in FROM_VECTORS
 
