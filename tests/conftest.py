@@ -31,6 +31,8 @@ def fast(config):
 def pytest_addoption(parser):
     needed = "damaged files that tests/test_fuzz.py reads, and a 33rd as many wrong calls of the command line"
     parser.addoption("--mutants", type=int, default=300, help=needed)
+    needed = "trainings that tests/test_cli.py kills; it interrupts a fifth as many, and begins as many twice"
+    parser.addoption("--kills", type=int, default=6, help=needed)
 
 
 def pytest_configure(config):

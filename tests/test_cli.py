@@ -559,8 +559,9 @@ def start(images, out, epochs):
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, tmp_path):
-    """SIGKILL from before the folder is there until the run is over."""
+def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, tmp_path, request):
+    """SIGKILL from before the folder is there until the run is over; --kills 100 kills so many."""
+    kills = request.config.getoption("kills")
     whole = tmp_path / "whole"
     begun = time.monotonic()
     process = start(images, whole, 30)
@@ -571,12 +572,12 @@ def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, 
     def killed_and_resumed(i):
         out = tmp_path / f"killed{i}"
         process = start(images, out, 30)
-        if i < 3:  # at some time before the end; else in the middle, however slow the machine is
-            time.sleep(took * (i + np.random.default_rng(i).random()) / 3)
+        if i < kills / 2:  # at some time before the end; else in the middle, however slow the machine is
+            time.sleep(took * (i + np.random.default_rng(i).random()) / (kills / 2))
         else:
             while not (out / "metrics.csv").exists():
                 time.sleep(0.001)
-            time.sleep(0.02 * (i - 3))
+            time.sleep(0.02 * (i % 3))
         process.kill()
         process.communicate()
         step = None
@@ -589,22 +590,56 @@ def test_killed_at_any_moment_and_resumed_the_run_ends_in_the_same_bits(images, 
         return step
 
     with ThreadPoolExecutor(2) as pool:
-        steps = list(pool.map(killed_and_resumed, range(6)))
+        steps = list(pool.map(killed_and_resumed, range(kills)))
     assert any(step is not None and step < 270 for step in steps)  # some in the middle, with a checkpoint
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions, devices and signals of POSIX")
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.slow
-def test_ctrl_c_saves_and_says_how_to_resume(images, tmp_path):
-    out = tmp_path / "r"
-    process = start(images, out, 2000)
-    while not (out / "metrics.csv").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate()
-    assert process.returncode == 130 and "Traceback" not in err
-    assert f"saved; continue with: vqnp train --out {out} --resume" in err.splitlines()[-1]
-    assert 9 <= Trainer.restore(out / "checkpoint.npz", np.load(images)[:270]).step < 18_000
+def test_a_signal_saves_and_says_how_to_resume(images, tmp_path, request):
+    """Ctrl-C and SIGTERM, some time after the first epoch."""
+    for i in range(max(2, request.config.getoption("kills") // 5)):
+        out = tmp_path / str(i)
+        process = start(images, out, 2000)
+        while not (out / "metrics.csv").exists():
+            time.sleep(0.01)
+        time.sleep(0.01 * i)
+        process.send_signal([signal.SIGINT, signal.SIGTERM][i % 2])
+        _, err = process.communicate()
+        assert process.returncode == 130 and "Traceback" not in err
+        assert f"saved; continue with: vqnp train --out {out} --resume" in err.splitlines()[-1]
+        assert 9 <= Trainer.restore(out / "checkpoint.npz", np.load(images)[:270]).step < 18_000
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.slow
+def test_an_interruption_while_it_starts_is_one_line(images, tmp_path):
+    """From the moment that Python runs our code: while it imports, reads, compiles."""
+    code = "import vqnp; print(flush=True); from vqnp.__main__ import main; raise SystemExit(main())"
+    for wait in (0.0, 0.01, 0.05, 0.1, 0.3):
+        words = ["train", "--data", images, "--out", tmp_path / str(wait), *QUICK]
+        command = [sys.executable, "-c", code, *words]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
+        assert "Traceback" not in err, err
+        assert process.returncode in (0, 130)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@pytest.mark.slow
+def test_of_two_trainings_in_one_folder_one_runs(images, tmp_path, request):
+    """Begun at the same moment: one ends in a consistent run, the other is refused in a sentence."""
+    for i in range(max(1, request.config.getoption("kills") // 5)):
+        out = tmp_path / str(i)
+        both = [start(images, out, 2) for _ in range(2)]
+        errors = [process.communicate()[1] for process in both]
+        status = sorted(process.returncode for process in both)
+        assert status == [0, 2], errors
+        assert any("--out must be" in error.splitlines()[-1] for error in errors)
+        assert main(["train", "--out", str(out), "--resume", "--quiet"]) == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -255,13 +255,13 @@ def run(*args):
         ("--model autoencoder --kl-weight 1", "--kl-weight", "only with --model vae", "--model autoencoder"),
         ("--latent-dim 9", "--latent-dim", "given only with --model vae or autoencoder", "--model vqvae"),
         ("--model vae --noise-std 0.2", "--noise-std", "given only with --likelihood gaussian", "bernoulli"),
-        ("--model vae --kl-weight -1", "kl_weight", "[0, inf)", "-1.0"),
-        ("--model vae --latent-dim 0", "latent_dim", "at least 1", "0"),
+        ("--model vae --kl-weight -1", "--kl-weight", "[0, inf)", "-1.0"),
+        ("--model vae --latent-dim 0", "--latent-dim", "at least 1", "0"),
     ],
 )
 def test_an_option_of_another_model_is_refused(args, argument, needed, got, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with refused(argument, needed, got, where="" if argument.startswith("-") else "VAE"):
+    with refused(argument, needed, got, where=""):
         run("train", *args.split())
     assert list(tmp_path.iterdir()) == []
 

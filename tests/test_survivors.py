@@ -1,4 +1,4 @@
-"""What random changes of the source once survived: a test for each kind of gap, over all that are of the kind."""
+"""What random changes of the source once survived: each kind of gap, over all that are of the kind."""
 
 import hashlib
 import inspect
@@ -21,7 +21,7 @@ from vqnp.priors import Transformer
 
 
 def test_all_content_reaches_the_disk_before_the_name_does(tmp_path, monkeypatch):
-    """Python's own buffer is empty when fsync is called; rename comes after it, and the folder's fsync last."""
+    """Python's own buffer is empty when fsync is called, and the rename comes after it."""
     events, fsync, replace = [], os.fsync, os.replace
 
     def noted(file):
@@ -98,10 +98,12 @@ def test_the_bias_counts_codes_and_classes_that_occur():
 
 # Defaults that several constructors share.
 
-CONSTRUCTORS = {f"{m.__name__}.{n}": getattr(m, n) for m in (VQVAE, VAE, Autoencoder) for n in ("mlp", "conv")}
+WAYS = ("mlp", "conv")
+CONSTRUCTORS = {f"{m.__name__}.{w}": getattr(m, w) for m in (VQVAE, VAE, Autoencoder) for w in WAYS}
 SHARED = {
-    "image_shape": (28, 28), "hidden": (512,), "activation": "relu", "rng": 0, "dtype": "float32", "channels": 64,
-    "residual_channels": 32, "residual_blocks": 2, "downsampling": 2, "ndim": None, "num_embeddings": 128,
+    "image_shape": (28, 28), "hidden": (512,), "activation": "relu", "rng": 0, "dtype": "float32",
+    "channels": 64, "residual_channels": 32, "residual_blocks": 2, "downsampling": 2, "ndim": None,
+    "num_embeddings": 128,
     "codebook": "ema", "commitment_cost": 0.25, "decay": 0.99, "epsilon": 1e-5, "codebook_init": "data",
     "quantizer": None, "likelihood": "bernoulli", "noise_std": 0.1, "kl_weight": 1.0, "kl_warmup": 0,
 }  # fmt: skip

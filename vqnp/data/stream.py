@@ -15,9 +15,7 @@ from typing import IO, Any
 import numpy as np
 
 from vqnp._check import Array, check_int, fail
-from vqnp._files import (
-    HEAD_BYTES, Header, check_file, members, npy_header, one_line, read_content, reading,
-)
+from vqnp._files import HEAD_BYTES, Header, check_file, members, npy_header, one_line, read_content, reading
 from vqnp.data.idx import idx_header
 
 GZIP = b"\x1f\x8b"
