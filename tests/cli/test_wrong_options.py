@@ -64,7 +64,7 @@ def a_wrong_value(names, settings, rng, place):
         values = ["x", "", "1,5"] + ["-1"] * 2 * (name in NEVER_BELOW_ZERO) + ["0.5"] * (kind is int)
         values += [str(10 ** int(rng.integers(9, 30)))] * 2 * (kind is int and name in HUGE)
         values += ["nan", "-inf"] * (kind is float)
-    elif name in ("data", "model", "codes", "adapter", "vectors"):
+    elif name in ("data", "model", "codes", "adapter", "vectors", "file"):
         values = [place / "nothing", place / "text", place, "/dev/null"]
         if name == "data":
             values.append(place / "other.npy")
@@ -93,11 +93,11 @@ def a_call(rng, place):
     wrong = [words for words in wrong if words and words[0].startswith("-")]
     kind = rng.integers(5) if positional else rng.integers(2, 5)
     if kind == 0:  # a positional argument is missing
-        return [*words, *(str(right[o[0][0]]) for o in positional[1:])]
+        return [*words, *(str(right.get(o[0][0], place / "k.npy")) for o in positional[1:])]
     at = int(rng.integers(len(positional))) if kind == 1 else -1
     for i, (names, settings, _) in enumerate(positional):
         bad = a_wrong_value(names, settings, rng, place) or ["/dev/null"]
-        words += bad if i == at else [str(right[names[0]])]
+        words += bad if i == at else [str(right.get(names[0], place / "k.npy"))]
     if kind == 2:
         words += [["--no-such"], ["--epoch", "3"], ["more", "words", "than", "there", "are"]][rng.integers(3)]
     elif kind > 2:
