@@ -39,6 +39,7 @@ QUICK = {
     "studies/ema_vs_gradient.py": ["--quick"],
     "studies/interpolation.py": ["--quick"],
     "studies/memorisation.py": ["--quick"],
+    "studies/priors.py": ["--quick"],
     "studies/random_codes.py": ["--quick"],
     "studies/rate_distortion.py": ["--quick"],
     "studies/sampling.py": ["--quick"],
