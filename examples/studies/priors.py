@@ -1,12 +1,13 @@
 """How many bits do the codes of an image need, under which prior?
 
 The usual answer: the codes of an image depend on each other, so a learned autoregressive prior needs far
-fewer bits than counting frequencies, and draws better images; a Transformer sees all codes before a position,
-a PixelCNN too, but only with two stacks of convolutions. Here the codes are the 7 × 7 of a convolutional VQ-VAE
-with 128 codes, trained on digits. Uniform codes, frequencies of all positions together and of each position,
-and a Markov chain in raster order only count. A PixelCNN with one stack of masked convolutions, which has a
-blind spot, one with two stacks and otherwise the same sizes, and a Transformer are trained. Bits an image are
-given for the training images, which the priors have seen, and for test images.
+fewer bits than counting frequencies, and draws better images; a Transformer sees all codes before a
+position, a PixelCNN too, but only with two stacks of convolutions. Here the codes are the 7 × 7 of a
+convolutional VQ-VAE with 128 codes, trained on digits. Uniform codes, frequencies of all positions together
+and of each position, and a Markov chain in raster order only count. A PixelCNN with one stack of masked
+convolutions, which has a blind spot, one with two stacks and otherwise the same sizes, and a Transformer
+are trained. Bits an image are given for the training images, which the priors have seen, and for test
+images.
 
 python examples/studies/priors.py           about a minute
 python examples/studies/priors.py --full    the figures of docs/studies/priors.md
