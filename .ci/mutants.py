@@ -32,7 +32,7 @@ MORE = {
     "vqnp/metrics": "tests/metrics", "vqnp/optim.py": "tests/test_optim.py tests/kernels/test_subnormal.py",
     "vqnp/checkpoint.py": "tests/test_checkpoint.py tests/test_damaged.py",
     "vqnp/_files.py": "tests/test_files.py tests/test_damaged.py tests/data/test_stream.py",
-    "vqnp/ops/lloyd": "tests/ops/test_kmeans.py", "vqnp/kernels/llvm": "tests/kernels",
+    "vqnp/ops/lloyd": "tests/ops/test_kmeans.py", "vqnp/kernels": "tests/kernels tests/test_optim.py",
 }  # fmt: skip
 """By the beginning of a source's path: tests besides those of the same name, of test_smoke and test_survivors."""
 

@@ -28,6 +28,8 @@ CHUNK_GRIDS = 128
 """Grids in each pass of nll and logits, and samples that are drawn at a time: they need little memory. A
 grid's bits do not depend on the others (see vqnp.kernels.product), so this number does not show."""
 
+MOST_LAYERS = 1000  # of a prior; many more are a slip, and take for ever
+
 
 @dataclass(frozen=True)
 class PriorEvaluation:

@@ -14,7 +14,7 @@ import numpy as np
 from vqnp._check import Array, check_codes, check_float, check_int, check_rng, fail
 from vqnp.nn import Activation, Linear, Sequential, register
 from vqnp.nn.module import Cache
-from vqnp.priors.autoregressive import AutoregressivePrior
+from vqnp.priors.autoregressive import MOST_LAYERS, AutoregressivePrior
 from vqnp.priors.gated_blocks import OneStack, Room, TwoStacks, above, before, left
 
 
@@ -90,7 +90,7 @@ class PixelCNN(AutoregressivePrior):
         if len(self.latent_shape) != 2:
             needed = "must have two axes, rows and columns (a Transformer takes any number)"
             fail(where, "latent_shape", needed, self.latent_shape)
-        C, L = check_int(where, "channels", channels), check_int(where, "layers", layers)
+        C, L = check_int(where, "channels", channels), check_int(where, "layers", layers, 1, MOST_LAYERS)
         self.kernel = _odd("kernel", kernel)
         self.first_kernel = _odd("first_kernel", first_kernel)
         self.stacks = check_int(where, "stacks", stacks, 1, 2)

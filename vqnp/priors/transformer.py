@@ -17,9 +17,8 @@ from vqnp.nn.attention import KeysAndValues
 from vqnp.nn.module import Cache, TorchName, check_room
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.linear import linear_backward, linear_forward
-from vqnp.priors.autoregressive import AutoregressivePrior
+from vqnp.priors.autoregressive import MOST_LAYERS, AutoregressivePrior
 
-MOST_LAYERS = 1000  # many more are a slip, and take for ever
 STD = 0.02
 """σ of every initial matrix and table, as in GPT-2."""
 
