@@ -77,6 +77,7 @@ def test_the_peak_is_that_of_medians():
     assert _peak(np.array([1.0, 9.0, 2.0, 3.0, 3.5, 2.0])) == 3  # the 9 is alone: 3 is the largest median
     assert _peak(np.array([8.0, 1.0, 2.0, 2.0])) == 0  # the first epoch is its own median
     assert _peak(np.array([1.0, 2.0, 3.0, 4.0])) in (2, 3)
+    assert _peak(np.array([0.0, 0.0, 0.0, 0.0, 6.0, 5.0, 7.0, 0.0, 0.0])) == 4  # the median at 5 is epoch 4's
 
 
 def test_an_error_falls_by_a_percent_in_the_median_of_three():

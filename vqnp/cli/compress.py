@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from vqnp.cli.options import DATA, FORCE, RUN, SPLIT, batch_bar, flag, new_file, option
+from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_option, flag, new_file, option
 
 HELP = "compress images into a file of as many bits as the prior says"
 DESCRIPTION = (
@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> None:
     model: Any = opened.model
     prior = read_prior(opened.run, model).prior
     data = args.data if "data" in args else opened.trained_on()
-    images = open_images(data, args.split)
+    with by_option(SOURCE):
+        images = open_images(data, args.split)
     model.data.check_shape(images.shape, str(images.path))
     codes = np.concatenate([model.encode(batch) for batch in batches(images)])
     first = next(images.batches(COMPARED_IMAGES))
