@@ -3,8 +3,8 @@
 python examples/benchmarks/elementwise.py            ten minutes; writes elementwise.md, .json and .png
 python examples/benchmarks/elementwise.py --quick    to test that it runs
 
-Needs nothing but vqnp. ReLU's gradient and GELU are kernels of vqnp and are compared with NumPy's forms. For the
-sum of squared differences vqnp has no kernel: the table shows what each form in NumPy costs.
+Needs nothing but vqnp. ReLU's gradient and GELU are kernels of vqnp and are compared with NumPy's forms. For
+the sum of squared differences vqnp has no kernel: the table shows what each form in NumPy costs.
 """
 
 from __future__ import annotations
