@@ -15,7 +15,7 @@ from vqnp import VAE, VQVAE, Autoencoder, diagnose, metrics, ops
 from vqnp._files import atomic
 from vqnp.metrics.diagnosis import _falls, _peak
 from vqnp.nn import describe
-from vqnp.priors import Transformer
+from vqnp.priors import PixelCNN, Transformer
 
 # A file's content is on the disk before the file has its name.
 
@@ -181,24 +181,30 @@ def test_softmax_cross_entropy_takes_float32_and_float64_only():
 # The backward pass of a training adds what backward adds.
 
 
-def prior(rng, dtype):
-    return Transformer(5, (2, 3), channels=6, layers=2, heads=3, num_classes=4, rng=rng, dtype=dtype)
+PRIORS = {
+    "Transformer": lambda rng, dtype: Transformer(
+        5, (2, 3), channels=6, layers=2, heads=3, num_classes=4, rng=rng, dtype=dtype
+    ),
+    "PixelCNN": lambda rng, dtype: PixelCNN(
+        5, (2, 3), channels=6, layers=2, num_classes=4, rng=rng, dtype=dtype
+    ),
+}
 
 
 def prepared(name, model, rng):
-    if name == "prior":
+    if name in PRIORS:
         return model.prepare((rng.integers(0, 5, (4, 2, 3)), np.arange(4) % 4))
     return (rng.standard_normal((4, *model.data.shape)).astype(model.dtype),)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", [*MODELS, "prior"])
+@pytest.mark.parametrize("name", [*MODELS, *PRIORS])
 def test_the_trainers_backward_adds_what_backward_adds(name, dtype, rng):
     """Deferred products and no gradient of the data, as in training: the same bits, and they add up."""
-    model = (MODELS | {"prior": prior})[name](1, dtype)
+    model = (MODELS | PRIORS)[name](1, dtype)
     _, cache = model.loss(prepared(name, model, rng), np.random.default_rng(5))
     model.zero_grad()
-    model.backward(cache) if name == "prior" else model.backward(cache, 1.0, need_dx=True)
+    model.backward(cache) if name in PRIORS else model.backward(cache, 1.0, need_dx=True)
     plain = {key: p.grad.copy() for key, p in model.named_parameters()}
     assert all(g.any() for key, g in plain.items() if not key.startswith("quantizer"))
     for p in model.parameters():
