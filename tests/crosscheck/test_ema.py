@@ -115,7 +115,7 @@ def test_the_famous_averages_are_named_in_float32():
 
 
 @pytest.mark.parametrize(
-    "dimension", ["reduction", "codes", "evaluation_loss", "start", "write_back", "smoothing"]
+    "dimension", ["reduction", "codes", "start", "write_back", "smoothing"]
 )
 def test_a_planted_variant_does_not_conform_unless_it_is_allowed(dimension):
     for variant in PLANTS[dimension]:

@@ -76,3 +76,27 @@ def test_a_loss_after_straight_through_is_named():
 def test_64_bits_are_on_for_the_calls_only():
     check(JaxFunction(classical))
     assert jnp.ones(1).dtype == jnp.float32
+
+
+@pytest.mark.parametrize(("scale", "law"), [(1.0, "uniform"), (None, "waits")])
+def test_how_a_codebook_begins(scale, law):
+    def fresh(K, D):
+        bound = 1 / K
+        key = jax.random.key(0)
+        return scale and start(jax.random.uniform(key, (K, D), minval=-bound, maxval=bound))
+
+    def begin(state, z):
+        return update(start(z[: len(z) // 8]) if state is None else state, z)
+
+    layer = JaxFunction(commitment, start=start, update=begin, read=lambda s: s, fresh=fresh)
+    report = check(layer)
+    assert report.ok and report.fingerprint["codebook_init"] == law, report
+
+
+def test_outputs_that_were_not_understood_are_listed():
+    def per_vector(z, E):
+        k, L, z_q = classical(z, E)
+        return k, L * jnp.ones(len(z)), z_q
+
+    report = check(JaxFunction(per_vector))
+    assert report.verdict == "not enough was asked" and "not understood" in report.faults[0], report

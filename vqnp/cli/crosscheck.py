@@ -18,7 +18,10 @@ DESCRIPTION = (
 )
 OPTIONS: tuple[Option, ...] = ()
 
-STATUS = "Exit status 0 if it conforms, 1 if not, 2 if it could not be checked."
+STATUS = (
+    "Exit status 0 if it conforms, 1 if not, 2 if it could not be checked, 3 if not enough of it could be "
+    "asked."
+)
 JUDGING = (
     JSON,
     option(
@@ -28,7 +31,9 @@ JUDGING = (
     ),
     *(
         option(f"--{name}", type=float, metavar="X", help=f"the intended {symbol} (default: inferred)")
-        for name, symbol in (("beta", "β"), ("decay", "γ"), ("epsilon", "ε"))
+        for name, symbol in (
+            ("beta", "β"), ("decay", "γ"), ("epsilon", "ε"), ("scale", "weight on the whole loss"),
+        )
     ),
 )  # fmt: skip
 ADAPTER = option(
@@ -82,9 +87,10 @@ WAYS: tuple[tuple[str, str, str, tuple[Option, ...]], ...] = (
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what the way says; 0 if the layer conforms, 1 if not."""
+    """Do what the way says; 0 if the layer conforms, 1 if not, 3 if not enough of it could be asked."""
     from vqnp.crosscheck import VARIANTS
     from vqnp.crosscheck.report.checking import CONSTANTS, check
+    from vqnp.crosscheck.report.report import VERDICTS
     from vqnp.crosscheck.report.vectors import compare, write_vectors
 
     if args.way == "vectors":
@@ -103,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         report = compare(args.vectors, args.theirs, allow=allow, **constants)
     print(report.to_json() if args.json else report)
-    return 0 if report.ok else 1
+    return VERDICTS[report.verdict].status
 
 
 def run_autoregressive(args: argparse.Namespace) -> int:

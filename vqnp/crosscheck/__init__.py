@@ -21,7 +21,7 @@ from vqnp.crosscheck.variants.table import VARIANTS
 _FRAMEWORKS = {
     "TorchModule": "adapters.torch_module", "VQPytorch": "adapters.vq_pytorch",
     "JaxFunction": "adapters.jax_function", "TorchLogits": "autoregressive.torch_logits",
-    "JaxLogits": "autoregressive.jax_logits",
+    "JaxLogits": "autoregressive.jax_logits", "TensorFlowFunction": "adapters.tensorflow_function",
 }  # fmt: skip
 
 __all__ = [

@@ -46,6 +46,9 @@ class Adapter:
         What the arrays are made of that the functions are given.
     name : str
         For the report.
+    precision : str, optional
+        "float16" or "bfloat16" for a layer in half precision, whose arrays are then of float32. Default: as
+        dtype.
     """
 
     forward: Callable[..., Any] | None = None
@@ -58,6 +61,7 @@ class Adapter:
     embedding_dim: int | None = None
     dtype: Any = "float64"
     name: str = "the layer"
+    precision: str | None = None
 
 
 def float_dtype(where: str, dtype: Any) -> np.dtype[Any]:

@@ -39,6 +39,12 @@ class VQPytorch(TorchModule):
             self.names["N"] = self.names["m"] = None  # there, but idle: the codebook follows by gradient
             del self.reset, self.step
 
+    def _new(self, E: Array) -> Any:
+        """A layer that has its codebook does not wait for the first batch to draw another."""
+        module: Any = super()._new(E)
+        module._codebook.initted.fill_(True)
+        return module
+
     def fresh(self, K: int, D: int) -> Array | None:
         E = super().fresh(K, D)
         initted: Any = self.module._codebook.initted  # type: ignore[union-attr]

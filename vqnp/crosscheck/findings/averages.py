@@ -128,7 +128,7 @@ def fit_all(seen: Seen, hypotheses: list[EMAModel], known: float | None, steps: 
 
 def explain_steps(record: Record, seen: Seen) -> Fits:
     """The hypotheses that explain the steps; the long trajectory decides where the short one leaves some."""
-    eps = float(np.finfo(record.precision).eps)
+    eps = record.precision.eps
     known = decay_from_pairs(seen) or decay_from_counts(seen)
     for drawn in (False, True):  # starts with an m of their own, where no other fits
         fits = fit_all(seen, models(drawn), known)
@@ -174,8 +174,10 @@ def _by_stored(fits: Fits, seen: Seen, tol: float) -> Fits:
     return fits
 
 
-def find_averages(record: Record) -> tuple[list[Finding], dict[str, float | None]]:
-    """Findings for start, smoothing, debias and stored N; γ and ε."""
+def find_averages(
+    record: Record, by_gradient: bool = False
+) -> tuple[list[Finding], dict[str, float | None]]:
+    """Findings for start, smoothing, debias and stored N; γ and ε. by_gradient: whether E has a gradient."""
     constants: dict[str, float | None] = {"decay": None, "epsilon": None}
 
     def untold(why: str, start: str | None = None) -> tuple[list[Finding], dict[str, float | None]]:
@@ -186,16 +188,27 @@ def find_averages(record: Record) -> tuple[list[Finding], dict[str, float | None
     E, E0 = record.output("steps", "E"), record.cases["steps"].arguments["E"]
     near = np.finfo("f4").eps * np.abs(E0).max()  # E0, or E0 in float32
     if E is not None and (E == E[0]).all() and np.abs(E[0] - E0).max() <= near:
+        if by_gradient:
+            return untold("the codebook follows by gradient")
         came = f"the same E after {len(E)} steps: is it frozen, or its update never called?"
         record.note(f"step: must move the codebook; got {came}")
         return untold("no step moves the codebook")
+    if record.precision.half:
+        return untold(f"{record.precision.name} rounds too coarsely to tell averages apart")
     seen = observe(record, "steps")
-    if seen is None or len(seen.n) < 3:
-        return untold((seen and seen.why) or "needs a codebook after each of three steps")
-    fits, constants["decay"] = explain_steps(record, seen), decay_from_pairs(seen)
+    if seen is not None and seen.restarts and (by_gradient or _only_unused_move(seen, E)):
+        return untold("the codebook follows by gradient; unused codes restart")
+    why, fits = (seen and seen.why) or "needs a codebook after each of three steps", None
+    for name in ("steps", "full") if seen is None or seen.restarts else ("steps",):
+        seen = observe(record, name)  # no code restarts in "full", where each has many vectors
+        if seen is not None and len(seen.n) >= 3 and not (fits and fits.hypotheses):
+            fits, used = explain_steps(record, seen), seen
+    if fits is None:
+        return untold(why)
+    seen = used
     if not fits.hypotheses:
         why = "the codebook moves as no known average" + (f"; {seen.why}" if seen.why else "")
-        return untold(why, "other" if record.D > 1 else None)  # on a line γ is a guess, a fit may go astray
+        return untold(why, "other" if record.D > 1 else None)  # on a line a fit may go astray
     raw = all(h.write_back == "no" for h in fits.hypotheses)  # a smoothed N would bias it
     counted = decay_from_counts(seen) if raw else None
     constants["decay"] = float(fits.decay.mean()) if counted is None else counted
@@ -204,3 +217,16 @@ def find_averages(record: Record) -> tuple[list[Finding], dict[str, float | None
         constants["epsilon"] = float(fits.epsilon.mean())
     why = f"explains {len(seen.n)} steps to {fits.worst.min():.1g} of a code's length"
     return [among(d, (getattr(h, d) for h in fits.hypotheses), why) for d in EMAModel._fields], constants
+
+
+def _only_unused_move(seen: Seen, E: Array | None) -> bool:
+    """Whether codes in use stand still, up to the first restart."""
+    if E is None:
+        return False
+    t = len(seen.n)
+    before = np.concatenate([seen.E0[None], E[: t + 1]])
+    steps = zip(before[:-1], before[1:], seen.n, strict=False)
+    still = [np.array_equal(a[n > 0], b[n > 0]) for a, b, n in steps]
+    restarted = {j for _, j in seen.restarts}
+    others = [j for j in range(len(seen.E0)) if j not in restarted]
+    return all(still) and np.array_equal(before[t][others], before[-1][others])

@@ -1,12 +1,10 @@
-"""Evaluation, dead codes, and how a codebook begins: what is told by comparing two answers of one layer."""
+"""Evaluation, and how a codebook begins: what is told by comparing two answers of one layer."""
 
 import numpy as np
 
 from vqnp._check import Array
 from vqnp.crosscheck.findings import Finding
-from vqnp.crosscheck.findings.trajectory import observe
-from vqnp.crosscheck.findings.weights import tolerance
-from vqnp.crosscheck.questions.plan import LONG_STEPS
+from vqnp.crosscheck.questions.plain import distances
 from vqnp.crosscheck.questions.record import Record
 
 
@@ -16,7 +14,7 @@ def find_evaluation(record: Record) -> Finding:
     if L["base"] is None or L["evaluation"] is None:
         return Finding("evaluation_loss", None, "needs the loss of both forward and evaluate")
     training, evaluation = float(L["base"]), float(L["evaluation"])
-    evidence, tol = f"{evaluation:.6g}, in training {training:.6g}", tolerance(record.precision)
+    evidence, tol = f"{evaluation:.6g}, in training {training:.6g}", record.precision.tolerance
     if np.isclose(evaluation, training, rtol=tol, atol=0):
         return Finding("evaluation_loss", "same", evidence)
     squares = {}
@@ -26,36 +24,6 @@ def find_evaluation(record: Record) -> Finding:
     if np.isclose(evaluation / squares["evaluation"], training / squares["base"], rtol=tol, atol=0):
         return Finding("evaluation_loss", "same", f"{evidence}, of codes that had moved")
     return Finding("evaluation_loss", "zero" if evaluation == 0 else "other", evidence)
-
-
-def find_dead_codes(record: Record) -> Finding:
-    """Whether an unused code ever takes a vector of the batch, and whether it stays there."""
-    for name in ("steps", "long"):
-        seen, E = observe(record, name), record.output(name, "E")
-        if seen is not None and E is not None and seen.restarts:
-            return _restarted(E, seen.restarts[0][0], [j for _, j in seen.restarts])
-    if seen is None:
-        return Finding("dead_codes", None, "needs reset and step")
-    if len(seen.n) < LONG_STEPS:
-        return Finding("dead_codes", None, f"the long trajectory ends at step {len(seen.n) + 1}: {seen.why}")
-    why = f"codes stay unused for {LONG_STEPS} steps and no one restarts them"
-    if not seen.n.sum(axis=0).all():
-        return Finding("dead_codes", "never", why)
-    why = "every code is used in the long trajectory" if seen.n.shape[1] > 1 else "needs two codes at least"
-    return Finding("dead_codes", None, why)
-
-
-def _restarted(E: Array, t: int, codes: list[int]) -> Finding:
-    evidence = f"at step {t + 1}, {len(codes)} unused codes take vectors of the batch"
-    if t + 1 >= len(E) or not np.isfinite(E[t + 1]).all():
-        return Finding("dead_codes", None, evidence)
-    before, now, after = E[t - 1, codes] if t else 0 * E[t, codes], E[t, codes], E[t + 1, codes]
-    jump, size, back = (np.linalg.norm(a, axis=1) for a in (now - before, now, after - now))
-    undone = float((back > 0.5 * np.minimum(jump, size)).mean())
-    if undone <= 0.5:
-        return Finding("dead_codes", "restart", f"{evidence}, and stay near them")
-    away = f"{evidence}; the next step takes {undone:.0%} of them away again"
-    return Finding("dead_codes", "undone", away)
 
 
 def find_beginnings(record: Record) -> list[Finding]:
@@ -71,6 +39,8 @@ def find_beginnings(record: Record) -> list[Finding]:
     if record.can("step") and len(record.faults) == known:
         steps = [record.call("step", record.adapter.step, {"z": z}, shapes).get("E") for z in batches]
     init = _init(E)
+    if E is not None and steps and steps[0] is not None and _replaced(E, steps[0], batches[0]):
+        init = Finding("codebook_init", "waits", "the first batch replaces every code by vectors of its own")
     if len(steps) < 2 or steps[0] is None or steps[1] is None:
         return [init, Finding("kmeans_start", None, "needs step too")]
     if init.variant != "waits":
@@ -81,6 +51,16 @@ def find_beginnings(record: Record) -> list[Finding]:
     variant = "collapses" if min(first, second) < 0.7 * typical else "stays"
     lengths = f"of the vectors {typical:.3g}, of the codes {first:.3g}, a step later {second:.3g}"
     return [init, Finding("kmeans_start", variant, f"mean length {lengths}")]
+
+
+def _replaced(E: Array, first: Array, z: Array) -> bool:
+    """Whether every code lies by a vector after the first batch, to which it was not near before."""
+
+    def off(codes: Array) -> Array:
+        result: Array = np.sqrt(distances(codes, z).min(axis=1)) / np.linalg.norm(z, axis=1).mean()
+        return result
+
+    return bool(np.isfinite(first).all() and (off(first) < 0.1).all() and (off(E) > 0.3).mean() > 0.9)
 
 
 def _init(E: Array | None) -> Finding:

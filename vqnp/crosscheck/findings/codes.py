@@ -9,6 +9,7 @@ from vqnp._check import Array
 from vqnp.crosscheck.findings import Finding, among
 from vqnp.crosscheck.questions.plain import nearest
 from vqnp.crosscheck.questions.plan import FAR_OFFSETS, OFFSETS
+from vqnp.crosscheck.questions.precision import FLOAT32
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import perplexities
 
@@ -21,13 +22,16 @@ def codes_of(record: Record, name: str) -> Array | None:
     E = record.cases[name].arguments["E"]
     k = nearest(z_q, E)
     size = np.abs(E).max() + np.abs(z_q).max()
-    return k if np.abs(E[k] - z_q).max(initial=0) <= 64 * np.finfo(z_q.dtype).eps * size else None
+    eps = max(record.precision.eps, float(np.finfo(z_q.dtype).eps))
+    return k if np.abs(E[k] - z_q).max(initial=0) <= 64 * eps * size else None
 
 
 def find_distance(record: Record) -> Finding:
     """Which form of the distance, and how precise."""
     if record.K == 1 and not record.free:
         return Finding("distance", None, "one code is always the nearest")
+    if record.precision.half:
+        return _coarse_distance(record)
     places = {f"offset {o}": f"at offset {o}" for o in OFFSETS} | {"bisectors": "on bisectors"}
     places |= {f"far {o}": f"at offset {o}" for o in FAR_OFFSETS}
     k, wrong, told = codes_of(record, "offset 0"), {}, {}
@@ -54,6 +58,17 @@ def find_distance(record: Record) -> Finding:
     return Finding("distance", "exact", "on bisectors, and whatever the offset")
 
 
+def _coarse_distance(record: Record) -> Finding:
+    """In half precision near-ties are decided by rounding, whatever the form: only clear vectors tell."""
+    k, (z, E) = codes_of(record, "base"), record.cases["base"].arguments.values()
+    if k is None:
+        return Finding("distance", None, "needs codes, or a z_q that consists of rows of E")
+    wrong, name = int((k != nearest(z, E)).sum()), record.precision.name
+    if wrong > 0.1 * k.size:
+        return Finding("distance", "other", f"{wrong} of {k.size} codes of clear vectors are not the nearest")
+    return Finding("distance", "half", f"in {name}; {wrong} of {k.size} codes of clear vectors differ")
+
+
 def find_ties(record: Record, distance: str | None) -> Finding:
     """Where an exact tie goes; every code is there twice."""
     if record.K == 1:
@@ -76,8 +91,8 @@ def find_perplexity(record: Record) -> Finding:
     k = codes_of(record, "base")
     if k is None:
         return Finding("perplexity", None, "needs the codes that it is the perplexity of")
-    precision = np.result_type(value.dtype, np.float32) if value.dtype.itemsize < 8 else record.precision
-    tol = 32 * float(np.finfo(precision).eps)
+    own = 0.0 if value.dtype == np.float64 else FLOAT32.eps
+    tol = (8 if record.precision.half else 32) * max(own, record.precision.eps)
     known = perplexities(np.bincount(k, minlength=record.K))
     fits = tuple(name for name, v in known.items() if abs(float(value) - v) <= tol * max(v, 1.0))
     evidence = f"{float(value):.10g} where the exact perplexity of the batch is {known['exact']:.10g}"

@@ -4,6 +4,7 @@ With p the weight of the commitment term, q that of the codebook term and c the 
 W = c(p + q) whatever is wrong; A = cp, B = cq; and where the loss is taken from z_q after straight-through,
 both terms reach z, with opposite signs: A = c(p − q), and B = cq only if z_q still depends on E.
 Each hypothesis makes all of them linear in β; β is fitted, and the hypothesis kept if the rest agrees.
+Where none does, p and q themselves are fitted: β = p/q, and q is the scale of the whole loss.
 """
 
 from itertools import product
@@ -12,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vqnp.crosscheck.findings import Finding, among, weights
-from vqnp.crosscheck.findings.weights import Passing, Weights, batch, tolerance
+from vqnp.crosscheck.findings.weights import Passing, Weights, batch
+from vqnp.crosscheck.questions.precision import Precision
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import PLACES, SCALES
 
@@ -24,36 +26,76 @@ class LossModel(NamedTuple):
     reduction: str
     late: bool  # the loss is taken after straight-through
     beta: float  # NaN where what was measured does not depend on it
+    scale: float = 1.0  # of the whole loss
 
 
-def explain(sizes: list[Weights], through: Passing, dtype: Any) -> list[LossModel]:
-    """All hypotheses that agree with every weight, with β by least squares over the weights in units of c."""
-    found, turned = [], through.kind == "rotation"
-    tol = 8 * tolerance(dtype)  # of the largest: small weights beside large ones are rounded as those
-    for reduction, place, late in product(SCALES, PLACES, (False, True) if sizes else ()):
-        # Without straight-through, z_q is e itself: there is no "after".
-        if late and (place in ("none", "undetached") or through.kind == "none"):
+# β on the codebook term, or on both, up to which it is taken for a β; beyond, for a scale of the whole loss.
+LARGEST_BETA = 3.5
+
+
+def explain(
+    sizes: list[Weights], through: Passing, precision: Precision, beta: float | None = None
+) -> list[LossModel]:
+    """All hypotheses that agree with every weight, with β by least squares over the weights in units of c.
+
+    beta: what the layer is meant to have; then a scale of the loss is a hypothesis like the others.
+    """
+    found, scaled = [], []
+    # Of the largest: small weights beside large ones are rounded as those. Means of halves have their ε.
+    tol = 1.5 * precision.eps if precision.half else 8 * precision.tolerance
+    for reduction, late in product(SCALES, (False, True) if sizes else ()):
+        if late and through.kind == "none":  # without straight-through, z_q is e itself: there is no "after"
             continue
-        p, q = (np.array(part, float) for part in PLACES[place])
-        reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
-        rows: list[tuple[Any, float]] = []
-        for w in sizes:
-            expected = [
-                (p if place == "undetached" else p + q, w.W),  # one term that is both counts once
-                (p - q if late and not turned else p, w.A),
-                (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
-                (q * reaches_E, w.B),
-            ]
-            c = SCALES[reduction](*w.shape)
-            rows += [(row, value / c) for row, value in expected if value is not None]
+        for place in PLACES:
+            if late and place in ("none", "undetached"):
+                continue
+            p, q = (np.array(part, float) for part in PLACES[place])
+            rows = _rows(sizes, reduction, through, late, place == "undetached", p, q)
+            M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
+            slope, rest = M[:, 1], y - M[:, 0]
+            b = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # any β will do
+            off, size = np.abs(rest - np.nan_to_num(slope * b)), max(np.abs(y).max(), np.abs(M[:, 0]).max())
+            impossible = b < -tol or (place == "complement" and b > 1 + tol)
+            absurd = place in ("codebook", "both") and b > LARGEST_BETA
+            if off.max() <= tol * max(size, 1e-300) and not impossible and not absurd:
+                found.append(LossModel(place, reduction, late, b))
+        rows = _rows(sizes, reduction, through, late, False, np.array([1.0, 0]), np.array([0, 1.0]))
         M, y = np.array([row for row, _ in rows]), np.array([value for _, value in rows])
-        slope, rest = M[:, 1], y - M[:, 0]
-        beta = float(slope @ rest / (slope @ slope)) if slope.any() else float("nan")  # any β will do
-        off, size = np.abs(rest - np.nan_to_num(slope * beta)), max(np.abs(y).max(), np.abs(M[:, 0]).max())
-        impossible = beta < -tol or (place == "complement" and beta > 1 + tol)
-        if off.max() <= tol * max(size, 1e-300) and not impossible:
-            found.append(LossModel(place, reduction, late, beta))
-    return found
+        if np.linalg.matrix_rank(M) == 2:
+            p, q = np.linalg.lstsq(M, y, rcond=None)[0]
+            size = max(np.abs(y).max(), 1e-300)
+            if np.abs(M @ [p, q] - y).max() <= tol * size and p > tol * size and q > tol * size:
+                scaled += _scaled(reduction, late, float(p), float(q), tol)
+    if beta is not None:
+        return found + [m for m in scaled if np.isclose(m.beta, beta, rtol=max(1e-3, tol))]
+    return found or scaled
+
+
+def _rows(
+    sizes: list[Weights], reduction: str, through: Passing, late: bool, once: bool, p: Any, q: Any
+) -> list[tuple[Any, float]]:
+    """(what each weight is of (1, β) or of (p, q), its value in units of c); once: one term, counted once."""
+    turned, rows = through.kind == "rotation", []
+    reaches_E = not late or (through.leak is not None and abs(through.leak) > 0.5)
+    for w in sizes:
+        expected = [
+            (p if once else p + q, w.W),
+            (p - q if late and not turned else p, w.A),
+            (-q if late else 0 * q, w.A_turned if turned and w.A is not None else None),
+            (q * reaches_E, w.B),
+        ]
+        c = SCALES[reduction](*w.shape)
+        rows += [(row, value / c) for row, value in expected if value is not None]
+    return rows
+
+
+def _scaled(reduction: str, late: bool, p: float, q: float, tol: float) -> list[LossModel]:
+    """Every reading of p and q: β is hardly above 1 on the commitment term, unless p is on the wrong one."""
+    models = [LossModel("commitment", reduction, late, p / q, q)]
+    if p > q * (1 + tol):
+        models.append(LossModel("codebook", reduction, late, q / p, p))
+        models.append(LossModel("complement", reduction, late, q / (p + q), p + q))
+    return models
 
 
 def prefer(
@@ -66,20 +108,31 @@ def prefer(
         models = [m for m in models if m.beta_on == "none"] or models
     if beta is not None:  # decides between averages that only a change of D could tell apart
         models = [m for m in models if np.isclose(m.beta, beta, rtol=1e-3, atol=1e-6)] or models
-    return models
+    return [m for m in models if m.scale == 1] or models
 
 
-def usual_beta(models: list[LossModel]) -> float | None:
-    """β under the most usual of the hypotheses that are left: what a comparison may go by."""
+def usual(models: list[LossModel]) -> LossModel | None:
+    """The most usual of the hypotheses that are left: what a comparison may go by."""
     places = ("commitment", "none")
-    usual = [m for m in models if m.beta_on in places and m.reduction == "mean" and not m.late]
-    return next((m.beta for m in usual or models if np.isfinite(m.beta)), None)
+    right = [m for m in models if m.beta_on in places and m.reduction == "mean" and not m.late]
+    return next((m for m in right or models if np.isfinite(m.beta)), None)
+
+
+class Loss(NamedTuple):
+    """What was found of the loss: β and the scale if told, and those to compare with; None: unknown."""
+
+    findings: list[Finding]
+    beta: float | None = None
+    scale: float | None = None
+    likely: tuple[float | None, float] = (None, 1.0)
+    judged: bool = True  # False: nothing of the loss was seen, or it has readings that contradict each other
+    note: str = ""
 
 
 def find_loss(models: list[LossModel], sizes: list[Weights]) -> tuple[list[Finding], float | None]:
     """Findings for β on, reduction and where the loss is taken; and β."""
     seen, why = describe(sizes), "needs the loss, or its gradients"
-    if not seen:
+    if not seen or all(w.W is None and not w.A and not w.B for w in sizes):
         return [Finding(d, None, why) for d in ("beta_on", "reduction", "loss_from")], None
     if not models or not all(w.clean for w in sizes):
         return [
@@ -119,8 +172,8 @@ def _reduction_of_value(sizes: list[Weights]) -> str | None:
     return fits[0] if len(fits) == 1 else None
 
 
-def find_gradients(record: Record, beta: float | None) -> tuple[list[Finding], float | None, float | None]:
-    """Findings for β on, reduction, loss, straight-through, leak, codes; β if told; β to compare with."""
+def find_gradients(record: Record, beta: float | None) -> Loss:
+    """Findings for β on, reduction, loss, straight-through, leak, codes; the constants of the loss."""
     quantized = _side_of_z_q(record)
     e = record.output("base", "z_q") if quantized == "after" else batch(record, "").e["before"]
     through = weights.passing(record, None if e is None else e.astype(np.float64))
@@ -128,14 +181,28 @@ def find_gradients(record: Record, beta: float | None) -> tuple[list[Finding], f
     for name in ("before", "after"):  # the loss is of codes from this side of the EMA update
         measured = [weights.measure(record, prefix, name, through.kind) for prefix in prefixes]
         sizes = [w for w in measured if w is not None]
-        sides[name] = sizes, explain(sizes, through, record.precision)
+        sides[name] = sizes, explain(sizes, through, record.precision, beta)
     explained = [name for name, (sizes, models) in sides.items() if models and all(w.clean for w in sizes)]
     side = (explained or ["before"])[0]
     sizes, models = sides[side]
     models = prefer(models, sizes, record.can("step"), beta)
     found, estimate = find_loss(models, sizes)
     codes = _codes(record, quantized, side if len(explained) == 1 and sizes else None)
-    return [*found, *_through(record, through), codes], estimate, usual_beta(models)
+    findings, likely = [*found, *_through(record, through), codes], usual(models)
+    nothing = all(w.W is None and not w.A and not w.B for w in sizes)
+    if likely is None or nothing:
+        return Loss(findings, None if nothing else estimate, judged=not nothing)
+    places = {m.beta_on for m in models}
+    settled = likely.scale == 1 or len(places) == 1
+    seen_both = estimate is not None and any(w.B for w in sizes)
+    scale = likely.scale if seen_both and settled else None
+    note = ""
+    if likely.scale != 1:
+        p, q = likely.beta * likely.scale, likely.scale
+        note = f"the loss: commitment {p:.6g}, codebook {q:.6g}: β = {likely.beta:.6g} times {q:.6g}"
+        if not settled:
+            note += ", or another placing of β that is scaled otherwise: give beta"
+    return Loss(findings, estimate, scale, (likely.beta, likely.scale), settled, note)
 
 
 def _side_of_z_q(record: Record) -> str | None:
@@ -143,15 +210,11 @@ def _side_of_z_q(record: Record) -> str | None:
     z_q, used = record.output("base", "z_q"), batch(record, "")
     if z_q is None:
         return None
-    tol = tolerance(record.precision)
+    tol = record.precision.tolerance
     for name, e in used.e.items():
         if np.abs(z_q - e).max() <= tol * np.abs(e).max():
             return name
-    if record.can("step"):
-        return None
-    # No step to compare with: one vector for each code, but not of E, is a codebook that moved first.
-    mean = np.stack([z_q[used.k == j].mean(axis=0) for j in used.k])
-    return "after" if np.abs(z_q - mean).max() <= tol * np.abs(z_q).max() else None
+    return None
 
 
 def _codes(record: Record, quantized: str | None, loss: str | None) -> Finding:
@@ -168,7 +231,7 @@ def _codes(record: Record, quantized: str | None, loss: str | None) -> Finding:
 def _through(record: Record, through: Passing) -> list[Finding]:
     leak, share = through.leak, f"dz = {through.share:.4g} of the decoder's gradient"
     kinds: dict[str | None, tuple[str | None, str]] = {
-        None: (None, "needs backward's dz, with and without a cotangent"),
+        None: (None, "needs backward's dz, with and without a cotangent that the loss does not drown"),
         "none": ("none", "the decoder's gradient does not reach z"),
         "other": ("other", f"the decoder's gradient reaches z changed; {share} and a remainder"),
         "rotation": ("rotation", "each row of dz is the decoder's gradient turned and scaled as e is to z"),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vqnp._check import Array
+from vqnp.crosscheck.findings.restarts import moved
 from vqnp.crosscheck.questions.plain import distances, sums_of
 from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import STARTS
@@ -24,7 +25,7 @@ class Seen(NamedTuple):
     E: Array  # (T, K, D)
     N: Array | None
     m: Array | None
-    restarts: list[tuple[int, int]]  # (step, code) where an unused code took a vector of the batch
+    restarts: list[tuple[int, int]]  # (step, code) where unused codes restart
     why: str  # where it ends before the batches do
 
 
@@ -50,7 +51,7 @@ def observe(record: Record, name: str) -> Seen | None:
     if outputs.get("E") is None:
         return None
     E0, E = E0.astype(np.float64), np.asarray(outputs["E"], np.float64)
-    eps, K = float(np.finfo(record.precision).eps), len(E0)
+    eps, K = record.precision.eps, len(E0)
     n, s, restarts, why, before = [], [], [], "", E0
     for t, z in enumerate(batches.astype(np.float64)):
         d = distances(z, before)
@@ -65,8 +66,7 @@ def observe(record: Record, name: str) -> Seen | None:
             why = f"at step {t + 1} a code in use is not finite"
             break
         counts = np.bincount(k, minlength=K).astype(np.float64)
-        off = {int(j): np.abs(z - E[t, j]).max(axis=1).min() for j in np.flatnonzero(counts == 0)}
-        restarts = [(t, j) for j, least in off.items() if least <= 64 * eps * np.abs(z).max()]
+        restarts = [(t, j) for j, _ in moved(before, E[t], z, counts, t == 0, eps)]
         if restarts:
             why = f"at step {t + 1} unused codes restart"
             break

@@ -4,7 +4,7 @@ Each is measured, as a coefficient of a least-squares fit whose residual must be
 identity for straight-through, a scaled rotation for the rotation trick.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,14 +16,6 @@ from vqnp.crosscheck.questions.record import Record
 from vqnp.crosscheck.variants.formulas import rotated
 
 SIZES = ("", "tiled ", "wide ")  # the prefixes of the cases at N × D, 4N × D and N × 2D
-
-
-def tolerance(dtype: Any) -> float:
-    """√ε (1.5e-8 or 3.5e-4): how far a measured coefficient may be off, relatively, and still count as equal.
-
-    Far above rounding, and far below what variants differ by unless β is within √ε of 0, ½ or 1.
-    """
-    return float(np.sqrt(np.finfo(dtype).eps))
 
 
 class Batch(NamedTuple):
@@ -84,11 +76,14 @@ def passing(record: Record, e: Array | None) -> Passing:
     G, loss_gradient = record.cases["gradient"].arguments["G"], without.get("dz")
     dz, dE = (_difference(with_G, without, name) for name in ("dz", "dE"))
     leak = None if dE is None else fit(dE, sums_of(G, used.k, len(used.E)))[0][0]
-    if dz is None or loss_gradient is None:
+    # Both are differences: what is left of a large loss gradient is rounding, not a finding.
+    sizes = {name: 0.0 if a is None else float(np.linalg.norm(a)) for name, a in without.items()}
+    unit = 64 * record.precision.eps / float(np.linalg.norm(G))
+    noise, noise_E = (unit * sizes.get(name, 0.0) for name in ("dz", "dE"))
+    leak = leak if leak is None or abs(leak) > noise_E else 0.0
+    if dz is None or loss_gradient is None or noise > 0.1:
         return Passing(None, 0.0, leak)
-    # dz is a difference: what is left of a large loss gradient is rounding, not a finding.
-    noise = 64 * np.finfo(loss_gradient.dtype).eps * np.linalg.norm(loss_gradient) / np.linalg.norm(G)
-    tol = max(tolerance(record.dtype), noise)
+    tol = max(record.precision.tolerance, noise)
     if np.linalg.norm(dz) <= tol * np.linalg.norm(G):
         return Passing("none", 0.0, leak)
     for kind, basis in {"copy": G, "rotation": G if e is None else rotated(G, used.z, e)}.items():
@@ -115,7 +110,7 @@ def measure(record: Record, prefix: str, side: str, kind: str | None) -> Weights
     z, E, k, e = batch(record, prefix)
     if side not in e:
         return None
-    r, tol, clean = z - e[side], tolerance(record.dtype), True
+    r, tol, clean = z - e[side], record.precision.tolerance, True
     L, gradient = record.output(prefix.strip() or "base", "L"), record.get(f"{prefix}loss gradient")
     dz, dE = gradient.get("dz"), gradient.get("dE")
     W = None if L is None else float(L) / float((r * r).sum())

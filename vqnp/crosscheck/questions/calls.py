@@ -82,7 +82,10 @@ def _checked(name: str, value: Any, shape: Any, dtype: np.dtype[Any]) -> tuple[A
 def to_array(value: Any) -> tuple[Array | None, str]:
     """A copy of what was returned, for the layer may reuse the memory; or None and why not."""
     try:
-        array = np.array(np.asarray(value.detach() if hasattr(value, "detach") else value))
+        value = value.detach() if hasattr(value, "detach") else value
+        if str(getattr(value, "dtype", "")) == "torch.bfloat16" and "cpu" in str(value.device):
+            value = value.float()  # exact, and NumPy has no bfloat16
+        array = np.array(np.asarray(value))
     except Exception as error:
         device = str(getattr(value, "device", "cpu"))
         on = f" on {device}" if "cpu" not in device.lower() else ""

@@ -10,10 +10,11 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.crosscheck.questions.plain import distances
+from vqnp.crosscheck.questions.precision import BFLOAT16, FLOAT16, rounded
 
 # Eight steps separate all starts in float64; after 400 at γ = 0.99 an unused code has N = 0.018, where
 # ε = 1e-5 shows in float32 and any threshold for dead codes has been met.
-SHORT_STEPS, LONG_STEPS = 8, 400
+SHORT_STEPS, FULL_STEPS, LONG_STEPS = 8, 5, 400
 
 # Data off the origin, as an encoder without normalisation gives it; and the same for an expanded form in
 # float64: 2^20 is where o²·ε_float64·D meets the grid's gaps.
@@ -44,12 +45,19 @@ def step_case(z: Array, E: Array) -> Case:
     return Case("step", {"z": z, "E": E}, {"E": (T, K, D), "N": (T, K), "m": (T, K, D)})
 
 
-def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dict[str, Case]:
-    """Every case for a layer of K codes of D dimensions; free: whether the layer can have another D too."""
+def plan(
+    K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True, eps: float | None = None
+) -> dict[str, Case]:
+    """Every case for a layer of K codes of D dimensions; free: whether the layer can have another D too.
+
+    eps: of the layer's numbers, where it is coarser than the dtype's: then every number is one of those.
+    """
     r, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    coarse = next((p for p in (FLOAT16, BFLOAT16) if p.eps == eps), None)
     E = r.standard_normal((K, D)).astype(dtype)
     N = max(32, 2 * K)
-    z, G = clear_vectors(r, E, N), r.standard_normal((N, D)).astype(dtype)
+    margin = max(1e-3, 8 * (eps or 0))
+    z, G = clear_vectors(r, E, N, margin), r.standard_normal((N, D)).astype(dtype)
     # What the quantities are measured on.
     cases = {"base": forward_case(z, E), "gradient": backward_case(z, E, G)}
     cases["evaluation"] = forward_case(z, E, "evaluate")
@@ -57,24 +65,31 @@ def plan(K: int, D: int, dtype: Any, seed: int = 0, *, free: bool = True) -> dic
     batches = {"": (z, E), "tiled ": (np.tile(z, (4, 1)), E)}
     if free:
         wide = r.standard_normal((K, 2 * D)).astype(dtype)
-        batches["wide "] = clear_vectors(r, wide, N), wide
+        batches["wide "] = clear_vectors(r, wide, N, margin), wide
     for prefix, (z, E) in batches.items():
         cases.setdefault(prefix.strip() or "base", forward_case(z, E))
         # The loss alone: dz and dE are multiples of z − e, whatever straight-through does.
         cases[f"{prefix}loss gradient"] = backward_case(z, E, np.zeros_like(z))
         # The codebook after one step on the same z: is this what forward used?
         cases[f"{prefix}one step"] = step_case(z[None], E)
-    return cases | trajectories(r, K, D, dtype) | distance_cases(K, D, dtype, seed, free=free)
+    cases |= trajectories(r, K, D, dtype)
+    if coarse is None:
+        return cases | distance_cases(K, D, dtype, seed, free=free)
+    cases["ties"] = ties_case(np.random.default_rng([seed, 1]), K, D, dtype)
+    return {
+        name: case._replace(arguments={n: rounded(a, coarse) for n, a in case.arguments.items()})
+        for name, case in cases.items()
+    }
 
 
-def clear_vectors(r: np.random.Generator, E: Array, N: int) -> Array:
-    """N vectors around the origin whose nearest code is clear: by 1e-3 of the squares, above any rounding."""
+def clear_vectors(r: np.random.Generator, E: Array, N: int, margin: float = 1e-3) -> Array:
+    """N vectors around the origin whose nearest code is clear: by margin · squares, above any rounding."""
     D, dtype = E.shape[1], E.dtype
     z = (max(float(np.abs(E).max()), 0.1) * r.standard_normal((40 * N, D))).astype(dtype)
     if len(E) > 1:
         d = np.sort(((z[:, None].astype(np.float64) - E) ** 2).sum(-1), axis=1)
         squares = (z.astype(np.float64) ** 2).sum(-1) + float((E.astype(np.float64) ** 2).sum(-1).max())
-        z = z[np.argsort(d[:, 1] - d[:, 0] < 1e-3 * squares, kind="stable")]
+        z = z[np.argsort(d[:, 1] - d[:, 0] < margin * squares, kind="stable")]
     return np.ascontiguousarray(z[:N])
 
 
@@ -84,7 +99,8 @@ def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -
     "steps": the last half of the codes is unused in the first four steps, where the starts differ; later
     batches use all, unevenly, so that each code's N has a history of its own. (Codes that a start sends
     onto the origin tie with each other: the first four batches keep away from them.) "long": two codes are
-    used, the others fade. Codes lie 2 to 3 from the origin: a code that falls onto it is noticed.
+    used, the others fade. Codes lie 2 to 3 from the origin: a code that falls onto it is noticed. "full": all
+    codes have many vectors from the first batch, so that none restarts, whatever N a layer begins with.
     """
     E = r.standard_normal((K, D))
     E *= (2 + r.random((K, 1))) / np.linalg.norm(E, axis=1, keepdims=True)
@@ -101,7 +117,10 @@ def trajectories(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -
         often = r.choice(used, 2 * K + 1 - used, p=np.arange(1, used + 1) / (used * (used + 1) / 2))
         short.append(near(np.concatenate([np.arange(used), often])))
     long = [near(r.integers(0, min(2, max(1, K - 1)), 6)) for _ in range(LONG_STEPS)]
-    return {"steps": step_case(np.stack(short), E), "long": step_case(np.stack(long), E)}
+    counts = np.repeat(np.arange(K), r.integers(40, 81, K))
+    full = [near(counts) for _ in range(FULL_STEPS)]
+    cases = {"steps": np.stack(short), "long": np.stack(long), "full": np.stack(full)}
+    return {name: step_case(batches, E) for name, batches in cases.items()}
 
 
 def distance_cases(K: int, D: int, dtype: np.dtype[Any], seed: int, *, free: bool) -> dict[str, Case]:
@@ -119,10 +138,14 @@ def distance_cases(K: int, D: int, dtype: np.dtype[Any], seed: int, *, free: boo
     if dtype == np.float64:
         cases |= {f"far {o}": forward_case(z + o, E + o) for o in FAR_OFFSETS}
     cases["bisectors"] = forward_case(*bisectors(r, K, D, dtype))
+    return cases | {"ties": ties_case(r, K, D, dtype)}
+
+
+def ties_case(r: np.random.Generator, K: int, D: int, dtype: np.dtype[Any]) -> Case:
+    """Every code twice, small whole numbers: exact in any form."""
     E = r.integers(-2, 3, (K, D)).astype(dtype)
-    E[(K + 1) // 2 :] = E[: K // 2]  # every code twice, small whole numbers: exact in any form
-    cases["ties"] = forward_case(r.integers(-2, 3, (64, D)).astype(dtype), E)
-    return cases
+    E[(K + 1) // 2 :] = E[: K // 2]
+    return forward_case(r.integers(-2, 3, (64, D)).astype(dtype), E)
 
 
 def without_ties(z: Array, E: Array) -> Array:

@@ -4,20 +4,38 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.report.quantities import Row
 from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
+# Quantities that a layer's loss shows in; without any of them it was not asked enough to conform.
+OF_THE_LOSS = ("loss", "loss, 4 × batch", "dz", "dE", "evaluation: loss")
+
+
+class Verdict(NamedTuple):
+    """How it is printed, and the exit status of the command line (2: it could not be checked)."""
+
+    word: str
+    status: int
+
+
+VERDICTS = {
+    "conforms": Verdict("ok", 0),
+    "does not conform": Verdict("NOT OK", 1),
+    "not enough was asked": Verdict("NOT ENOUGH ASKED", 3),
+}
+
 
 @dataclass
 class Report:
-    """The answer of `check`: print it, ask it whether it is `.ok`, or take its parts.
+    """The answer of `check`: print it, ask it for its `.verdict`, or whether it is `.ok`, or take its parts.
 
-    rows: each quantity beside the reference's; findings: for each dimension the variant found; constants:
-    β, decay and ε as estimated from behaviour, None where that cannot be told; faults: sentences on what was
-    wrong with how the layer answered.
+    rows: each quantity beside the reference's; findings: for each dimension the variant found; constants: β,
+    decay, ε, and the scale of the loss if it is not 1, as estimated from behaviour, None where that cannot be
+    told; faults: sentences on what was wrong with how the layer answered, or kept it from being asked (these
+    also are in hindrances); notes: what is worth knowing and does no harm.
     """
 
     name: str
@@ -28,12 +46,25 @@ class Report:
     constants: dict[str, float | None]
     reference: dict[str, Any]
     faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    hindrances: list[str] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        """One of VERDICTS.
+
+        It does not conform if a quantity fails, or anything was wrong with how it answered. Else it conforms
+        if the loss or a gradient of it was compared; without, it was not asked enough.
+        """
+        if any(row.result == "fail" for row in self.rows) or len(self.faults) > len(self.hindrances):
+            return "does not conform"
+        judged = any(row.result == "pass" for row in self.rows if row.quantity in OF_THE_LOSS)
+        return "conforms" if judged and not self.hindrances else "not enough was asked"
 
     @property
     def ok(self) -> bool:
-        """No quantity fails, one at least was checked, and nothing was wrong with how it answered."""
-        results = {row.result for row in self.rows}
-        return "fail" not in results and "pass" in results and not self.faults
+        """Whether it conforms."""
+        return self.verdict == "conforms"
 
     @property
     def fingerprint(self) -> dict[str, str | None]:
@@ -64,13 +95,14 @@ class Report:
         untold = [name for name, value in self.constants.items() if value is None]
         cannot = f"; cannot tell {', '.join(untold)}" if untold else ""
         yield f"  {'constants:':<20}{', '.join(told) or 'none told'}{cannot}"
-        for title, lines in (("faults", self.faults), ("advice", self.advice())):
+        parts = ("faults", self.faults), ("advice", self.advice()), ("notes", self.notes)
+        for title, lines in parts:
             if lines:
                 yield from (f"\n{title}", *(f"  - {line}" for line in lines))
         results = [row.result for row in self.rows]
         counts = ", ".join(f"{results.count(result)} {result}" for result in ("pass", "fail", "not checked"))
         faults = f", {len(self.faults)} fault{'s' * (len(self.faults) > 1)}" if self.faults else ""
-        yield f"\n{'ok' if self.ok else 'NOT OK'}: {counts}{faults}"
+        yield f"\n{VERDICTS[self.verdict].word}: {counts}{faults}"
 
     def to_json(self) -> str:
         """The whole report as one JSON object; a number that is not finite is null."""
@@ -78,9 +110,10 @@ class Report:
         told = [{**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings]
         report = {
             "name": self.name, "num_embeddings": K, "embedding_dim": D, "dtype": self.dtype,
-            "ok": self.ok, "reference": self.reference,
+            "ok": self.ok, "verdict": self.verdict, "reference": self.reference,
             "quantities": [{name: _finite(value) for name, value in r._asdict().items()} for r in self.rows],
             "fingerprint": told, "constants": self.constants, "faults": self.faults, "advice": self.advice(),
+            "notes": self.notes, "hindrances": self.hindrances,
         }  # fmt: skip
         return json.dumps(report, ensure_ascii=False, indent=2)
 
@@ -98,6 +131,7 @@ def describe_reference(reference: dict[str, Any]) -> str:
     """The settings of what the layer was compared with."""
     kind = "an EMA codebook" if reference["ema"] else "a codebook by gradient"
     numbers = ("beta", "decay", "epsilon") if reference["ema"] else ("beta",)
+    numbers = (*numbers, "scale") if reference["scale"] != 1 else numbers
     told = ", ".join(f"{name} = {reference[name]:.6g}" for name in numbers)
     allowed = [f"{TITLES[d]} {VARIANTS[d][v].label}" for d, v in reference["variants"].items()]
     return f"vqnp: {kind}, {told}" + (f"; allowed: {'; '.join(allowed)}" if allowed else "")

@@ -237,11 +237,18 @@ class Undone(Planted, EMAVectorQuantizer, dimension="dead_codes", variant="undon
 
 
 def planted(
-    kind: type[VectorQuantizer], variants: Mapping[str, str], plants: Mapping[Any, type] = PLANTS
-) -> tuple[type[VectorQuantizer], dict[str, str]]:
-    """A class with the variants' methods before the kind's, and the variants that are options of the kind."""
+    kind: type[VectorQuantizer], variants: Mapping[str, str], plants: Mapping[Any, type] = PLANTS,
+    *, scale: float = 1.0,
+) -> tuple[type[VectorQuantizer], dict[str, str]]:  # fmt: skip
+    """A class with the variants' methods before the kind's, and the variants that are options of the kind.
+
+    scale: of the whole loss.
+    """
     bugs = [bug for pair, bug in plants.items() if pair in variants.items()]
+    if scale != 1 and not any(issubclass(bug, Scaled) for bug in bugs):
+        bugs.insert(0, Scaled)
     choices = variants.items() - plants.keys()
     options = {d: v for d, v in choices if d in ("reduction", "smoothing", "codebook_init")}
     options |= {"codebook_init": "kmeans"} if "kmeans_start" in variants else {}
-    return type("".join(bug.__name__ for bug in bugs) + kind.__name__, (*bugs, kind), {}), options
+    name = "".join(bug.__name__ for bug in bugs) + kind.__name__
+    return type(name, (*bugs, kind), {"factor": scale}), options

@@ -39,6 +39,8 @@ class Reference(QuantizerAdapter):
         Whether the codebook follows by moving averages: then there are `reset` and `step`, E has no
         gradient and the default of beta_on is "none".
     beta, decay, epsilon : float
+    scale : float
+        Of the whole loss.
     dtype : float32 or float64
         Of what it is given and gives back; inside it is float64.
     **variants
@@ -49,7 +51,7 @@ class Reference(QuantizerAdapter):
 
     def __init__(
         self, *, ema: bool = False, beta: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
-        dtype: Any = np.float64, **variants: str,
+        scale: float = 1.0, dtype: Any = np.float64, **variants: str,
     ) -> None:  # fmt: skip
         default = {d: values[0] for d, values in SETTINGS.items()} | ({"beta_on": "none"} if ema else {})
         for dimension, variant in variants.items():
@@ -58,7 +60,7 @@ class Reference(QuantizerAdapter):
         self.v = default | variants
         idle = ("leak",) if ema else AVERAGES
         plants = {d: v for d, v in variants.items() if v != default[d] and d not in idle}
-        kind, options = planted(EMAVectorQuantizer if ema else VectorQuantizer, plants)
+        kind, options = planted(EMAVectorQuantizer if ema else VectorQuantizer, plants, scale=scale)
         constants = {"commitment_cost": beta} | ({"decay": decay, "epsilon": epsilon} if ema else {})
         super().__init__(kind, dtype=dtype, **constants, **options)
         self.name, self.inside = "vqnp's reference", np.dtype(np.float64)

@@ -30,6 +30,7 @@ _TABLE: dict[str, dict[str, str | tuple[str, str, str]]] = {  # fmt: off
             "origin: centre the encoder's output, or compute Σ(z − e)² directly.",
             f"{GITHUB}pytorch/pytorch/issues/42479"),
         "expanded_float64": "expanded, in float64: wrong only very far from the origin",
+        "half": "in half precision, which decides near-ties by rounding whatever the form",
         "cosine": "cosine similarity: another rule than the nearest code",
         "other": ("not the nearest code", "Codes are not the nearest ones even at the origin: look for a "
             "wrong axis, a maximum in place of a minimum, or sampled codes.", f"{PAPER}, equation 1")},
@@ -109,8 +110,8 @@ _TABLE: dict[str, dict[str, str | tuple[str, str, str]]] = {  # fmt: off
         "laplace": "Laplace, normalised",
         "additive": ("ε added, not normalised", "Adding ε without normalising shrinks all codes a little "
             "towards 0.", f"{GITHUB}google-deepmind/sonnet/issues/248"),
-        "none": ("none", "A code whose N has faded is a quotient of two tiny numbers, in the end 0/0.",
-            "docs/math/ema.md")},
+        "none": ("none", "A code whose N has faded is a quotient of two tiny numbers: in the end 0/0, unless N is "
+            "kept from falling below a bound.", "docs/math/ema.md")},
     "perplexity": {
         "exact": "exact, of the batch", "log_offset": "with log(p + 1e-10), of the batch",
         "entropy": ("the entropy in nats, not its exponential", "What is called perplexity is an entropy: "
@@ -121,7 +122,7 @@ _TABLE: dict[str, dict[str, str | tuple[str, str, str]]] = {  # fmt: off
         "other": ("not the perplexity of the batch", "The number is not exp(−Σ p log p) of this batch's "
             "codes.", "docs/math/perplexity.md")},
     "dead_codes": {
-        "never": "never restarted", "restart": "restarted at vectors of the batch",
+        "never": "never restarted", "restart": "restarted, to stay",
         "undone": ("restarted, and undone by the next update", "A restart sets e, but the next update "
             "computes e = m/N from the old m. Reset e, N and m together.",
             f"{GITHUB}lucidrains/vector-quantize-pytorch/issues/45")},
@@ -139,6 +140,9 @@ VARIANTS = {
     dimension: {name: Variant(v) if isinstance(v, str) else Variant(*v) for name, v in variants.items()}
     for dimension, variants in _TABLE.items()
 }
+# Variants that many layers have and that change no training: they conform, with a note.
+BENIGN = {"perplexity": ("log_offset",), "evaluation_loss": ("zero",)}
+
 # How the report names each dimension.
 TITLES = {dimension: dimension.replace("_", " ") for dimension in VARIANTS} | {
     "beta_on": "β on", "loss_from": "loss computed", "straight_through": "straight-through",
