@@ -6,7 +6,7 @@ and share their weights, so that a code has the same effect everywhere; on image
 train for about the same number of seconds on one core: a CNN in the published form; an MLP with as many
 parameters; and a wide MLP with 24 times as many. Three controls: the CNN with the positions of its codes
 permuted between encoder and decoder; untrained models; and a network of 4 × 4 patches, each of which is
-encoded and decoded on its own with the same weights. CNN and wide MLP also train with 16 and 1024 codes.
+encoded and decoded on its own with the same weights. The CNN and wide MLP also have 16 and 1024 codes.
 
 python examples/studies/convolution.py           about a minute
 python examples/studies/convolution.py --full    the figures of docs/studies/convolution.md
