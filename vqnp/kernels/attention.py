@@ -2,8 +2,8 @@
 
 q: (B, T, H, d), k, v: (B, S, H, d), P: (B, H, T, S) -> o: (B, T, H, d)
 
-Each head's T × S numbers stay in the processor's cache between the two products, and scores of keys after the
-last of a block of queries are not computed.
+Each head's T × S numbers stay in the processor's cache between the two products. For each block of queries,
+the scores of the keys after its last query are not computed.
 """
 
 import math
@@ -21,11 +21,11 @@ from vqnp.kernels.threads import in_blocks
 from vqnp.kernels.transpose import transpose
 
 ROWS = 24
-"""Queries at a time, for which scores of the keys after the last of them are not computed."""
+"""Queries in a block: scores of the keys after the last of them are not computed."""
 
 LANES = {np.dtype(t): vector_bytes() // np.dtype(t).itemsize for t in (np.float32, np.float64)}
 PARTS = 16
-"""Maxima and sums over a row are taken in so many parts, which a processor computes side by side."""
+"""Maxima and sums over a row are computed in this many parts, which a processor computes in parallel."""
 
 WIDEST = max(ROWS_PER_TILE)
 
@@ -71,7 +71,7 @@ def attention(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
 
 
 def attend_plain(q: Array, keys: Array, values: Array, stop: int) -> Array:
-    """o of attention_plain for the first `stop` keys and values, which lie as a sampler keeps them.
+    """o of attention_plain for the first `stop` keys and values, in the layout in which a sampler keeps them.
 
     q: (B, T, H, d), keys: (B, H, d, room), values: (B, H, room, d) -> o: (B, T, H, d)
     """
@@ -80,7 +80,7 @@ def attend_plain(q: Array, keys: Array, values: Array, stop: int) -> Array:
 
 
 def attend(q: Array, keys: Array, values: Array, stop: int) -> Array:
-    """attend_plain, compiled: the same bits as from `attention`, without a copy of what is kept."""
+    """attend_plain, compiled: the same bits as from `attention`, without copying the kept arrays."""
     if not compiled(q.dtype):
         return attend_plain(q, keys, values, stop)
     B, T, H, d = q.shape
@@ -112,9 +112,9 @@ def attention_gradient(
 
 
 def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
-    """The memory of x as a flat array, and how far apart its examples, positions and heads are in it.
+    """The memory of x as a flat array, and the distances between its examples, positions and heads.
 
-    x: (B, T, H, d), whose last axis is contiguous, or is made so (then x must not be an output)
+    x: (B, T, H, d); if its last axis is not contiguous, x is copied, so it must not be an output
     """
     if x.strides[-1] != x.itemsize or any(s < 0 or s % x.itemsize for s in x.strides):
         x = np.ascontiguousarray(x)
@@ -127,7 +127,7 @@ def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
 
 @jit(nogil=True, error_model="numpy")  # x/0 raises nothing, which would keep a loop scalar
 def _softmax(row: Array, scale: float, part: Array) -> None:
-    """softmax(scale · row) in place; row: a multiple of PARTS, part: (PARTS,) for what lies between."""
+    """softmax(scale · row) in place; row.size: a multiple of PARTS, part: (PARTS,) for partial results."""
     part[:] = row[:PARTS]
     for j in range(PARTS, row.size, PARTS):
         for l in range(PARTS):
@@ -191,7 +191,7 @@ def _attend(
     first: int, last: int, shape: Shape, room: int, stop: int, q: Array, q_steps: Steps, keys: Array,
     values: Array, o: Array, strip: int,
 ) -> None:  # fmt: skip
-    """Heads first to last − 1 of all B · H; keys: d rows of `room` numbers a head."""
+    """Heads first to last − 1 of all B · H; keys: d rows of `room` numbers per head."""
     _, T, H, d = shape
     N = (room + PARTS - 1) // PARTS * PARTS
     scores, part, nothing = np.empty(T * N, q.dtype), np.empty(PARTS, q.dtype), np.zeros(max(N, d), q.dtype)
@@ -215,7 +215,7 @@ def _attend(
 
 @jit(nogil=True)
 def _copy(x: Array, x0: int, x_step: int, y: Array, y0: int, y_step: int, rows: int, columns: int) -> None:
-    """Rows of x, from x0 on and x_step apart, to y."""
+    """Copy rows of x, which start at x0 and are x_step apart, to y."""
     for r in range(rows):
         source = x[x0 + r * x_step :][:columns]
         target = y[y0 + r * y_step :][:columns]

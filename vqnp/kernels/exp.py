@@ -1,4 +1,4 @@
-"""e^x in float32 by arithmetic alone, so that a loop that calls it is compiled to vectors."""
+"""e^x in float32 by arithmetic alone, so that loops that call it are vectorized."""
 
 import math
 
@@ -9,13 +9,13 @@ from numba.extending import overload
 from vqnp.kernels.jit import jit
 
 LOWEST = np.float32(-87.0)
-"""Below it the result is 0: e^−87 is 1.6e-38, and with less the power of 2 would be subnormal."""
+"""Below this the result is 0: e^−87 is 1.6e-38, and for smaller x the power of 2 would be subnormal."""
 _HIGHEST = np.float32(88.0)
 _PER_LN2 = np.float32(1 / np.log(2))
 # ln 2 in two parts. The first has few bits, so that its products with the integers in question are exact.
 _LN2_HIGH = np.float32(355 / 512)
 _LN2_LOW = np.float32(np.log(2) - 355 / 512)
-_ROUND = np.float32(3 << 22)  # adding it and taking it away again rounds to an integer
+_ROUND = np.float32(3 << 22)  # adding and then subtracting it rounds to an integer
 # e^r = 1 + r + r² p(r) for |r| ≤ ½ ln 2 and a little more: p through the Chebyshev points, error 1.3e-9.
 _P0, _P1, _P2, _P3, _P4, _P5 = (
     np.float32(c) for c in (0.5, 0.16666666691276555, 0.04166638548305526, 0.00833330210261462,
@@ -27,8 +27,8 @@ _P0, _P1, _P2, _P3, _P4, _P5 = (
 def exp_of_sum(a, b):  # type: ignore[no-untyped-def]
     """e^(a + b) to a few units in the last place, a + b ≤ 88; 0 for a + b < LOWEST; NaN for NaN.
 
-    a, b: float32. Their sum would be rounded, at 80 by 4e-6, and e^(a + b) would have this relative error;
-    here b is added to what is left of a after the multiple of ln 2 is taken away.
+    a, b: float32. Rounding a + b near 80 would give e^(a + b) a relative error of up to 4e-6. Here b is added
+    to the remainder of a after the multiple of ln 2 has been subtracted.
     """
     near = min(max(a + b, LOWEST), _HIGHEST)
     n = (near * _PER_LN2 + _ROUND) - _ROUND
@@ -41,7 +41,7 @@ def exp_of_sum(a, b):  # type: ignore[no-untyped-def]
 
 
 def exp(x):  # type: ignore[no-untyped-def]
-    """e^x, x ≤ 88, for kernels: as in exp_of_sum in float32, by the C library in float64."""
+    """e^x, x ≤ 88, for kernels: in float32 as in exp_of_sum, in float64 by the C library."""
     raise NotImplementedError("for compiled kernels")
 
 

@@ -1,6 +1,6 @@
 """y = x Φ(x) and its slope Φ(x) + x Φ'(x),  Φ(x) = ½ erfc(−x/√2),  Φ'(x) = exp(−x²/2) / √(2π).
 
-NumPy has no erfc. Python's, called for each element, takes some hundred times as long as the compiled loop
+NumPy has no erfc, and calling Python's for each element takes many times as long as the compiled loop
 (docs/benchmarks/elementwise.md).
 """
 
@@ -22,9 +22,9 @@ PER_ROOT_TWO_PI = 1 / math.sqrt(2 * math.pi)
 
 
 def gelu_plain(x: Array) -> tuple[Array, Array]:
-    """y, slope, in float64 and rounded once to x's dtype; x: any shape -> the same, twice.
+    """y and slope, computed in float64 and rounded once; x: any shape -> two arrays of its shape and dtype.
 
-    Not with ½ (1 + erf(x/√2)): that cancels for negative x, and in float32 is 0 from −5.6 down.
+    ½ (1 + erf(x/√2)) would cancel for negative x; in float32 it is 0 below about −5.6.
     """
     wide = x.astype(np.float64)
     phi = 0.5 * np.vectorize(math.erfc, otypes=[np.float64])(-ROOT_HALF * wide)
@@ -34,7 +34,7 @@ def gelu_plain(x: Array) -> tuple[Array, Array]:
 
 
 def gelu(x: Array) -> tuple[Array, Array]:
-    """gelu_plain, compiled; x: any shape -> the same, twice."""
+    """gelu_plain, compiled; x: any shape -> two arrays of this shape."""
     if not JIT:
         return gelu_plain(x)
     flat = np.ascontiguousarray(x).reshape(-1)
@@ -69,7 +69,7 @@ _HIGH_BITS = np.int32(-(1 << 12))
 
 @jit(nogil=True, error_model="numpy")  # x/0 raises nothing, which would keep the loop scalar
 def _gelu_float32(x: Array, y: Array, slope: Array) -> None:
-    """Φ(−|x|) = ½ t exp(−x²/2 + c(t)): one exp of a sum whose first part, −h²/2, has no rounding error."""
+    """Φ(−|x|) = ½ t exp(−x²/2 + c(t)): one exp of a sum, whose first part, −h²/2, is exact."""
     for i in range(x.size):
         a = min(abs(x[i]), _END)  # there Φ(−a) and Φ'(a) are 0 in float32
         h = np.int32(np.float32(a).view(np.int32) & _HIGH_BITS).view(np.float32)  # 12 bits of a: h² is exact

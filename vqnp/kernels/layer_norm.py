@@ -1,4 +1,4 @@
-"""y = γ x̂ + β,  x̂ = (x − μ) / √(σ² + ε), row by row, and its gradients: one pass over memory each.
+"""y = γ x̂ + β,  x̂ = (x − μ) / √(σ² + ε), row by row, and its gradients, each in one pass over memory.
 
 x: (M, C), γ, β: (C,) -> y: (M, C)
 """
@@ -12,10 +12,10 @@ from vqnp.kernels.jit import JIT, jit
 from vqnp.kernels.threads import MULTIPLY_ADDS_PER_ELEMENT, in_blocks
 
 PARTS = 16
-"""Sums over a row are taken in so many parts, which a processor computes side by side."""
+"""Sums over a row are computed in this many parts, which a processor computes in parallel."""
 
 ROWS = 64
-"""Rows whose parts of dγ and dβ are added up first: a fixed number, so that threads change no bit."""
+"""Rows in a partial sum of dγ and dβ: a fixed number, so that the number of threads changes no bit."""
 
 
 def layer_norm_plain(x: Array, gamma: Array, beta: Array, epsilon: float) -> tuple[Array, Array, Array]:
@@ -65,7 +65,7 @@ def layer_norm_gradient(
 
 @jit(nogil=True)
 def _sum(row: Array, part: Array) -> float:
-    """Σ row, in PARTS sums side by side; part: (PARTS,)."""
+    """Σ row, as PARTS partial sums; part: (PARTS,)."""
     part[:] = 0
     whole = row.size // PARTS * PARTS
     for c in range(0, whole, PARTS):

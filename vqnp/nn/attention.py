@@ -1,4 +1,4 @@
-"""Causal self-attention, and the block of a transformer that is made of it.
+"""Causal self-attention, and the transformer block that contains it.
 
 x: (B, T, C) -> y: (B, T, C);  position t of y depends on positions 0 to t of x
 """
@@ -19,13 +19,13 @@ from vqnp.ops.attention import self_attention_backward, self_attention_forward
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 
 WIDER = 4
-"""The MLP's hidden layer is so many times as wide as a block: Vaswani et al. 2017, section 3.3."""
+"""How many times as wide as the block the MLP's hidden layer is: Vaswani et al. 2017, section 3.3."""
 
 
 class KeysAndValues(NamedTuple):
-    """Room for the keys and values of a sequence that is computed piece by piece.
+    """Arrays for the keys and values of a sequence that is computed in chunks.
 
-    keys: (B, H, d, T), values: (B, H, T, d), as the products with queries and with weights read them
+    keys: (B, H, d, T), values: (B, H, T, d), in the layouts that the products with queries and weights read
     """
 
     keys: Array
@@ -76,22 +76,23 @@ class CausalSelfAttention(Module):
         return y, (qkv_cache, cache, out_cache)
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
-        """dx: the chain rule through both linear layers and the attention between them."""
+        """dx, by the chain rule through both linear layers and the attention between them."""
         qkv_cache, attention_cache, out_cache = cache
         do = self.out.backward(dy, out_cache)
         dqkv = self_attention_backward(do.reshape(self._in_heads(do)), attention_cache)
         return self.qkv.backward(dqkv.reshape(*dy.shape[:2], 3 * dy.shape[2]), qkv_cache, need_dx)
 
     def room(self, batch: int, length: int) -> KeysAndValues:
-        """Empty room for `extend`, of so many examples and positions."""
+        """Arrays in which `extend` keeps keys and values, for `batch` examples and `length` positions."""
         W = self.out.W.value
         H, d = self.heads, len(W) // self.heads
-        # Columns that are not known yet are computed with, and left out: NaN there would only cost time.
+        # Products include the columns that are not known yet, and the results are discarded; NaN there
+        # would only cost time.
         keys = np.zeros((batch, H, d, length), W.dtype)
         return KeysAndValues(keys, np.empty((batch, H, length, d), W.dtype))
 
     def extend(self, x: Array, past: KeysAndValues, start: int) -> Array:
-        """The rows of y for the positions from start on; their keys and values are added to those in past.
+        """The rows of y for the positions from start on; their keys and values are stored in past.
 
         x: (B, t, C) -> y: (B, t, C)
         """
@@ -103,7 +104,7 @@ class CausalSelfAttention(Module):
         return self.out.forward(o.reshape(x.shape))[0]
 
     def _qkv(self, method: str, x: Array) -> tuple[Array, Cache]:
-        """q, k, v beside each other: (B, T, 3, H, d); and the cache of the linear layer."""
+        """q, k and v in one array, (B, T, 3, H, d), and the cache of the linear layer."""
         check_array(f"CausalSelfAttention.{method}", "x", x, ndim=3)
         y, cache = self.qkv.forward(x)
         B, T, H, d = self._in_heads(x)
@@ -120,14 +121,14 @@ class TransformerBlock(Module):
 
     x: (B, T, C) -> y: (B, T, C)
 
-    norm is a LayerNorm of its own for each branch; mlp has one hidden layer of 4 C channels and GELU.
+    Each branch has its own LayerNorm; mlp has one hidden layer of 4 C channels with GELU.
 
     Parameters
     ----------
     channels, heads, rng, dtype
         As in CausalSelfAttention.
     dropout : float, default 0
-        The part of each branch's output that is set to 0 if forward is given a generator.
+        The fraction of each branch's output that is set to 0 if forward receives a generator.
 
     References
     ----------
@@ -158,7 +159,7 @@ class TransformerBlock(Module):
         return self.attention.out, self.mlp.layers[-1]  # type: ignore[return-value]
 
     def forward(self, x: Array, rng: np.random.Generator | int | None = None) -> tuple[Array, Cache]:
-        """h = x + drop(attention(norm(x)));  y = h + drop(mlp(norm(h))); without rng nothing is dropped."""
+        """h = x + drop(attention(norm(x)));  y = h + drop(mlp(norm(h))); without rng there is no dropout."""
         caches, rng = [], None if rng is None else check_rng("TransformerBlock.forward", rng)
         for norm, branch in self._branches():
             n, norm_cache = norm.forward(x)
@@ -169,7 +170,7 @@ class TransformerBlock(Module):
         return x, caches
 
     def backward(self, dy: Array, cache: Cache, need_dx: bool = True) -> Any:
-        """dx: of each branch, last one first, dx = dy + the gradient through the branch."""
+        """dx; for each branch, last one first: dx = dy + the gradient through the branch."""
         for (norm, branch), caches in zip(reversed(self._branches()), reversed(cache), strict=True):
             norm_cache, branch_cache, drop_cache = caches
             dn = branch.backward(dropout_backward(dy, drop_cache), branch_cache)
@@ -177,7 +178,7 @@ class TransformerBlock(Module):
         return dy if need_dx else None
 
     def extend(self, x: Array, past: KeysAndValues, start: int) -> Array:
-        """The rows of y for the positions from start on, as CausalSelfAttention.extend; nothing dropped."""
+        """The rows of y for the positions from start on, as in CausalSelfAttention.extend; no dropout."""
         x = x + self.attention.extend(self.attention_norm.forward(x)[0], past, start)
         return x + self.mlp.forward(self.mlp_norm.forward(x)[0])[0]
 

@@ -1,4 +1,4 @@
-"""o_i = Σ_{j ≤ i} p_ij v_j,  p_i = softmax_j(q_i · k_j / √d): causal attention, in each head by itself.
+"""o_i = Σ_{j ≤ i} p_ij v_j,  p_i = softmax_j(q_i · k_j / √d): causal attention, separately for each head.
 
 q, k, v: (B, T, H, d) -> o: (B, T, H, d)
 """
@@ -20,14 +20,14 @@ def attention_forward(q: Array, k: Array, v: Array) -> tuple[Array, Cache]:
 
     q: (B, T, H, d), k, v: (B, S, H, d) -> o: (B, T, H, d);  T ≤ S
 
-    The queries are the last T of the S positions: query i sees the keys j ≤ i + S − T. So with T = S this is
-    self-attention over a sequence, and with T < S the first S − T keys and values are those of a prefix that
-    has been computed before.
+    The queries are the last T of the S positions: query i sees the keys j ≤ i + S − T. With T = S this is
+    self-attention over a sequence; with T < S the first S − T keys and values belong to a prefix that has
+    been computed before.
 
     Raises
     ------
     InputError
-        Wrong shape or dtype, no numbers in a head, or more queries than keys.
+        Wrong shape or dtype, d = 0, or more queries than keys.
 
     References
     ----------
@@ -53,7 +53,7 @@ def attention_backward(do: Array, cache: Cache) -> tuple[Array, Array, Array]:
 
 @checked(qkv="(B, T, 3, H, d)")
 def self_attention_forward(qkv: Array) -> tuple[Array, Cache]:
-    """attention_forward of q, k, v that lie beside each other, as one linear layer computes them.
+    """attention_forward for q, k and v in one array, as a single linear layer computes them.
 
     qkv: (B, T, 3, H, d) -> o: (B, T, H, d)
     """
@@ -61,7 +61,7 @@ def self_attention_forward(qkv: Array) -> tuple[Array, Cache]:
 
 
 def self_attention_backward(do: Array, cache: Cache) -> Array:
-    """dqkv, of which dq, dk, dv are as in attention_backward; do: (B, T, H, d) -> (B, T, 3, H, d)."""
+    """dqkv: dq, dk and dv of attention_backward in one array; do: (B, T, H, d) -> (B, T, 3, H, d)."""
     q, k, v, P, o = cache
     check_array("self_attention_backward", "do", do, shape=o.shape, dtype=o.dtype)
     B, T, H, d = o.shape

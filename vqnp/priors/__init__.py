@@ -1,6 +1,6 @@
-"""Distributions over codes: the number of bits that codes need, and new codes to decode.
+"""Distributions over codes, which give the bits that codes need, and new codes to decode.
 
-Each module is loaded when one of its names is first used: counting needs no networks.
+Each module is loaded when one of its names is first used, so counting does not load the networks.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module that has the name, and take the name from it."""
+    """Import the module that defines the name, and return the name from it."""
     if name not in _HOME:
         raise AttributeError(f"module 'vqnp.priors' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"vqnp.priors.{_HOME[name]}"), name)

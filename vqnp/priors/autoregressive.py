@@ -1,6 +1,6 @@
-"""p(k) = Π_m p(k_m | k_1, …, k_{m−1}, c): what every learned prior over codes does in the same way.
+"""p(k) = Π_m p(k_m | k_1, …, k_{m−1}, c): what all autoregressive priors over codes have in common.
 
-k: (n, *latent_shape) codes, in raster order k_1, …, k_M, each in [0, K); c: a class, or none
+k: (n, *latent_shape) codes, in raster order k_1, …, k_M, each in [0, K); c: a class, or no class
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from vqnp.ops.loss import softmax_cross_entropy_backward, softmax_cross_entropy_
 from vqnp.priors.sampling import Choice, draw, guide, probabilities, streams
 
 CHUNK_GRIDS = 128
-"""Grids in each pass of nll and logits, and samples that are drawn at a time: they need little memory. A
-grid's bits do not depend on the others (see vqnp.kernels.product), so this number does not show."""
+"""Grids in each pass of nll and logits, and samples drawn at a time, so that little memory is needed. No
+result depends on this number, as a grid's bits do not depend on other grids (see vqnp.kernels.product)."""
 
 MOST_LAYERS = 1000  # of a prior; many more are a slip, and take for ever
 
@@ -45,21 +45,21 @@ class PriorEvaluation:
 
     @property
     def nats_per_code(self) -> float:
-        """⟨−log p(k_m | …)⟩ over all codes. It depends on K, so it compares priors of one codebook only."""
+        """⟨−log p(k_m | …)⟩ over all codes. Only priors over the same codebook can be compared by it."""
         return float(self.nats.mean())
 
     @property
     def bits_per_image(self) -> float:
-        """⟨−log₂ p(k)⟩: what an ideal coder needs for the codes of an image."""
+        """⟨−log₂ p(k)⟩: the bits that an ideal coder needs for the codes of an image."""
         return self.nats_per_code * self.nats[0].size / math.log(2)
 
     @property
     def uniform_bits(self) -> float:
-        """M log₂ K: the bits of codes that are all equally likely."""
+        """M log₂ K: the bits per image if all codes were equally likely."""
         return self.nats[0].size * math.log2(self.num_embeddings)
 
     def row(self) -> dict[str, float]:
-        """The columns of the history for test data."""
+        """The columns of the training history for test data."""
         return {"test_loss": self.nats_per_code, "test_bits_per_image": self.bits_per_image}
 
     def as_dict(self) -> dict[str, Any]:
@@ -93,8 +93,8 @@ class AutoregressivePrior(Trainable, Module):
         The number of classes; 0 for none. A class c is an integer in [0, num_classes), and num_classes itself
         stands for no class.
     condition_dropout : float
-        The part of the training examples whose class is replaced by no class, so that the prior learns
-        the unconditional distribution too, which guidance needs.
+        The fraction of the training examples whose class is replaced by no class, so that the prior also
+        learns the unconditional distribution, which guidance needs.
     dtype : float32 or float64
     """
 
@@ -142,9 +142,9 @@ class AutoregressivePrior(Trainable, Module):
         return (codes,) if labels is None else (codes, labels)
 
     def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
-        """L = ⟨−log p(k_m | …)⟩, in nats a code, for a batch (codes,) or (codes, labels).
+        """L = ⟨−log p(k_m | …)⟩, in nats per code, for a batch (codes,) or (codes, labels).
 
-        rng: the generator for dropout and for the classes that are left out; without it neither is done.
+        rng: the generator for dropout and for the classes that are replaced; without it there is neither.
         """
         codes = batch[0]
         labels = batch[1] if len(batch) > 1 else np.full(len(codes), self.num_classes)
@@ -163,7 +163,7 @@ class AutoregressivePrior(Trainable, Module):
         self.logits_backward(softmax_cross_entropy_backward(dL, loss_cache), logits_cache)
 
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> PriorEvaluation:
-        """The report on codes, or on (codes, labels), for which the prior is then told the classes."""
+        """The report on codes, or on (codes, labels), given these classes."""
         codes, labels = self._codes_and_labels("evaluate", data)
         nats = self._nll(codes, self._labels("evaluate", len(codes), labels), progress)
         return PriorEvaluation(nats, self.num_embeddings)
@@ -211,16 +211,16 @@ class AutoregressivePrior(Trainable, Module):
         n : int
             The number of samples. Sample i is the same whatever n is: each has a random stream of its own.
         rng : numpy.random.Generator or int
-            The source of the streams: SeedSequence.spawn. A generator gives other samples at the next call.
+            The source of the streams (SeedSequence.spawn). A generator gives other samples in the next call.
         condition : int or array_like of integers, shape (n,), optional
             The class of all samples, or of each. None: without a class.
         temperature, top_k, top_p
-            See vqnp.priors.sampling.probabilities. With other values than 1 and None the samples do not come
+            See vqnp.priors.sampling.probabilities. With values other than 1 and None the samples do not come
             from the distribution that nll measures.
         guidance : float, default 1
-            s in logits null + s (cond − null): 1 for none; a larger one exaggerates what the class changes.
+            s in logits null + s (cond − null): 1 for no guidance; more strengthens the effect of the class.
         progress : bool
-            Whether to draw a bar on standard error.
+            Whether to show a progress bar on standard error.
         """
         where = f"{type(self).__name__}.sample"
         n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
@@ -287,7 +287,7 @@ class AutoregressivePrior(Trainable, Module):
 
 
 def _in_chunks(f: Callable[[slice], Array], n: int, progress: bool = False) -> Array:
-    """f of CHUNK_GRIDS rows at a time, one after another."""
+    """f of CHUNK_GRIDS rows at a time."""
     starts = range(0, max(n, 1), CHUNK_GRIDS)
     bar = tqdm(starts, unit="chunk", disable=not progress, leave=False)
     return np.concatenate([f(slice(start, min(start + CHUNK_GRIDS, n))) for start in bar])

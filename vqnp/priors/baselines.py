@@ -1,4 +1,4 @@
-"""Bits of codes without a network, from counts: what a prior that is trained must be better than.
+"""Bits of codes from counts, without a network: the baselines that a trained prior must surpass.
 
 k: (n, M) codes, each in [0, K)
 """
@@ -18,8 +18,8 @@ def baseline_bits(fitted_to: Any, codes: Any, num_embeddings: int) -> dict[str, 
 
     k: (n, *latent_shape), fitted_to: (n', *latent_shape)
 
-    uniform: M log₂ K. unigram: the same frequencies at each position; by position: its own at each; Markov
-    chain: they depend on the code before too. On the codes that were counted the bits are too few.
+    uniform: M log₂ K. unigram: the same frequencies at each position. unigram by position: each position has
+    its own. Markov chain: they also depend on the code before. On the counted codes the bits are too few.
 
     Examples
     --------

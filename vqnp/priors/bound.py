@@ -18,7 +18,7 @@ from vqnp.metrics.likelihood import fit_scale, grey_level_nats
 
 
 class LikelihoodBound(NamedTuple):
-    """The two terms, in nats per image; scale: of the logistic, in grey levels; pixels: H W."""
+    """The two terms, in nats per image; scale: that of the logistic, in grey levels; pixels: H W."""
 
     prior_nats: float
     decoder_nats: float
@@ -46,11 +46,11 @@ def likelihood_bound(model: Any, prior: Any, images: Array, training_images: Arr
     Parameters
     ----------
     model : VQVAE
-        Of images with values in [0, 1].
+        A model of images with values in [0, 1].
     prior : Transformer, PixelCNN or Markov
-        Over the model's codes; its distribution without a class is used.
+        A prior over the model's codes; its distribution without a class is used.
     images, training_images : ndarray of uint8, shapes (n, *data.shape) and (n', *data.shape)
-        The first are measured; to the others the decoder's scale is fitted.
+        The bound is measured on the first; the decoder's scale is fitted to the second.
 
     Raises
     ------
@@ -68,6 +68,6 @@ def likelihood_bound(model: Any, prior: Any, images: Array, training_images: Arr
 
 
 def _scaled(model: Any, k: Array) -> Array:
-    """x̂ in [0, 1], whatever the model's range."""
+    """x̂ scaled to [0, 1] from the model's range."""
     low, high = model.data.low, model.data.high
     return np.asarray((model.decode(k).astype(np.float64) - low) / (high - low))

@@ -1,4 +1,4 @@
-"""p(k_m | k_1, …, k_{m−1}), position by position: what an entropy coder needs, computed alike on both sides.
+"""p(k_m | k_1, …, k_{m−1}), position by position, with the same bits in an encoder and a decoder.
 
 k: (n, M) codes of n grids, each in [0, K)
 """
@@ -21,15 +21,15 @@ from vqnp.priors.sampling import probabilities
 def conditionals(prior: Any, n: int) -> Generator[Array, Array, None]:
     """A generator that yields p(k_m | …), (n, K) float64, and is sent k_m, (n,); m = 1, …, M.
 
-    An encoder sends the codes that it has, a decoder those that it has just read with the help of what was
-    yielded: both make the same calls in the same order, so they get the same bits. A row's bits depend on
-    its own codes alone, neither on n nor on the number of threads. Classes are not used.
+    An encoder sends the codes that it has; a decoder sends those that it has just read by means of the
+    yielded probabilities. Both make the same calls in the same order, so they get the same bits. A row's
+    bits depend only on its own codes, not on n or the number of threads. Classes are not used.
 
     Parameters
     ----------
     prior : Transformer, PixelCNN or Markov
     n : int
-        How many grids are coded side by side.
+        The number of grids that are coded in parallel.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 
 v, h: (B, H, W, C) features of each position, c: (B, …) of its class;  gate(a, b) = tanh(a) σ(b)
 
-The first block reads codes, (B, H, W), instead of features, and has nothing to add its output to. Each block
-computes all positions at once, or a row and then its positions, from what it keeps of those before (Room).
+The first block reads codes, (B, H, W), instead of features, and adds its output to nothing. Each block
+computes all positions at once or, in sampling, a row and then its positions from what it has kept (Room).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ Offsets = list[tuple[int, ...]]
 
 
 def above(kernel: int, current: bool) -> Offsets:
-    """The taps of the vertical stack: the rows above, of the kernel's width, and the current row if asked."""
+    """The taps of the vertical stack: the rows above, in the kernel's width, and optionally this row."""
     r = kernel // 2
     return [(i, j) for i in range(-r, int(current)) for j in range(-r, r + 1)]
 
 
 def left(kernel: int, centre: bool) -> Offsets:
-    """The taps of the horizontal stack: the positions on the left, and the position itself if asked."""
+    """The taps of the horizontal stack: the positions on the left, and optionally the position itself."""
     return [(0, j) for j in range(-(kernel // 2), int(centre))]
 
 
 def before(kernel: int, centre: bool) -> Offsets:
-    """The taps of a single stack: all that come before in raster order, and the position itself if asked."""
+    """The taps of a single stack: all earlier ones in raster order, and optionally the position itself."""
     r = kernel // 2
     return [(int(i) - r, int(j) - r) for i, j in np.argwhere(causal_taps((kernel, kernel), centre))]
 
@@ -56,12 +56,12 @@ class Frame:
         return cls(np.zeros((B, rows, left + W + right, C), dtype), left + right, left)
 
     def next_row(self) -> None:
-        """Forget the first row; the last one is 0 again."""
+        """Drop the first row; the new last row is 0."""
         self.x[:, :-1] = self.x[:, 1:].copy()
         self.x[:, -1] = 0
 
     def put(self, j: int, part: Array) -> Array:
-        """Set the last row from column j on, (B, 1, t, C), and return all that a kernel sees from there."""
+        """Set the last row from column j on to (B, 1, t, C), and return all that a kernel sees from there."""
         t = part.shape[2]
         self.x[:, -1, self.left + j : self.left + j + t] = part[:, 0]
         return np.ascontiguousarray(self.x[:, :, j : j + t + self.sides])
@@ -69,26 +69,26 @@ class Frame:
 
 @dataclass
 class Room:
-    """What a block keeps of the positions before; linked: the row that the vertical stack hands over."""
+    """What a block keeps of earlier positions; linked: the row that the vertical stack passes on."""
 
     c: Array | None
     frames: dict[str, Frame] = field(default_factory=dict)
     tables: dict[str, Array] = field(default_factory=dict)
-    """Of the convolutions of the first block, multiplied out."""
+    """The tables E U of the first block's convolutions."""
     linked: Array | None = None
 
 
 class GatedBlock(Module):
-    """What both kinds of blocks have in common: the class, the gate, dropout, and the last product.
+    """What both kinds of blocks share: the class, the gate, dropout, and the last product.
 
     Parameters
     ----------
     channels : int
         C.
     dropout : float
-        The part of the gate's output that is set to 0 if forward is given a generator.
+        The fraction of the gate's output that is set to 0 if forward receives a generator.
     num_classes : int
-        0: no c. Otherwise c is a row of a table of num_classes + 1.
+        If 0, there is no c. Otherwise c is a row of a table with num_classes + 1 rows.
     gates : int
         The number of maps of 2 C channels to which c is added.
     """
@@ -114,13 +114,13 @@ class GatedBlock(Module):
         return (y if self.first else h + y), (gate_cache, drop_cache, out_cache)
 
     def finish_backward(self, dh: Array, cache: Cache) -> Array:
-        """dH; the residual's own dh is the caller's."""
+        """dH; the caller adds the gradient of the residual path."""
         gate_cache, drop_cache, out_cache = cache
         dg = self.out.backward(dh, out_cache)
         return gated_backward(dropout_backward(dg, drop_cache), gate_cache)
 
     def class_backward(self, maps: list[Array], cache: Cache) -> None:
-        """Add what reached c: the sum over all positions of each map."""
+        """Add the gradient of c: the sum over all positions of each map."""
         if cache is not None:
             sums = [d.sum(axis=(1, 2), keepdims=True) for d in maps]
             self.classes.backward(np.concatenate(sums, axis=-1), cache)
@@ -134,16 +134,16 @@ def gated(x: Array, c: Array | None) -> tuple[Array, Cache]:
 
 
 def gated_backward(dy: Array, cache: Cache) -> Array:
-    """dx, which is also what reaches c at each position."""
+    """dx, which is also the gradient of c at each position."""
     return np.concatenate(gate_backward(dy, cache), axis=-1)
 
 
 class TwoStacks(GatedBlock):
     """V = above(v),  v' = v + gate(V + c);  H = left(h) + V W_link,  h' = h + drop(gate(H + c')) W_out.
 
-    v sees rows above only, since the first block's kernel ends above the current row; so H may use V at
-    its own position, and with it also what lies above on the right, which a single stack does not see. The
-    first block has nothing to add to, the last one no v'. In the paper v' = gate(V + c); v is added as in
+    v sees only the rows above, since the first block's kernel ends above the current row. H may therefore use
+    V at the same position, and with it also codes above and to the right, which a single stack does not see.
+    The first block adds to nothing; the last one has no v'. In the paper v' = gate(V + c); v is added as in
     PixelCNN++ (Salimans et al. 2017, arXiv 1701.05517).
 
     References
@@ -198,7 +198,7 @@ class TwoStacks(GatedBlock):
         return (dv_in if self.last else dv + dv_in), dh + dh_in
 
     def room(self, labels: Array, width: int, dtype: Any) -> Room:
-        """Of grids of which nothing is known."""
+        """The Room of grids of which no code is known yet."""
         B, C, r = len(labels), len(self.out.b.value), self.kernel // 2
         room = Room(self.of_class(labels)[0])
         if self.first:
@@ -229,11 +229,11 @@ class TwoStacks(GatedBlock):
         return self.finish(H, self._split(room.c)[0], h, None)[0]
 
     def _next(self, v: Any, g: Array | None) -> Array | None:
-        """v' of v and of the gate's output, which the last block does not have."""
+        """v' from v and the gate's output; None in the last block."""
         return g if self.first or g is None else v + g
 
     def _split(self, c: Array | None) -> tuple[Array | None, Array | None]:
-        """c of h and c of v."""
+        """The part of c for h and the part for v."""
         if c is None:
             return None, None
         C = 2 * len(self.out.b.value)
@@ -247,8 +247,8 @@ class OneStack(GatedBlock):
 
     References
     ----------
-    van den Oord et al. 2016, arXiv 1601.06759, section 3.2; with the gate of the two stacks, so that only the
-    form of the kernels differs.
+    van den Oord et al. 2016, arXiv 1601.06759, section 3.2; here with the gate of the two stacks, so that
+    only the form of the kernels differs.
     """
 
     def __init__(
@@ -280,7 +280,7 @@ class OneStack(GatedBlock):
         return None if self.first else (None, dy[1] + dh)
 
     def room(self, labels: Array, width: int, dtype: Any) -> Room:
-        """Of grids of which nothing is known."""
+        """The Room of grids of which no code is known yet."""
         B, C, r = len(labels), len(self.out.b.value), self.kernel // 2
         room = Room(self.of_class(labels)[0])
         if self.first:

@@ -23,26 +23,27 @@ def generate(
     Parameters
     ----------
     model : VQVAE
-        It decodes the codes.
+        The model that decodes the codes.
     prior : Transformer, PixelCNN or Markov
-        Fitted to codes of this model. With those of another model the images mean nothing, and nothing tells.
+        A prior over the codes of this model. With a prior over another model's codes of the same shape, the
+        images are meaningless, and no error is raised.
     n : int
         The number of images. Image i is the same whatever n is.
     rng : numpy.random.Generator or int
         The source of the streams, one for each image: SeedSequence.spawn.
     condition : int or array_like of integers, shape (n,), optional
-        The class of all images, or of each, for a prior with classes. None: without a class.
+        The class of all images, or one for each, for a prior with classes. None: without a class.
     temperature, top_k, top_p
         See vqnp.priors.sampling.probabilities.
     guidance : float, default 1
         s in logits null + s (cond − null), for a prior with classes.
     progress : bool
-        Whether to draw a bar on standard error.
+        Whether to show a progress bar on standard error.
 
     Raises
     ------
     InputError
-        A prior over other grids of codes than the model's, or an argument that is out of range.
+        A prior over grids of another shape or codebook size, or an argument out of range.
 
     Examples
     --------

@@ -15,7 +15,7 @@ from vqnp._check import Array, check_code_rows, check_codes, check_float, check_
 from vqnp.priors.sampling import Choice, draw, probabilities, streams
 
 CHUNK_GRIDS = 128
-"""Grids that are drawn at a time. Each has a stream of its own, so this number does not show."""
+"""Grids drawn at a time. Each has a stream of its own, so no result depends on this number."""
 
 
 class Markov:
@@ -32,8 +32,8 @@ class Markov:
     order : 0 or 1, default 1
         0: positions are independent, each with its own frequencies. 1: each depends on the one before.
     weight : float, optional
-        w, the number of counts that the prior is worth; default K/2, as many as the halves that are added
-        to K counts in p_m(j). If code i is rare, p_m(j | i) is near p_m(j), not near 1/K.
+        w, the number of counts for which p_m(j) stands; default K/2, the sum of the halves added to the K
+        counts in p_m(j). If code i is rare, p_m(j | i) is near p_m(j), not near 1/K.
 
     Raises
     ------
@@ -42,8 +42,8 @@ class Markov:
 
     Notes
     -----
-    This is only a baseline: it knows how often one code follows another, and nothing else of the image.
-    The positions of an MLP's latents have no order; the chain takes that of their numbers.
+    This is only a baseline: it knows how often one code follows another, and nothing else about the image.
+    The positions of an MLP's latents have no natural order; the chain uses the order of their numbers.
 
     References
     ----------
@@ -70,7 +70,7 @@ class Markov:
     def code_length(self, codes: Any) -> float:
         """−⟨log₂ p(k)⟩: the bits per image that an ideal coder with these frequencies needs for k.
 
-        k: (n', M), other codes than those that were counted, for which it would be too small -> bits
+        k: (n', M) -> bits; for the codes that were counted it would be too small
         """
         where = "Markov.code_length"
         nats = self._nll(self._rows(where, check_code_rows(where, codes, self.num_embeddings)))
@@ -79,7 +79,7 @@ class Markov:
     def nll(self, codes: Any, condition: None = None) -> Array:
         """−log p_m(k_m | k_{m−1}) in nats: (n', *latent_shape) codes -> (n', *latent_shape) float64.
 
-        condition must be None: a chain has no classes.
+        condition must be None, since a chain has no classes.
         """
         where = "Markov.nll"
         _no_classes(where, condition, 1.0)
@@ -94,7 +94,7 @@ class Markov:
         """k ~ p(k), position by position -> (n, *latent_shape) int64.
 
         The arguments are those of AutoregressivePrior.sample, and sample i is the same whatever n is;
-        condition and guidance must be None and 1, for a chain has no classes.
+        condition must be None and guidance 1, since a chain has no classes.
         """
         where = "Markov.sample"
         n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
@@ -137,7 +137,7 @@ class Markov:
         return nats
 
     def _rows(self, where: str, k: Array) -> Array:
-        """k, if it is of as many positions as were counted."""
+        """k, if it has as many positions as the counted codes."""
         M = self.num_latents
         if k.shape[1] != M:
             fail(where, "codes", f"must have {M} position{'s' * (M > 1)}", k.shape[1])
@@ -159,8 +159,8 @@ def code_length(codes: Any, fitted_to: Any, num_embeddings: int) -> float:
     Parameters
     ----------
     codes, fitted_to : array_like of integers, shapes (n, M) and (n', M)
-        The codes to be coded, and those to be counted. The ½ gives every code a finite length, even if
-        no image of fitted_to has it.
+        The codes to be coded, and those to be counted. The ½ gives every code a finite length, even one that
+        does not occur in fitted_to.
     num_embeddings : int
         K.
 

@@ -1,4 +1,4 @@
-"""a_i = head(h_L(i)): a PixelCNN, gated convolutions over the codes that come before, as a prior.
+"""a_i = head(h_L(i)): a PixelCNN, gated convolutions over the earlier codes, as a prior.
 
 k: (B, H, W) codes, c: (B,) classes -> a: (B, H, W, K) logits of k_i given c and the codes before i
 """
@@ -20,7 +20,7 @@ from vqnp.priors.gated_blocks import OneStack, Room, TwoStacks, above, before, l
 
 @dataclass
 class Known:
-    """The codes that are known of some grids, what each block keeps, and the number of logits computed."""
+    """The known codes of some grids, what each block keeps, and the number of logits computed."""
 
     codes: Array
     rooms: tuple[Room, ...]
@@ -33,8 +33,8 @@ class PixelCNN(AutoregressivePrior):
 
     codes: (n, H, W), classes: (n,) -> logits: (n, H, W, K)
 
-    With two stacks (see TwoStacks) every code before a position acts on it, and a grid for which the layers
-    are too few is refused. With one stack there is a blind spot: `blind_spot` says how large.
+    With two stacks (see TwoStacks) every code before a position acts on it, and too few layers for the grid
+    raise an error. With one stack there is a blind spot: `blind_spot` says how large.
 
     Parameters
     ----------
@@ -43,27 +43,27 @@ class PixelCNN(AutoregressivePrior):
     latent_shape : (H, W)
         The shape of a grid of codes, which is read in raster order.
     channels : int
-        C, of v and of h.
+        C, the channels of v and of h.
     layers : int
         L, the number of blocks after the first one.
     kernel, first_kernel : odd int, at least 3
-        The lengths of the kernels of these blocks and of the first one, without the mask.
+        The lengths of the kernels of these blocks and of the first one, before the later taps are left out.
     stacks : 2 or 1
         2: the gated PixelCNN, a vertical and a horizontal stack. 1: masked convolutions, mask A and then B.
     dropout : float
-        The part of each gate's output set to 0 during training.
+        The fraction of each gate's output that is set to 0 during training.
     num_classes, condition_dropout
-        As in AutoregressivePrior: 0 classes for an unconditional prior. Each block adds a vector of its own
-        for each class to what it gates.
+        As in AutoregressivePrior: 0 classes for an unconditional prior. Each block has a vector for each
+        class, which it adds to the input of its gate.
     rng : numpy.random.Generator or int
-        The source of the initial values: variance 1/fan-in, and 1/L of this at the end of each block, since
-        the outputs of L of them are added up.
+        The source of the initial values: variance 1/fan-in, and 1/L of this for the last product of each
+        block, since the outputs of L blocks are added.
     dtype : float32 or float64
 
     Raises
     ------
     InputError
-        If latent_shape has not two axes, a kernel is even, or two stacks do not see the whole grid.
+        If latent_shape does not have two axes, a kernel is even, or two stacks do not see the whole grid.
 
     References
     ----------
@@ -137,7 +137,7 @@ class PixelCNN(AutoregressivePrior):
         return a.reshape(len(codes), self.num_latents, -1), (caches, head_cache)
 
     def logits_backward(self, da: Array, cache: Cache) -> None:
-        """The chain rule, last block first."""
+        """The gradient by the chain rule, last block first."""
         caches, head_cache = cache
         dh = self.head.backward(da.reshape(len(da), *self.latent_shape, -1), head_cache)
         dx: Any = (None, dh)
@@ -168,7 +168,7 @@ class PixelCNN(AutoregressivePrior):
         return self._advance(state, t)
 
     def _advance(self, state: Known, t: int) -> Array:
-        """The logits of the next t positions, all codes before which are known -> (B, t, K)."""
+        """The logits of the next t positions, given all codes before them -> (B, t, K)."""
         parts, stop, W = [], state.length + t, self.latent_shape[1]
         while state.length < stop:
             i, j = divmod(state.length, W)
@@ -190,8 +190,8 @@ class PixelCNN(AutoregressivePrior):
     def receptive_field(self) -> Array:
         """Which codes act on which position: (M, M) of bool, row i for position i, both in raster order.
 
-        Found by following every path through the kernels on this grid, so it is exact, unless parameters are
-        0. A code may act if its column is True; those before i whose column is False are the blind spot.
+        Found by following every path through the kernels, so it is exact unless parameters are 0.
+        Codes before i whose column is False in row i are in the blind spot of position i.
         """
         H, W = self.latent_shape
         codes = np.eye(H * W, dtype=bool).reshape(H, W, H * W)
@@ -210,16 +210,16 @@ class PixelCNN(AutoregressivePrior):
 
     @property
     def blind_spot(self) -> float:
-        """The part of all pairs of a position and a code before it in which the code cannot act."""
+        """The fraction of all pairs of a position and an earlier code in which the code cannot act."""
         M = self.num_latents
         seen = np.tril(self.receptive_field(), -1).sum()
         return float(1 - seen / (M * (M - 1) / 2)) if M > 1 else 0.0
 
     @staticmethod
     def layers_for(latent_shape: tuple[int, ...], kernel: int = 3, first_kernel: int = 7) -> int:
-        """The least L with which two stacks see the whole of a grid (H, W): max(H, W) − 1 steps in all.
+        """The least L with which two stacks see a whole grid (H, W): max(H, W) − 1 steps in total.
 
-        A block moves at most half its kernel to each side, and as far up.
+        A block reaches half its kernel to each side, and as far up.
         """
         return max(1, -(-(max(latent_shape) - 1 - first_kernel // 2) // (kernel // 2)))
 
@@ -244,7 +244,7 @@ def _odd(name: str, value: Any) -> int:
 
 
 def _reached(seen: Array, offsets: list[tuple[int, ...]]) -> Array:
-    """What position i sees through taps at i + o, each of which sees what `seen` says; (H, W, M) of bool."""
+    """What position i sees through taps at i + o, each of which sees its row of `seen`; (H, W, M) of bool."""
     H, W, _ = seen.shape
     y = np.zeros_like(seen)
     for di, dj in offsets:

@@ -1,4 +1,4 @@
-"""k ~ softmax(a/T), perhaps of the likeliest codes only: one draw for each row, from a number of its own.
+"""k ~ softmax(a/T), optionally of the likeliest codes only: one draw per row, each from its own number u.
 
 a: (n, K) logits, u: (n,) in [0, 1) -> k: (n,)
 """
@@ -13,14 +13,14 @@ from vqnp._check import Array, check_float, check_int
 
 
 class Choice(NamedTuple):
-    """How a code is drawn: temperature T, from the top_k likeliest, from the likeliest of mass top_p."""
+    """How a code is drawn: at temperature T, from the top_k likeliest, from the likeliest of mass top_p."""
 
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float | None = None
 
     def checked(self, where: str) -> Choice:
-        """The same with plain numbers, or InputError."""
+        """The same as plain Python numbers; InputError if one is out of range."""
         return Choice(
             check_float(where, "temperature", self.temperature, "(0, inf)"),
             None if self.top_k is None else check_int(where, "top_k", self.top_k),
@@ -29,11 +29,11 @@ class Choice(NamedTuple):
 
 
 def probabilities(a: Array, choice: Choice = Choice()) -> Array:
-    """softmax(a/T), 0 for the codes that are left out; a: (..., K) -> (..., K) float64, each row of sum 1.
+    """softmax(a/T), 0 for codes that are left out; a: (..., K) -> (..., K) float64, whose rows sum to 1.
 
-    The temperature comes first, then top_k, then top_p of what is left. top_k keeps codes that are as likely
-    as the k-th, so it may keep more than k. top_p keeps as few codes, the likeliest first and of equals the
-    lowest, as have at least p together: the code that reaches p is kept, so there is always one.
+    The temperature is applied first, then top_k, then top_p to what is left. top_k keeps all codes that are
+    as likely as the k-th, so it may keep more than k. top_p keeps the fewest codes with a total of at least
+    p, the likeliest first and among equals the lowest. The code that reaches p is kept, so one remains.
 
     References
     ----------
@@ -60,7 +60,7 @@ def probabilities(a: Array, choice: Choice = Choice()) -> Array:
 def draw(p: Array, u: Array) -> Array:
     """min {k : p_0 + … + p_k > u}; p: (n, K), u: (n,) in [0, 1) -> (n,) int64.
 
-    A row's draw depends on its own u alone, and a code of probability 0 is never drawn.
+    A row's draw depends only on its own u, and a code of probability 0 is never drawn.
     """
     cumulative = np.cumsum(p, axis=-1)
     total = cumulative[:, -1]
@@ -69,7 +69,7 @@ def draw(p: Array, u: Array) -> Array:
 
 
 def streams(rng: np.random.Generator, n: int, draws: int) -> Array:
-    """u: (n, draws), row i from the i-th generator that rng spawns: it does not depend on n."""
+    """u: (n, draws); row i comes from the i-th generator that rng spawns, so it does not depend on n."""
     rows = [one.random(draws) for one in rng.spawn(n)]
     return np.array(rows).reshape(n, draws)
 

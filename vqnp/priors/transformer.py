@@ -1,6 +1,6 @@
 """a_m = head(norm(blocks(c, start, k_1, …, k_{m−1}))): a transformer as a prior over codes.
 
-k: (B, M) codes, c: (B,) classes -> a: (B, M, K) logits of k_m given c and the codes before
+k: (B, M) codes, c: (B,) classes -> a: (B, M, K) logits of k_m given c and the earlier codes
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STD = 0.02
 
 @dataclass
 class Known:
-    """The keys and values of what is known of some grids, block by block, and the number of positions."""
+    """The keys and values of the known part of some grids, for each block, and the number of positions."""
 
     past: tuple[KeysAndValues, ...]
     length: int = 0
@@ -37,8 +37,9 @@ class Transformer(AutoregressivePrior):
 
     codes: (n, *latent_shape), classes: (n,) -> logits: (n, *latent_shape, K)
 
-    Decoder only: position m sees the class, the start token and the codes before k_m. The start token has a
-    vector of its own, so that it is no code; so has "no class". Without classes there is no c.
+    This is a decoder-only transformer: position m sees the class, the start token and the codes before k_m.
+    The start token has a vector of its own, different from every code's, and so has "no class". Without
+    classes there is no c.
 
     Parameters
     ----------
@@ -47,16 +48,16 @@ class Transformer(AutoregressivePrior):
     latent_shape : tuple of int
         The shape of a grid of codes, such as (7, 7), which is read in raster order.
     channels, layers, heads : int
-        C, the number L of blocks, and of heads in each, which divides C.
+        C; the number of blocks, L; and the number of heads in each, which divides C.
     dropout : float
-        The part of the embeddings and of the output of each block's branches set to 0 during training.
+        The fraction of the embeddings and of the output of each branch that is set to 0 during training.
     num_classes, condition_dropout
         As in AutoregressivePrior: 0 classes for an unconditional prior.
     tied : bool
         Whether the head is Eᵀ, without a bias, instead of a linear layer of its own.
     rng : numpy.random.Generator or int
         The source of the initial values: N(0, 0.02²) for matrices and tables; the last layer of each
-        branch is scaled by 1/√(2L), since the outputs of 2L of them are added up.
+        branch is scaled by 1/√(2L), since the outputs of 2L branches are added.
     dtype : float32 or float64
 
     References
@@ -117,7 +118,7 @@ class Transformer(AutoregressivePrior):
         }  # fmt: skip
 
     def torch_names(self) -> dict[str, TorchName]:
-        """PyTorch has no names for these: ours."""
+        """vqnp's own names, since PyTorch has none for these."""
         return {"start": TorchName("start"), "positions": TorchName("positions")}
 
     def _blocks(self) -> tuple[TransformerBlock, ...]:
@@ -138,7 +139,7 @@ class Transformer(AutoregressivePrior):
         return a, (token_cache, drop_cache, block_caches, output_cache)
 
     def logits_backward(self, da: Array, cache: Cache) -> None:
-        """The chain rule, last layer first; what was put in at each position is split again at the end."""
+        """The gradient by the chain rule, last layer first; at the end it is split among the inputs."""
         token_cache, drop_cache, block_caches, output_cache = cache
         dx = np.zeros((len(da), *self.positions.value.shape), da.dtype)
         dx[:, self.prefix :] = self._output_backward(da, output_cache)
@@ -169,7 +170,7 @@ class Transformer(AutoregressivePrior):
         return self._extend(state, self.embedding.forward(codes)[0])
 
     def _extend(self, state: Known, x: Array) -> Array:
-        """(B, t, C) embeddings without their positions -> (B, t, K)."""
+        """(B, t, C) embeddings without their position vectors -> (B, t, K)."""
         start, stop = state.length, state.length + x.shape[1]
         x = x + self.positions.value[start:stop]
         for block, past in zip(self._blocks(), state.past, strict=True):

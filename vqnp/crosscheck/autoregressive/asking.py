@@ -1,6 +1,6 @@
-"""Somebody's function k ↦ a as one of arrays: (B, M) int64 -> (B, M', K) float64, each call counted.
+"""Any function k ↦ a as a function of arrays: (B, M) int64 -> (B, M', K) float64; calls are counted.
 
-M' is M, or M + 1 where the logits of the start token and those after the last code are both returned.
+M' is M, or M + 1 if the function returns the logits of the first code and those after the last code.
 """
 
 import warnings
@@ -13,15 +13,15 @@ from vqnp._check import Array
 from vqnp.crosscheck.questions.calls import describe_error, to_array
 
 EXCLUDED = 1e4
-"""A logit so far below its row's largest has the probability 0 in float64: it stands for −∞."""
+"""A logit this far below the largest of its row has the probability 0 in float64, like −∞."""
 
 
 class Unanswered(Exception):
-    """The function gave nothing to work with; the sentence says why."""
+    """The function returned nothing that can be used; the message says why."""
 
 
 class Question:
-    """A function to be asked; `calls` counts, `epsilon` is the rounding unit of what it returns."""
+    """A function under test; `calls` is the number of calls, `epsilon` the rounding unit of its results."""
 
     def __init__(
         self, function: Any, shape: tuple[int, ...], K: int, axis: int | None = None, epsilon: float = 0.0
@@ -32,7 +32,7 @@ class Question:
         self.faults: list[str] = []
 
     def __call__(self, codes: Array) -> Array:
-        """a: (B, M', K) float64 of codes: (B, M); Unanswered if there is no such thing."""
+        """a: (B, M', K) float64 of codes (B, M); Unanswered if the function returns no such logits."""
         result = self.run("logits", self.function, codes.reshape(-1, *self.shape))
         return self.logits(result, len(codes), self.M)
 
@@ -44,7 +44,7 @@ class Question:
             return None
 
     def run(self, where: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """function(*arguments), counted; arrays are copies, and whether they were changed is noted."""
+        """function(*arguments), counted. It gets copies of arrays; a fault is noted if it changes them."""
         self.calls += 1
         given = [np.array(a) if isinstance(a, np.ndarray) else a for a in arguments]
         try:
@@ -61,12 +61,12 @@ class Question:
         return result
 
     def note(self, fault: str) -> None:
-        """A fault, once."""
+        """Record a fault, once."""
         if fault not in self.faults:
             self.faults.append(fault)
 
     def logits(self, result: Any, B: int, M: int) -> Array:
-        """What was returned as (B, M or M + 1, K); Unanswered if it has another shape."""
+        """The result as (B, M or M + 1, K); Unanswered if it has another shape."""
         a = self.array("logits", result)
         axes = (-1, 1) if self.axis is None else (self.axis,)
         found = []
@@ -87,10 +87,10 @@ class Question:
         return self.usable("logits", a)
 
     extra = 0
-    """Logits for ids that are no code, such as a start token's."""
+    """Logits for tokens that are not codes, such as the start token."""
 
     def array(self, where: str, result: Any) -> Array:
-        """The logits of what was returned: itself, its field logits, or the first of several."""
+        """The logits in the result: the result itself, its `logits`, or the first of several."""
         if hasattr(result, "logits"):
             result = result.logits
         elif isinstance(result, dict):
@@ -104,7 +104,7 @@ class Question:
         return a
 
     def usable(self, where: str, a: Array) -> Array:
-        """In float64, logits of no probability 0; NaN and +∞ are no logits."""
+        """As float64, with 0 for logits whose probability is 0; NaN and +∞ are not logits."""
         bad = np.isnan(a) | np.isposinf(a)
         if bad.any():
             at = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -113,20 +113,20 @@ class Question:
         return np.where(a < a.max(axis=-1, keepdims=True) - EXCLUDED, 0.0, a)
 
     def random(self, rng: np.random.Generator, n: int) -> Array:
-        """(n, M) codes."""
+        """(n, M) random codes."""
         return rng.integers(0, self.K, (n, self.M))
 
     @property
     def tolerance(self) -> float:
-        """A relative difference that rounding may make in one and the same computation."""
+        """A relative difference that rounding may cause when the same computation is repeated."""
         return 256 * self.epsilon
 
     @property
     def loose(self) -> float:
-        """The same for one that is done in another order: in chunks, or in another batch."""
+        """The same if the computation has another order: in chunks, or in another batch."""
         return 4096 * self.epsilon
 
 
 def size(a: Array) -> float:
-    """The largest |a|, to which differences are relative; never 0."""
+    """The largest |a|, relative to which differences are measured; never 0."""
     return float(np.abs(a).max(initial=0.0)) or 1.0

@@ -1,4 +1,4 @@
-"""The same logits for the same codes, whatever was asked before and whatever else is in the batch?"""
+"""Do the same codes have the same logits, whatever the earlier calls and the rest of the batch?"""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from vqnp.crosscheck.autoregressive.influence import rows
 from vqnp.crosscheck.findings import Finding
 
 MOST_STARTS = 512
-"""Codes that are tried in place of the start token."""
+"""The number of codes that are tried in place of the start token."""
 
 
 def find_repeat(ask: Question, rng: np.random.Generator) -> Finding:
@@ -30,7 +30,7 @@ def find_repeat(ask: Question, rng: np.random.Generator) -> Finding:
 
 
 def find_batch(ask: Question, rng: np.random.Generator) -> Finding:
-    """The first and last of three items when the others change, and alone."""
+    """The logits of the first and last of three items when the others change, and of the first alone."""
     x, y = ask.random(rng, 3), ask.random(rng, 3)
     a, alone = ask(x), ask(x[:1])
     tolerance = ask.tolerance * size(a)
@@ -46,7 +46,7 @@ def find_batch(ask: Question, rng: np.random.Generator) -> Finding:
 
 
 def _only_the_same_place(ask: Question, x: Array, a: Array, tolerance: float) -> bool:
-    """Whether a code of one item shows in the others at its own place alone, and not elsewhere in its own."""
+    """Whether a code of one item affects other items at its own place only, and its own item nowhere else."""
     j = ask.M // 2
     for item in (0, 2):
         other = x.copy()
@@ -63,7 +63,7 @@ def find_start(
 ) -> Finding:  # fmt: skip
     """Whether a_1 = a_0 after some code, or whether the start token can be replaced by a code.
 
-    The first can be asked only of positions that see no code but those before them.
+    The first can be tested only if each position sees no codes but those before it.
     """
     if first:
         return Finding("start", None, "logits are for the next code: there is no start token")

@@ -1,4 +1,4 @@
-"""Are logits that are computed chunk by chunk, with a cache, those of the whole sequence?
+"""Do logits that are computed chunk by chunk, with a cache, equal those of the whole sequence?
 
 begin(B) -> state, a_1;  extend(state, k: (B, t)) -> a: (B, t, K) of the codes after each
 """
@@ -19,7 +19,7 @@ WHOLE = 5
 """Codes that are cut in every way: 16 ways. Longer sequences are cut in some ways more."""
 
 SINGLE = 64 * float(np.finfo(np.float32).eps)
-"""A relative difference that float32 has: logits may be float64 although not all of it was computed so."""
+"""A rounding difference of float32: float64 logits may have been computed partly in float32."""
 
 Chunks = tuple[int, ...]
 
@@ -27,7 +27,7 @@ Chunks = tuple[int, ...]
 def find_cache(ask: Question, rng: np.random.Generator, first: int, cached: Any, comparable: bool) -> Finding:
     """Every way to cut a short prefix, and some ways to cut the whole.
 
-    comparable: whether the whole function sees earlier codes of its own item alone, as cached logits must
+    comparable: whether the full logits depend on earlier codes of their own item only, as cached logits must
     """
     if cached is None:
         return Finding("cache", None, "no cached function was given")
@@ -48,7 +48,8 @@ def find_cache(ask: Question, rng: np.random.Generator, first: int, cached: Any,
         single = "" if worst <= tolerance else ", as if some of it were computed in float32"
         return Finding("cache", "agrees", f"{number}, largest difference {worst:.1g}{single}")
     if not comparable:
-        return Finding("cache", None, f"they differ by {worst:.2g}, as the full ones see what they must not")
+        reason = "since the full logits see codes that they must not see"
+        return Finding("cache", None, f"they differ by {worst:.2g}, {reason}")
     variant = _mistake(ask, rng, cached, first, answers, tolerance)
     wrong = sum(_difference(a, full) > tolerance for a in answers.values())
     return Finding("cache", variant, f"{number}, {wrong} wrong, largest difference {worst:.2g}")
@@ -58,7 +59,7 @@ def _mistake(
     ask: Question, rng: np.random.Generator, cached: Any, first: int, answers: dict[Chunks, Array],
     tolerance: float,
 ) -> str:  # fmt: skip
-    """Which codes each row of chunks of 1, 2, 3 codes sees tells the mistakes apart."""
+    """Identify the mistake by the codes that each row sees in chunks of 1, 2 and 3 codes."""
     way = tuple(n for n in (1, 2, 3) if sum(range(n + 1)) < ask.M)
     N = sum(way)
     chunk = np.repeat(np.arange(len(way)), way)  # of code j, whose row is that of code j + 1
@@ -84,7 +85,7 @@ def _mistake(
 
 
 def _usual(ask: Question, rng: np.random.Generator, first: int, N: int) -> Array:
-    """What the whole function's rows see, of the first N codes, one row after each: (N, N)."""
+    """What the full logits after each of the first N codes see of these codes: (N, N)."""
     seen = np.zeros((N, N), bool)
     for base in ask.random(rng, 2):
         changed = np.repeat(base[None], N + 1, axis=0)
@@ -110,13 +111,13 @@ def _other_cuts(N: int, rng: np.random.Generator) -> list[Chunks]:
 
 
 def _difference(a: Array, full: Array) -> float:
-    """The largest difference in the rows that both have."""
+    """The largest difference in the rows that both contain."""
     n = min(a.shape[1], full.shape[1])
     return float(np.nanmax(np.abs(a[:, :n] - full[:, :n])))
 
 
 def run(ask: Question, cached: Any, k: Array, way: Chunks, first: int) -> Array:
-    """The cached logits of codes 0 to sum(way), a row each; NaN for code 0 if they are not given."""
+    """The cached logits of codes 0 to sum(way), one row each; NaN for code 0 if begin returns none."""
     N = sum(way)
     if callable(cached):
         a = _logits(ask, "cached", ask.run("cached", cached, k[:, :N], way), len(k), (N, N + 1))
@@ -149,7 +150,7 @@ def _begin(ask: Question, begin: Callable[..., Any], B: int) -> tuple[Any, list[
 
 
 def _find(ask: Question, pair: Any, B: int, lengths: tuple[int, ...]) -> tuple[Array, int]:
-    """The logits among what extend returned, and which of it they are."""
+    """The logits in what extend returned, and their place in it."""
     for i, one in enumerate(pair):
         try:
             return _logits(ask, "extend", one, B, lengths), i

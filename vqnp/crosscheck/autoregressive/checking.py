@@ -1,4 +1,4 @@
-"""check_autoregressive(logits, …) -> AutoregressiveReport: ask, measure what is seen, name what is wrong."""
+"""check_autoregressive(logits, …) -> AutoregressiveReport: measure what is seen, and name the mistake."""
 
 import math
 import sys
@@ -22,7 +22,7 @@ from vqnp.crosscheck.findings import Finding
 
 WHERE = "check_autoregressive"
 MOST_POSITIONS = 4096
-"""Of a grid: what is seen is kept as a square of them. A smaller grid has the same mistakes."""
+"""Positions in a grid: memory grows with their square, and a smaller grid has the same mistakes."""
 
 Allow = Mapping[str, str | Iterable[str]] | Iterable[str]
 
@@ -34,63 +34,65 @@ def check_autoregressive(
     top_p: float | None = None, allow: Allow = (), dtype: Any = None, probes: int = 4, batch: int = 64,
     seed: int = 0, name: str | None = None,
 ) -> AutoregressiveReport:  # fmt: skip
-    """Say what an autoregressive model sees that it must not, or does not see, and which mistake that is.
+    """Report what an autoregressive model sees that it must not, or fails to see, and which mistake it is.
 
-    A black box is asked: one code is changed at a time, and it is noted which logits move.
+    The function is a black box: one code is changed at a time, and the logits that change are recorded.
 
     Parameters
     ----------
     logits : callable, codes (B, *shape) int64 -> logits (B, *shape, K)
-        Anybody's function of NumPy arrays. The logits may also be (B, M, K) for all M positions in raster
-        order, (B, M + 1, K) if those after the last code are returned too, or have K as axis 1, as PyTorch's.
-        A torch.nn.Module is wrapped in TorchLogits; a function of PyTorch tensors is to be given as
-        TorchLogits(function), one of JAX arrays as JaxLogits(function). A condition, such as a class, is what
-        the function has in itself.
+        Any function of NumPy arrays. The logits may also be (B, M, K) for all M positions in raster order,
+        (B, M + 1, K) if those after the last code are returned too, or have K as axis 1, as PyTorch's do.
+        A torch.nn.Module is wrapped in TorchLogits; pass a function of PyTorch tensors as
+        TorchLogits(function), and one of JAX arrays as JaxLogits(function). A condition, such as a class,
+        must be part of the function.
     shape : tuple of int, or int
-        Of a grid of codes: (M,) or (H, W), or (H, W, C) with C codes at each place; at most 4096 positions.
+        The shape of a grid of codes: (M,), (H, W), or (H, W, C) with C codes at each place; at most 4096
+        positions.
     num_embeddings : int
         K, at least 2: codes are in [0, K).
     predicts : {"this", "next"}
         Whether row m of the logits is for code m itself, because a start token comes first, or for the code
         after it, as in a GPT whose targets are the codes from the second on.
     axis : int, optional
-        Of the K logits. Default: the last one or 1, whichever fits.
+        The axis of the K logits. Default: the last axis or axis 1, whichever fits.
     cached : (begin, extend) or callable, optional
         begin(B) -> (state, logits of the first code (B, K)), or the state alone; extend(state, codes (B, t))
-        -> logits (B, t, K) of the codes after each, or (logits, state) if the state is a new one. Or
+        -> logits (B, t, K) of the codes after each, or (logits, state) if it returns a new state. Or
         f(codes (B, N), chunks) -> logits (B, N, K) of the codes after each, in chunks of these lengths.
     starting_with : callable, (codes, first (B,)) -> logits, optional
-        As logits, but with the code `first` in place of the start token. Without it a shared embedding is
-        found only in models whose positions are relative, or that have none.
+        Like logits, but with the code `first` in place of the start token. Without it a shared embedding is
+        found only in models with relative positions or with none.
     probabilities : callable, logits (n, K) float32 -> (n, K), optional
         How sampling turns logits into probabilities.
     temperature, top_k, top_p : optional
-        What `probabilities` is meant to do. Default: softmax alone.
+        What `probabilities` is intended to do. Default: softmax alone.
     allow : mapping of dimension to variant or variants, or the names of dimensions
-        Deviations that are intended, such as {"field": "blind_spot"}: keys of
+        Intended deviations, such as {"field": "blind_spot"}: keys of
         vqnp.crosscheck.autoregressive.table.VARIANTS.
     dtype : float32 or float64, optional
-        What the function computes in, if it returns logits of more digits. Default: what it returns.
+        The precision in which the function computes, if it is lower than that of its result. Default: the
+        dtype of the result.
     probes : int
-        Random grids in which each code is changed.
+        The number of random grids in which each code is changed.
     batch : int
-        The largest batch of a call.
+        The largest batch of one call.
     seed : int
-        Of the codes.
+        The seed of the random codes.
     name : str, optional
-        For the report. Default: the function's.
+        The name in the report. Default: the function's.
 
     Returns
     -------
     AutoregressiveReport
-        Its `calls` says how often functions were called. For J = min(M, 256) codes, logits is called at most
-        20 + probes (⌈J/batch⌉ + 1) + 3 ⌈K/batch⌉ times, or where items depend on each other, with one item a
-        call, 20 + 2 (J + 1) + 3 ⌈K/batch⌉ times; cached functions about 100 + 4 M times.
+        Its `calls` is the number of calls. For J = min(M, 256) codes, logits is called at most
+        20 + probes (⌈J/batch⌉ + 1) + 3 ⌈K/batch⌉ times or, if items depend on each other,
+        20 + 2 (J + 1) + 3 ⌈K/batch⌉ times; cached functions are called about 100 + 4 M times.
 
     Raises
     ------
     InputError
-        For the arguments only: whatever the functions do goes into the report.
+        For wrong arguments only; anything that the functions do wrong is reported.
 
     References
     ----------
@@ -154,7 +156,7 @@ def check_autoregressive(
 def _ask(
     ask: Question, findings: dict[str, Finding], rng: np.random.Generator, first: int, probes: int, batch: int
 ) -> Influence | None:
-    """Repeat, batch, order and field; None if what is seen could not be measured."""
+    """Test repeat, batch, order and field; None if what is seen could not be measured."""
     _answer(ask, findings, "repeat", lambda: find_repeat(ask, rng))
     repeat = findings["repeat"].variant
     if repeat != "deterministic":
@@ -173,7 +175,7 @@ def _ask(
 
 
 def _answer(ask: Question, findings: dict[str, Finding], dimension: str, find: Callable[[], Finding]) -> None:
-    """A finding; if the function gives nothing to work with, that is a fault."""
+    """A finding; a function that returns nothing usable is recorded as a fault."""
     try:
         findings[dimension] = find()
     except Unanswered as problem:
@@ -198,7 +200,7 @@ def _notes(ask: Question, findings: dict[str, Finding], found: Influence | None)
 
 
 def _wrapped(logits: Callable[..., Any]) -> Callable[..., Any]:
-    """A torch.nn.Module takes tensors; anything else is a function of arrays already."""
+    """Wrap a torch.nn.Module, which takes tensors; anything else is already a function of arrays."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(logits, torch.nn.Module):
         from vqnp.crosscheck.autoregressive.torch_logits import TorchLogits
@@ -208,7 +210,7 @@ def _wrapped(logits: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _allowances(allow: Allow) -> dict[str, tuple[str, ...]]:
-    """Dimension -> variants that may be found in it, from either form."""
+    """Dimension -> variants that are allowed in it, from either form of the argument."""
     if isinstance(allow, str):
         allow = (allow,)
     pairs = allow.items() if isinstance(allow, Mapping) else ((d, tuple(VARIANTS.get(d, ()))) for d in allow)

@@ -13,7 +13,7 @@ WRONG_ORDER = ("reversed", "by_columns")
 
 
 def find_field(found: Influence, order: str | None, tolerance: float) -> Finding:
-    """The blind spots, if what is seen are codes before."""
+    """The blind spots, provided that earlier codes are seen at all."""
     before, unseen = found.before, found.unseen
     pairs = int(before.sum())
     if order is None or order in WRONG_ORDER or not pairs:
@@ -29,7 +29,7 @@ def find_field(found: Influence, order: str | None, tolerance: float) -> Finding
 
 
 def _in_raster_order(found: Influence) -> str | None:
-    """A pattern of the distance i − j alone."""
+    """A pattern that depends on the distance i − j alone."""
     distance: Array = np.arange(found.M)[:, None] - np.arange(found.M)
     before, seen = found.before, found.seen
     near, far = int(distance[before & seen].min()), int(distance[before & seen].max())
@@ -41,7 +41,7 @@ def _in_raster_order(found: Influence) -> str | None:
 
 
 def _on_a_grid(found: Influence, tolerance: float) -> str:
-    """A pattern of the offsets (rows up, columns to the right); of several channels any counts."""
+    """A pattern of offsets (rows up, columns to the right); with several channels, any of them counts."""
     H, W = found.shape[:2]
     C = found.M // (H * W)
 
@@ -74,13 +74,13 @@ def _on_a_grid(found: Influence, tolerance: float) -> str:
 
 
 def _beyond_the_edge(strength: Array, r: int, c: int, middle: int) -> bool:
-    """Whether nothing is seen beyond offset (r, c) in its own row of offsets or above it in its column."""
+    """Whether nothing is seen farther out than the offset (r, c) in its row, or above it in its column."""
     outward = strength[r, c:] if c >= middle else strength[r, : c + 1]
     return not outward.any() or not strength[r:, c].any()
 
 
 def _by_offset(values: Array, up: Array, right: Array, H: int, W: int) -> Array:
-    """The largest value of all pairs with an offset: (H, 2 W − 1), column W − 1 for straight above."""
+    """The largest value of all pairs with each offset: (H, 2 W − 1); column W − 1 is straight above."""
     out = np.zeros((H, 2 * W - 1))
     inside = up >= 0
     np.maximum.at(out, (up[inside], right[inside] + W - 1), values[inside].astype(float))

@@ -1,6 +1,6 @@
 """r_ij = max |Δa_i| / max |a|, when code j alone is changed: what each position sees.
 
-r: (M, M), row i for the logits of code i, whichever row of the function's answer that is
+r: (M, M); row i belongs to the logits of code i, whichever row of the function's result these are
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from vqnp._check import Array
 from vqnp.crosscheck.autoregressive.asking import Question, size
 
 MOST_CODES = 256
-"""Codes that are changed, one at a time: all of a grid of 16 × 16; of a larger one as many, spread evenly."""
+"""The most codes that are changed, one at a time: all of a grid of 16 × 16; evenly spread in a larger one."""
 
 
 @dataclass
 class Influence:
-    """What was measured; ratio: (M, M), seen, told: (M, M) bool; told: whether the pair could be asked."""
+    """What was measured; ratio: (M, M), seen, told: (M, M) bool; told: whether the pair was tested."""
 
     shape: tuple[int, ...]
     ratio: Array
@@ -33,7 +33,7 @@ class Influence:
 
     @property
     def before(self) -> Array:
-        """Whether code j comes before code i and the pair was asked: (M, M)."""
+        """Whether code j comes before code i and the pair was tested: (M, M)."""
         return np.tri(self.M, k=-1, dtype=bool) & self.told
 
     @property
@@ -47,12 +47,12 @@ class Influence:
         return self.before & ~self.seen
 
     def place(self, m: int) -> str:
-        """Position m in words: its number, or its row and column."""
+        """The name of position m: its number, or its row and column."""
         at = tuple(int(i) for i in np.unravel_index(m, self.shape))
         return str(at[0] if len(at) == 1 else at)
 
     def example(self, pairs: Array) -> str:
-        """The first of the pairs, as a clause."""
+        """The first of the pairs, in words."""
         i, j = (int(n) for n in np.argwhere(pairs)[0])
         return f"code {self.place(j)} for the logits of code {self.place(i)}"
 
@@ -62,10 +62,10 @@ def measure(
 ) -> Influence:
     """Change one code at a time in `probes` random grids.
 
-    alone: items depend on each other, so that one grid is changed in a call, beside another that stays.
+    alone: items depend on each other, so each call has one changed grid and one that stays the same.
 
-    A changed grid is compared with its original at the same place of a batch of the same size, since the
-    order of sums, and so the rounding, may depend on both. Calls: probes (⌈J/batch⌉ + 1) for J codes.
+    A changed grid is compared with its original at the same place in a batch of the same size, since the
+    order of sums, and therefore the rounding, may depend on both. Calls: probes (⌈J/batch⌉ + 1) for J codes.
     """
     M, K = ask.M, ask.K
     codes = np.arange(M) if M <= MOST_CODES else np.linspace(0, M - 1, MOST_CODES).astype(int)
@@ -88,10 +88,10 @@ def measure(
 
 
 def decide(ratio: Array, bits: Array, tolerance: float) -> Array:
-    """Which pairs are seen: those above rounding; where later codes change no bit, any bit is an influence.
+    """Which pairs are seen: those above rounding or, if later codes change no bit, those that change any bit.
 
-    A deep network of convolutions passes on far less than the rounding of what it adds, so a tolerance alone
-    would find blind spots that are not there.
+    A deep network of convolutions may transmit less than its rounding error, so a tolerance alone would
+    report blind spots that do not exist.
     """
     earlier = np.tri(len(ratio), k=-1, dtype=bool)
     above = ratio > tolerance
@@ -100,7 +100,7 @@ def decide(ratio: Array, bits: Array, tolerance: float) -> Array:
 
 
 def rows(a: Any, M: int, first: int) -> Array:
-    """(B, M', K) -> (B, M, K): row i for code i; with first = 1 row i − 1 of the answer, and 0 for code 0."""
+    """(B, M', K) -> (B, M, K): row i for code i; with first = 1, row i − 1 of the result, 0 for code 0."""
     if first:
         return np.concatenate([np.zeros_like(a[:, :1]), a[:, : M - 1]], axis=1)
     return a[:, :M]

@@ -1,4 +1,4 @@
-"""A JAX function of codes as one of NumPy arrays: `check_autoregressive(JaxLogits(function), …)`."""
+"""A JAX function as a function of NumPy arrays: `check_autoregressive(JaxLogits(function), …)`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,15 +8,15 @@ import numpy as np
 
 
 class JaxLogits:
-    """A function that is given JAX arrays in place of NumPy's; what it closes over keeps its precision.
+    """A function of NumPy arrays that calls a JAX function; arrays that it closes over keep their precision.
 
     Parameters
     ----------
     function : callable
-        It may have more arguments, as extend and starting_with have; those that are no arrays are given as
-        they are.
+        It may have more arguments, like extend and starting_with; those that are not arrays are passed
+        unchanged.
     name : str, optional
-        For the report. Default: the function's.
+        The name in the report. Default: the function's.
     """
 
     def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:

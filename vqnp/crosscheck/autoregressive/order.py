@@ -11,8 +11,8 @@ from vqnp.crosscheck.autoregressive.influence import Influence, rows
 from vqnp.crosscheck.findings import Finding
 
 LARGE, LONG = 32, 256
-"""Rows and columns of a grid on which a convolution's reach ends and that of attention does not; and the
-length of such a sequence."""
+"""The side of a grid that is larger than the reach of convolutions but not of attention; and the length of
+such a sequence."""
 
 FLAT, LIKELY, STRONGER, ALIKE = 0.985, 0.9, 3.0, 1.9
 """Of norms and of missing masks, in some 200 small networks. The two largest directions among changes of
@@ -69,7 +69,7 @@ def _variant(
 
 
 def _own_code(found: Influence, ask: Question, rng: np.random.Generator) -> str:
-    """No code after the one that is predicted, but that one: the kinds of network make different mistakes."""
+    """The predicted code is seen, but none after it: each kind of network has its own such mistake."""
     if found.first:
         return "mask_off"
     if len(found.shape) == 1:
@@ -87,7 +87,7 @@ def _own_code(found: Influence, ask: Question, rng: np.random.Generator) -> str:
 
 
 def _mask_or_norm(found: Influence, ask: Question, rng: np.random.Generator) -> str:
-    """Every position sees all later codes: through a norm alone, or since there is no mask?"""
+    """Every position sees all later codes: through a norm alone, or because there is no mask?"""
     share = two_directions(ask, rng, found.first)
     stronger, far = _on_a_large_grid(found, ask, rng) or (_stronger(found), False)
     if share > FLAT or stronger > STRONGER or (stronger > ALIKE and share > LIKELY):
@@ -96,7 +96,7 @@ def _mask_or_norm(found: Influence, ask: Question, rng: np.random.Generator) -> 
 
 
 def _stronger(found: Influence) -> float:
-    """How many times as strongly codes just before act as codes just after; the own input is neither."""
+    """How many times as strongly the codes just before act as those just after, without the code itself."""
     near = {n: np.diagonal(found.ratio, -n)[found.first :] for n in (2, 3, -1, -2)}
     before, after = (_middle(np.concatenate([near[n] for n in ns])) for ns in ((2, 3), (-1, -2)))
     return before / max(after, 1e-300)
@@ -105,9 +105,9 @@ def _stronger(found: Influence) -> float:
 def _on_a_large_grid(
     found: Influence, ask: Question, rng: np.random.Generator
 ) -> tuple[float, bool] | None:
-    """The same on a large grid, whose mean moves less with one code; and whether its start sees its end.
+    """The same on a large grid, whose mean changes less with one code; and whether its start sees its end.
 
-    None if the function takes no such grid. Convolutions reach only so far; norms and attention reach all.
+    None if the function takes no such grid. Convolutions have a limited reach; norms and attention do not.
     """
     if len(found.shape) > 2 or found.first:
         return None
@@ -129,7 +129,7 @@ def _on_a_large_grid(
 
 
 def _middle(values: Array) -> float:
-    """The median of those that are not 0."""
+    """The median of the values that are not 0."""
     return float(np.median(values[values > 0])) if (values > 0).any() else 0.0
 
 
@@ -166,8 +166,9 @@ def two_directions(
 ) -> float:
     """The share of the two largest of the directions in which later codes move all logits before them.
 
-    A norm over positions tells an earlier position two numbers of all later codes, μ and σ; attention without
-    a mask tells as much as its values have dimensions. codes, values: how many are changed, and to how many.
+    A norm over positions passes two numbers from the later codes to an earlier position, μ and σ; attention
+    without a mask passes as many as its values have dimensions. codes, values: how many codes are changed,
+    and to how many values.
     """
     M, K = ask.M, ask.K
     late = np.unique(np.linspace(M // 2, max(M // 2, M - 2), codes).astype(int))

@@ -1,4 +1,4 @@
-"""What was found of an autoregressive model: a verdict, a variant for each dimension, what it sees."""
+"""The report on an autoregressive model: a verdict, a variant for each dimension, and what is seen."""
 
 import json
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ CONFORMS, FAILS, OPEN = "conforms", "does not conform", "not enough was asked"
 
 @dataclass
 class AutoregressiveReport:
-    """The answer of `check_autoregressive`: print it, ask it whether it is `.ok`, or take its parts.
+    """The result of `check_autoregressive`: print it, test `.ok`, or use its parts.
 
     findings: for each dimension the variant found; influence: what each position sees, or None; calls: how
-    often a function was called; faults: sentences on what was wrong with the answers; notes: what is to be
-    known besides; allowed: dimension -> variants that are intended.
+    often a function was called; faults: what was wrong with the results, in sentences; notes: further
+    remarks; allowed: dimension -> variants that are intended.
     """
 
     name: str
@@ -37,12 +37,12 @@ class AutoregressiveReport:
 
     @property
     def fingerprint(self) -> dict[str, str | None]:
-        """The variant of each dimension; None where it cannot be told."""
+        """The variant of each dimension; None where it cannot be determined."""
         return {f.dimension: f.variant for f in self.findings}
 
     @property
     def failing(self) -> list[str]:
-        """The dimensions in which a known bug was found that is not allowed."""
+        """The dimensions with a known bug that is not allowed."""
         return [
             d for d, v in self.fingerprint.items()
             if v is not None and VARIANTS[d][v].advice and v not in self.allowed.get(d, ())
@@ -66,10 +66,10 @@ class AutoregressiveReport:
         return [f"{title}: {v.label}. {v.advice} See {v.reference}." for title, v in known if v.advice]
 
     def map(self, position: int | tuple[int, ...] | None = None) -> str:
-        """What the logits of the code at a position depend on, a character for each code.
+        """What the logits of the code at a position depend on, one character for each code.
 
-        # a code before that is seen, . one that is not, ! a later code or the own one that is seen, o the own
-        one that is not, a blank for a later one that is not. Default: the position with most to complain of.
+        #: an earlier code that is seen; .: an earlier code that is not; !: the code itself or a later one, if
+        it is seen; o: the code itself, not seen; blank: a later code, not seen. Default: the worst position.
         """
         if self.influence is None:
             return ""
@@ -84,7 +84,7 @@ class AutoregressiveReport:
         return "\n".join("".join(line) for line in lines)
 
     def _worst(self) -> int:
-        """The position with most leaks or, without any, most blind spots; of equals one in the middle."""
+        """The position with most leaks or, without any, most blind spots; among equals, one in the middle."""
         assert self.influence is not None
         bad = self.influence.leaks if self.influence.leaks.any() else self.influence.unseen
         if not bad.any():
@@ -141,7 +141,7 @@ class AutoregressiveReport:
 
 
 def describe(f: Finding) -> str:
-    """A finding in words: the variant and what it was found from."""
+    """A finding in words: the variant and the evidence for it."""
     if f.variant is None:
         return f"cannot tell ({f.evidence})"
     return f"{VARIANTS[f.dimension][f.variant].label} ({f.evidence})"

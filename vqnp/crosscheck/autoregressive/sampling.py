@@ -1,6 +1,6 @@
-"""Is p what sampling is meant to use: softmax(a/T), perhaps of the top_k likeliest codes, or of mass top_p?
+"""Is p the intended distribution: softmax(a/T), perhaps of the top_k likeliest codes, or of mass top_p?
 
-a: (n, K) logits of our choice -> p: (n, K)
+a: (n, K) logits that the test chooses -> p: (n, K)
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.questions.calls import to_array
 
 TOLERANCE = 1e-4
-"""Of probabilities: float32's rounding over thousands of codes, and less than any mistake."""
+"""The tolerance of probabilities: above float32's rounding over thousands of codes, below any mistake."""
 
 
 def meant(a: Array, temperature: float, top_k: int | None, top_p: float | None) -> Array:
@@ -32,7 +32,7 @@ def find_sampling(
     ask: Question, rng: np.random.Generator, probabilities: Any, temperature: float, top_k: int | None,
     top_p: float | None,
 ) -> Finding:  # fmt: skip
-    """Rows of random logits, some flat and some with one likely code."""
+    """Test with rows of random logits, some nearly uniform and some with one likely code."""
     if probabilities is None:
         return Finding("sampling", None, "no function from logits to probabilities was given")
     a = rng.standard_normal((12, ask.K)) * np.repeat([0.5, 1, 2], 4)[:, None]
@@ -77,7 +77,7 @@ def _mistake(
 
 
 def _temperature(a: Array, p: Array) -> float | None:
-    """T from the ratio of differences of logits and of log p, of the codes of probability > 0."""
+    """T, from the ratio of differences of logits to differences of log p, over codes with p > 0."""
     ratios = []
     for row, q in zip(a, p, strict=True):
         at = np.flatnonzero(q > 1e-6)
@@ -103,7 +103,7 @@ def _softmax(a: Array) -> Array:
 
 
 def _mass_before(p: Array) -> Array:
-    """The mass of the codes that are likelier: (n, K) -> (n, K)."""
+    """The total probability of all likelier codes: (n, K) -> (n, K)."""
     order = np.argsort(-p, axis=-1, kind="stable")
     ordered = np.take_along_axis(p, order, axis=-1)
     before = np.empty_like(p)

@@ -1,6 +1,6 @@
-"""The table: what is asked of an autoregressive model, each answer met in public code, and what to do.
+"""The table: each dimension that is tested, the variants known from public code, and what to do about them.
 
-docs/crosscheck-autoregressive.md says more of each; tests keep the two together.
+docs/crosscheck-autoregressive.md says more about each; tests keep the two consistent.
 """
 
 # flake8: noqa: E128  (each text begins beside its variant's name)
@@ -135,4 +135,4 @@ VARIANTS = {
 """Dimension -> variant -> Variant, the right ones first."""
 
 NEEDED = ("repeat", "batch", "order", "field")
-"""What can be asked of every function of codes, and must be told before it conforms."""
+"""What can be tested for every function of codes, and must be determined before it conforms."""

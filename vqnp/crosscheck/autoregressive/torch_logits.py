@@ -1,4 +1,4 @@
-"""A PyTorch module or function of codes as one of arrays: `check_autoregressive(TorchLogits(model), …)`."""
+"""A PyTorch module or function as a function of arrays: `check_autoregressive(TorchLogits(model), …)`."""
 
 import copy
 from collections.abc import Callable
@@ -11,19 +11,19 @@ from vqnp.crosscheck.adapters.base import float_dtype
 
 
 class TorchLogits:
-    """A function that is given tensors in place of arrays, without gradients.
+    """A function of arrays that calls a function of tensors, without gradients.
 
     Parameters
     ----------
     function : torch.nn.Module or callable
-        A module is copied, so that it does not change, and asked in the mode in which it is: training, if
-        nobody has called eval(). A function may have more arguments, as extend and starting_with have;
-        those that are no arrays are given as they are.
+        A module is copied, so that it does not change, and called in its current mode: training, unless
+        eval() has been called. A function may have more arguments, like extend and starting_with; those
+        that are not arrays are passed unchanged.
     dtype : float32, float64 or None
-        What the copy of a module is converted to; None: it stays as it is. In float64 much smaller leaks are
-        told from rounding.
+        The dtype to which the copy of a module is converted; None: its own. In float64 much smaller leaks
+        can be distinguished from rounding.
     name : str, optional
-        For the report. Default: that of the module's class, or the function's.
+        The name in the report. Default: that of the module's class or of the function.
     """
 
     def __init__(
