@@ -111,3 +111,10 @@ def test_bad_input_is_refused(args, argument, needed, got):
 def test_a_bad_cotangent_is_refused():
     with refused("do", "must have shape (2, 3, 2, 4)", where="attention_backward"):
         attention_backward(X[:1], attention_forward(X, X, X)[1])
+
+
+def test_without_queries_keys_and_values_have_no_gradient(rng):
+    q, k = np.zeros((2, 0, 3, 4)), rng.standard_normal((2, 5, 3, 4))
+    o, cache = attention_forward(q, k, k)
+    dq, dk, dv = attention_backward(o, cache)
+    assert dq.shape == q.shape and not dk.any() and not dv.any() and dk.shape == dv.shape == k.shape

@@ -100,7 +100,9 @@ def attention_gradient(
         dq, dk, dv = np.empty(q.shape, q.dtype), np.empty(k.shape, q.dtype), np.empty(k.shape, q.dtype)
     else:
         dq, dk, dv = out
-    if not compiled(q.dtype):
+    if not T:  # no query: a sum of nothing
+        dk[...], dv[...] = 0, 0
+    elif not compiled(q.dtype):
         dq[...], dk[...], dv[...] = attention_gradient_plain(do, q, k, v, P, o)
     else:
         arrays = [a for x in (do, q, k, v, o, dq, dk, dv) for a in _rows(x)]
