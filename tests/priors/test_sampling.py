@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from helpers import refused
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import dtypes, seeds
@@ -93,3 +94,20 @@ def test_streams_do_not_depend_on_their_number_nor_on_how_they_are_asked_for(see
 def test_guidance(scale, rng):
     cond, null = rng.standard_normal((2, 3, 4))
     np.testing.assert_allclose(guide(cond, null, scale), (1 - scale) * null + scale * cond, atol=1e-14)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-320])
+def test_a_temperature_near_0_leaves_the_likeliest(temperature, rng):
+    a = rng.standard_normal((5, 6)).astype(np.float32)
+    for how in ({}, {"top_k": 2}, {"top_p": 0.5}):
+        p = probabilities(a, Choice(temperature, **how))
+        np.testing.assert_array_equal(p, np.eye(6)[a.argmax(axis=1)])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_no_logits_are_refused(bad):
+    with refused("a", "a finite maximum", str(bad), where="probabilities"):
+        probabilities(np.array([[1.0, 2.0], [bad, 0.0]]))
+    with refused("a", "a finite maximum", "-inf", where="probabilities"):
+        probabilities(np.full((1, 2), -np.inf))
+    np.testing.assert_array_equal(probabilities(np.array([[0.0, -np.inf]])), [[1, 0]])

@@ -22,7 +22,7 @@ from vqnp.nn import Module
 from vqnp.nn.module import Cache
 from vqnp.nn.trainable import Batch, Losses, Trainable
 from vqnp.ops.loss import softmax_cross_entropy_backward, softmax_cross_entropy_forward
-from vqnp.priors.sampling import Choice, draw, guide, probabilities, streams
+from vqnp.priors.sampling import MOST_GUIDANCE, Choice, draw, guide, probabilities, streams
 
 CHUNK_GRIDS = 128
 """Grids in each pass of nll and logits, and samples drawn at a time, so that little memory is needed. No
@@ -218,7 +218,8 @@ class AutoregressivePrior(Trainable, Module):
             See vqnp.priors.sampling.probabilities. With values other than 1 and None the samples do not come
             from the distribution that nll measures.
         guidance : float, default 1
-            s in logits null + s (cond − null): 1 for no guidance; more strengthens the effect of the class.
+            s in logits null + s (cond − null), at most 1e6: 1 for no guidance; more strengthens the effect of
+            the class.
         progress : bool
             Whether to show a progress bar on standard error.
         """
@@ -226,7 +227,7 @@ class AutoregressivePrior(Trainable, Module):
         n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
         labels = self._labels(where, n, condition)
         choice = Choice(temperature, top_k, top_p).checked(where)
-        guidance = check_float(where, "guidance", guidance, "[0, inf)")
+        guidance = check_float(where, "guidance", guidance, f"[0, {MOST_GUIDANCE:g}]")
         if guidance != 1 and condition is None:
             fail(where, "guidance", "must be 1 without a condition", guidance)
         with tqdm(total=n * self.num_latents, unit="code", unit_scale=True, disable=not progress) as bar:

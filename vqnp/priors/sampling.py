@@ -9,7 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array, check_float, check_int
+from vqnp._check import Array, check_float, check_int, fail
+
+
+MOST_GUIDANCE = 1e6
+"""Beyond it the smallest difference of two float32 logits decides alone, and s times a large one overflows."""
 
 
 class Choice(NamedTuple):
@@ -39,13 +43,23 @@ def probabilities(a: Array, choice: Choice = Choice()) -> Array:
     ----------
     top_k: Fan et al. 2018, arXiv 1805.04833, section 5.4. top_p: Holtzman et al. 2020, arXiv 1904.09751,
     equation 2.
+
+    Raises
+    ------
+    InputError
+        A row with NaN or +∞, or with −∞ alone: it has no distribution.
     """
-    a = a.astype(np.float64) / choice.temperature
+    a = a.astype(np.float64)
+    top = a.max(axis=-1, keepdims=True)
+    if not np.isfinite(top).all():
+        fail("probabilities", "a", "must have a finite maximum in each row", top[~np.isfinite(top)][0])
+    with np.errstate(over="ignore"):  # far below the largest logit, −∞ is right
+        a = (a - top) / choice.temperature
     K = a.shape[-1]
     if choice.top_k is not None and choice.top_k < K:
         least = np.partition(a, K - choice.top_k, axis=-1)[..., K - choice.top_k, None]
         a = np.where(a >= least, a, -np.inf)
-    p = np.exp(a - a.max(axis=-1, keepdims=True))
+    p = np.exp(a)
     p /= p.sum(axis=-1, keepdims=True)
     if choice.top_p is not None and choice.top_p < 1:
         order = np.argsort(-p, axis=-1, kind="stable")
