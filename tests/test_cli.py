@@ -19,6 +19,8 @@ from helpers import refused, refused_command
 from vqnp import VQVAE, InputError, generate, load, load_dataset, load_splits, save
 from vqnp._check import NonFiniteError
 from vqnp.cli import COMMANDS, build_parser, main, prior, train
+from vqnp.cli.prior_files import write_chain
+from vqnp.cli.runs import Run
 from vqnp.cli.train import (
     CONV_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
 )
@@ -970,6 +972,18 @@ def test_prior_of_another_model_is_refused(with_prior, trained, tmp_path):
     (out / "prior.npz").unlink()
     with refused("", "must be a run with a prior (vqnp prior RUN trains one)", "no prior.npz", where="RUN"):
         run("sample", out, "--out", tmp_path / "s.png")
+
+
+@pytest.mark.parametrize(("codes", "K"), [([[0, 1, 2, 3, 4]], 8), ([[0, 1, 2]], 7)])
+def test_a_chain_over_other_grids_is_refused_by_its_file(codes, K, trained, tmp_path):
+    out = tmp_path / "r"
+    shutil.copytree(trained, out)
+    write_chain(Run(out), Markov(codes, K), load(out))
+    where = f"prior {out / 'prior.npz'}"
+    for command in ("sample", "compress"):
+        suffix = "png" if command == "sample" else "vqnp"
+        with refused("prior", "must be over grids of 3 codes of 8", where=where):
+            run(command, out, "--out", tmp_path / f"s.{suffix}", "--quiet")
 
 
 @pytest.mark.parametrize("kind", ["vae", "autoencoder"])

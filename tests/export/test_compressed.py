@@ -158,3 +158,39 @@ def test_without_the_package(model, file, monkeypatch):
     monkeypatch.setitem(sys.modules, "constriction", None)
     with refused("constriction", "pip install 'vqnp[compress]'", "", where=""):
         read_compressed(file, model, priors(model)["markov"])
+
+
+def test_words_that_no_encoder_makes_are_one_sentence(tmp_path):
+    """The coder then raises an AssertionError: so do files of a machine whose arithmetic is another."""
+    model = VQVAE.mlp((4, 4), num_latents=1, embedding_dim=2, num_embeddings=300, hidden=(5,))
+    rng, path, refusals = np.random.default_rng(0), tmp_path / "a", 0
+    chain = Markov(rng.integers(0, 300, (9, 1)), 300)
+    write_compressed(path, rng.integers(0, 300, (9, 1)), model, chain)
+    content = path.read_bytes()
+    for _ in range(30):
+        words = rng.bytes(len(content) - HEADER.size - 4)
+        path.write_bytes(signed(content[: HEADER.size] + words))
+        with refused("", "the codes that were encoded", "other codes", where=WHERE.format(path)):
+            read_compressed(path, model, chain)
+    path.write_bytes(signed(content[: HEADER.size] + b"\xff" * (len(content) - HEADER.size - 4)))
+    with refused("", "the codes that were encoded", "other codes", where=WHERE.format(path)):
+        read_compressed(path, model, chain)
+    path.write_bytes(signed(content[:14] + struct.pack("<Q", 2**62) + content[22:-4]))
+    with refused("", "images, which fit into memory", str(2**62), where=WHERE.format(path)):
+        read_compressed(path, model, chain)
+
+
+def test_a_prior_over_other_codes_is_refused(model, tmp_path):
+    k = np.full((1, *model.latent_shape), K - 1)
+    for prior in (Markov([[0, 1, 2, 3]], K - 1), Markov([[0, 1, 2, 3, 4]], K), None):
+        with refused("prior", "must be", where="write_compressed"):
+            write_compressed(tmp_path / "a", k, model, prior)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_code_whose_probability_is_0_in_float64_comes_back_without_a_warning(model, tmp_path):
+    prior = Transformer(K, model.latent_shape, channels=8, layers=1, heads=2)
+    prior.head.b.value[0] = 2000
+    k = np.full((3, *model.latent_shape), 1)
+    assert write_compressed(tmp_path / "a", k, model, prior).nll_bits == np.inf
+    np.testing.assert_array_equal(read_compressed(tmp_path / "a", model, prior), k)

@@ -13,6 +13,7 @@ from vqnp._files import write_arrays
 from vqnp.checkpoint import load_all, read_arrays
 from vqnp.cli.runs import Opened, Run, open_run
 from vqnp.priors.autoregressive import AutoregressivePrior
+from vqnp.priors.generation import check_fits
 from vqnp.priors.markov import Markov
 
 CHAIN = {"format": "vqnp-checkpoint", "format_version": 2, "kind": "markov"}
@@ -71,4 +72,5 @@ def read_prior(run: Run, model: Any) -> Stored:
     if meta.get("about") != about(model):
         needed = "must be the prior of the model beside it (vqnp prior --force replaces it)"
         fail(f"prior {path}", "", needed, "one of another model's codes")
+    check_fits(f"prior {path}", model, prior)
     return Stored(prior, kind, trainer)

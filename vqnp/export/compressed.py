@@ -18,7 +18,9 @@ import numpy as np
 
 from vqnp._check import Array, check_codes, fail
 from vqnp._files import atomic, check_file, one_line
+from vqnp.kernels import memory
 from vqnp.priors.coding import conditionals, fingerprint
+from vqnp.priors.generation import check_fits
 
 MAGIC, VERSION = b"vqnpcode", 1
 HEADER = struct.Struct("<8sHIQ16s16sII")
@@ -67,10 +69,12 @@ def write_compressed(
     Raises
     ------
     InputError
-        The package constriction is not installed; codes that are not the model's.
+        The package constriction is not installed; codes, or a prior over codes, that are not the model's.
     """
     stream, family = _coder()
-    K, where = model.num_embeddings, "write_compressed"
+    where = "write_compressed"
+    check_fits(where, model, prior)
+    K = model.num_embeddings
     n = len(codes) if np.ndim(codes) else 0
     if n == 0:
         fail(where, "codes", "must be those of at least one image", f"shape {np.shape(codes)}")
@@ -81,7 +85,8 @@ def write_compressed(
         steps = conditionals(prior, len(part))
         p = next(steps)
         for m, now in enumerate(part.T):
-            bits -= float(np.log2(p[np.arange(len(part)), now]).sum())
+            with np.errstate(divide="ignore"):  # p may underflow to 0; the coder gives each code a length
+                bits -= float(np.log2(p[np.arange(len(part)), now]).sum())
             if K > 1:  # a single code takes no bits, and the coder takes no single code
                 encoder.encode(np.ascontiguousarray(now), family, np.ascontiguousarray(p))
             if m + 1 < k.shape[1]:
@@ -113,6 +118,9 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
         fail(where, "", "must have been written with this prior", "a file of another prior")
     stream, family = _coder()
     decoder, M = stream.queue.RangeDecoder(words), model.num_latents
+    if 8 * M * head["n"] > (room := memory.machine_bytes()):
+        fail(where, "", f"must hold at most {room // (8 * M)} images, which fit into memory", head["n"])
+    needed = "must decode to the codes that were encoded (the same version of NumPy, on such a processor)"
     parts = []
     for rows in _groups(head["n"], head["group"], progress):
         size = rows.stop - rows.start
@@ -120,13 +128,15 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
         p = next(steps)
         for m in range(M):
             if model.num_embeddings > 1:
-                part[:, m] = decoder.decode(family, np.ascontiguousarray(p))
+                try:
+                    part[:, m] = decoder.decode(family, np.ascontiguousarray(p))
+                except AssertionError:  # words that no encoder makes under these probabilities
+                    fail(where, "", needed, "other codes")
             if m + 1 < M:
                 p = steps.send(part[:, m])
         parts.append(part)
     k = np.concatenate(parts)
     if _checksum(k) != head["codes"]:
-        needed = "must decode to the codes that were encoded (the same version of NumPy, on such a processor)"
         fail(where, "", needed, "other codes")
     return k.reshape(len(k), *model.latent_shape)
 

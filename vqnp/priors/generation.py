@@ -55,7 +55,7 @@ def generate(
     (5, 4, 4)
     """
     n, rng = check_int("generate", "n", n, 0), check_rng("generate", rng)
-    _check_fits(model, prior)
+    check_fits("generate", model, prior)
     each = 8 * model.num_latents + 4 * model.data.size  # bytes of an image: its codes and its pixels
     if n * each > (room := memory.machine_bytes()):
         fail("generate", "n", f"must be at most {room // each}, of which the images fit into memory", n)
@@ -64,12 +64,12 @@ def generate(
     return images
 
 
-def _check_fits(model: Any, prior: Any) -> None:
+def check_fits(where: str, model: Any, prior: Any) -> None:
     """Raise unless the prior's grids of codes are the model's."""
     if not getattr(model, "num_embeddings", 0) or not callable(getattr(model, "decode", None)):
-        fail("generate", "model", "must be a VQ-VAE, whose latents are codes", type(model).__name__)
+        fail(where, "model", "must be a VQ-VAE, whose latents are codes", type(model).__name__)
     wanted = f"{model.num_latents} codes of {model.num_embeddings}"
     if not callable(getattr(prior, "sample", None)):
-        fail("generate", "prior", "must be a prior over codes", type(prior).__name__)
+        fail(where, "prior", "must be a prior over codes", type(prior).__name__)
     if (found := f"{prior.num_latents} codes of {prior.num_embeddings}") != wanted:
-        fail("generate", "prior", f"must be over grids of {wanted}, as the model's", found)
+        fail(where, "prior", f"must be over grids of {wanted}, as the model's", found)
