@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from vqnp._check import Array, check_int, fail
+from vqnp.cli.options import SOURCE, by_option
 
 SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "guidance": float, "seed": int}
 """The options that need --samples, as vqnp sample has them."""
+
+FLAG_OF = {name: f"--{name.replace('_', '-')}" for name in SAMPLING}
 
 LEAST_SAMPLES = 10
 
@@ -39,8 +42,7 @@ def check_options(args: argparse.Namespace) -> None:
         return
     for name in SAMPLING:
         if name in args:
-            flag = f"--{name.replace('_', '-')}"
-            fail("", flag, "must be given only with --samples", getattr(args, name))
+            fail("", FLAG_OF[name], "must be given only with --samples", getattr(args, name))
 
 
 def report(args: argparse.Namespace) -> Report:
@@ -52,7 +54,8 @@ def report(args: argparse.Namespace) -> Report:
     opened = open_codes_run(args.model)
     stored = read_prior(opened.run, opened.model)
     data = args.data if "data" in args else opened.trained_on()
-    train, test = load_splits(data)
+    with by_option(SOURCE):
+        train, test = load_splits(data)
     check_digits(data, test.images, test.labels)
     half = len(test) // 2
     n = check_int("", "--samples", args.samples, LEAST_SAMPLES, half)
@@ -90,7 +93,8 @@ def _sources(
         needed = "must be given only for a prior with classes (vqnp prior --condition class)"
         fail("", "--guidance", needed, f"{stored.kind} without")
     condition = np.arange(n) % classes if classes else None
-    drawn = generate(model, prior, n, seed, condition, progress=progress, **options)
+    with by_option(FLAG_OF):
+        drawn = generate(model, prior, n, seed, condition, progress=progress, **options)
     yield Source(f"prior: {stored.kind}", drawn, condition)
     yield Source("reconstructions of these", model.reconstruct(real.images), real.labels)
     yield real
