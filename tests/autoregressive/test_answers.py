@@ -274,3 +274,19 @@ def test_bad_arguments():
             check_autoregressive(**({"logits": RIGHT, "shape": (6,), "num_embeddings": K} | options))
     with refused("position", where="map"):
         check_autoregressive(RIGHT, 6, K).map(6)
+
+
+def test_influences_near_rounding_are_given_no_name():
+    """float32 logits that differ by 1e-4 about a constant: some agree by chance, and patterns mean nothing."""
+
+    def report(seed, offset, seen):
+        r = np.random.default_rng(seed)
+        W, E = np.where(seen, r.standard_normal((9, 9)), 0), 1e-4 * r.standard_normal((K, K))
+        logits = lambda codes: (np.einsum("ij,bjd->bid", W, E[codes]) + offset).astype(np.float32)
+        return check_autoregressive(logits, 9, K, probes=1)
+
+    right = [report(s, offset, np.tri(9, k=-1, dtype=bool)) for s in range(8) for offset in (1, 100, 1000)]
+    assert not any(one.failing for one in right)
+    assert {one.fingerprint["field"] for one in right} >= {"complete", None}
+    wrong = report(1, 10, np.tri(9, k=1, dtype=bool))
+    assert wrong.failing == ["order"] and wrong.fingerprint["order"] == "other"

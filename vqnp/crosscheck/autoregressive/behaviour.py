@@ -13,6 +13,10 @@ from vqnp.crosscheck.findings import Finding
 MOST_STARTS = 512
 """The number of codes that are tried in place of the start token."""
 
+CLEAR, NEARER = 4.0, 0.01
+"""The start token is a code if logits with this code differ by rounding, and those with most other codes by at
+least 4 times the tolerance and 100 times as much: float32 logits that differ by little may agree by chance."""
+
 
 def find_repeat(ask: Question, rng: np.random.Generator) -> Finding:
     """Four calls: a grid, another one, and the first one twice."""
@@ -73,23 +77,34 @@ def find_start(
         base[:, 0] = codes
         parts = [rows(ask(base[i : i + batch]), ask.M, 0)[:, :2] for i in range(0, len(codes), batch)]
         a = np.concatenate(parts)
-        equal = np.abs(a[:, 1] - a[:, 0]).max(axis=-1) <= ask.tolerance * size(a)
-        if equal.any() and not equal.all():
+        equal = _the_same(np.abs(a[:, 1] - a[:, 0]).max(axis=-1), ask.tolerance * size(a))
+        if equal.any():
             same = int(np.flatnonzero(equal)[0])
             return Finding("start", "shared", f"after code {same} the logits are those of the first position")
     if starting_with is None:
         return Finding("start", None, "positions differ, and no function was given that starts with a code")
     base[:, 0] = rng.integers(0, ask.K)
-    equal = np.zeros(len(codes), bool)
+    d, largest = np.zeros(len(codes)), 0.0
     for i in range(0, len(codes), batch):
         some, k = base[i : i + batch], codes[i : i + batch]
         given = some.reshape(len(some), *ask.shape)
         told = ask.logits(ask.run("starting_with", starting_with, given, k), len(some), ask.M)
         usual = ask(some)
-        equal[i : i + batch] = np.abs(told - usual).max(axis=(1, 2)) <= ask.tolerance * size(usual)
-    if equal.all():
+        largest = max(largest, size(usual))
+        d[i : i + batch] = np.abs(told - usual).max(axis=(1, 2))
+    tolerance = ask.tolerance * largest
+    equal = _the_same(d, tolerance)
+    if (d <= tolerance).all():
         return Finding("start", None, "any code in its place gives the same logits: it is not read")
     if equal.any():
         same = int(np.flatnonzero(equal)[0])
         return Finding("start", "shared", f"with code {same} in its place the logits are the same")
+    if (d <= tolerance).any():
+        return Finding("start", None, "the logits differ by too little to be told from rounding")
     return Finding("start", "own", f"with each of {len(codes)} codes in its place the logits differ")
+
+
+def _the_same(d: Array, tolerance: float) -> Array:
+    """Which of some differences are rounding, where most are clearly more: (n,) -> (n,) bool."""
+    usual = float(np.median(d))
+    return (d <= min(tolerance, NEARER * usual)) & (usual > CLEAR * tolerance)

@@ -24,6 +24,9 @@ def find_field(found: Influence, order: str | None, tolerance: float) -> Finding
         return Finding("field", "complete", f"all {pairs} pairs of an earlier and a later code")
     if not (before & found.seen).any():
         return Finding("field", None, "no code before is ever seen")
+    if found.faint(tolerance):
+        few = f"no influence is above {found.ratio.max():.1g} of the logits, near rounding"
+        return Finding("field", None, f"{few}: what is not seen may be lost in it; float64 shows it")
     variant = _in_raster_order(found) or (_on_a_grid(found, tolerance) if len(found.shape) > 1 else "gaps")
     return Finding("field", variant, f"{share}; the first: {found.example(unseen)}")
 

@@ -14,6 +14,9 @@ from vqnp.crosscheck.autoregressive.asking import Question, size
 MOST_CODES = 256
 """The most codes that are changed, one at a time: all of a grid of 16 × 16; evenly spread in a larger one."""
 
+CLEAR = 32.0
+"""If not even the strongest influence is so many times the tolerance, weaker ones are lost in rounding."""
+
 
 @dataclass
 class Influence:
@@ -45,6 +48,10 @@ class Influence:
     def unseen(self) -> Array:
         """Pairs (i, j) with j < i where they do not: (M, M)."""
         return self.before & ~self.seen
+
+    def faint(self, tolerance: float) -> bool:
+        """Whether all influences are so near to rounding that a pattern of what is not seen says nothing."""
+        return bool(self.ratio.max() < CLEAR * tolerance)
 
     def place(self, m: int) -> str:
         """The name of position m: its number, or its row and column."""

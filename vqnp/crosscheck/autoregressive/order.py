@@ -31,7 +31,8 @@ def find_order(found: Influence, ask: Question, rng: np.random.Generator, batch:
     number = f"{int(told.any(axis=0).sum())} codes changed one at a time in {found.probes} random grids"
     if not leaks.any():
         return Finding("order", "causal", number)
-    variant = _variant(found, ask, rng, batch, leaks, later, own)
+    faint = found.faint(ask.tolerance)  # then a pattern is one of chance
+    variant = "other" if faint else _variant(found, ask, rng, batch, leaks, later, own)
     more = int(leaks.sum())
     evidence = f"{number}; {more} pair{'s' * (more > 1)}, the first: {found.example(leaks)}"
     return Finding("order", variant, evidence)
