@@ -277,7 +277,7 @@ def test_bad_arguments():
 
 
 def test_influences_near_rounding_are_given_no_name():
-    """float32 logits that differ by 1e-4 about a constant: some agree by chance, and patterns mean nothing."""
+    """float32 logits that differ by 1e-4 about a constant: some agree by chance, patterns say nothing."""
 
     def report(seed, offset, seen):
         r = np.random.default_rng(seed)

@@ -569,8 +569,8 @@ dropout_forward(
     Bug(
         "a temperature that is multiplied",
         "priors.sampling:probabilities",
-        "a.astype(np.float64) / choice.temperature",
-        "a.astype(np.float64) * choice.temperature",
+        "(a - top) / choice.temperature",
+        "(a - top) * choice.temperature",
         "test_samples",
         autoregressive=True,
     ),

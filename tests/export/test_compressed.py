@@ -163,7 +163,7 @@ def test_without_the_package(model, file, monkeypatch):
 def test_words_that_no_encoder_makes_are_one_sentence(tmp_path):
     """The coder then raises an AssertionError: so do files of a machine whose arithmetic is another."""
     model = VQVAE.mlp((4, 4), num_latents=1, embedding_dim=2, num_embeddings=300, hidden=(5,))
-    rng, path, refusals = np.random.default_rng(0), tmp_path / "a", 0
+    rng, path = np.random.default_rng(0), tmp_path / "a"
     chain = Markov(rng.integers(0, 300, (9, 1)), 300)
     write_compressed(path, rng.integers(0, 300, (9, 1)), model, chain)
     content = path.read_bytes()

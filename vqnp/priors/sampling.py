@@ -11,9 +11,8 @@ import numpy as np
 
 from vqnp._check import Array, check_float, check_int, fail
 
-
 MOST_GUIDANCE = 1e6
-"""Beyond it the smallest difference of two float32 logits decides alone, and s times a large one overflows."""
+"""Beyond it the smallest difference of two float32 logits decides, and s times a large one overflows."""
 
 
 class Choice(NamedTuple):

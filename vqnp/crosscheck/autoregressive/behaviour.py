@@ -14,8 +14,8 @@ MOST_STARTS = 512
 """The number of codes that are tried in place of the start token."""
 
 CLEAR, NEARER = 4.0, 0.01
-"""The start token is a code if logits with this code differ by rounding, and those with most other codes by at
-least 4 times the tolerance and 100 times as much: float32 logits that differ by little may agree by chance."""
+"""The start token is a code if logits with this code differ by rounding, and those with most other codes by
+4 times the tolerance and 100 times as much: float32 logits that differ by little may agree by chance."""
 
 
 def find_repeat(ask: Question, rng: np.random.Generator) -> Finding:
