@@ -880,7 +880,7 @@ def test_a_pixelcnn_is_trained_resumed_and_sampled(tmp_path_factory, capsys):
 
 def test_a_pixelcnn_is_refused_for_codes_that_are_not_in_a_plane(with_prior):
     before = (with_prior / "prior.npz").read_bytes()
-    with refused("latent_shape", "must have two axes", where="PixelCNN"):
+    with refused("RUN", "must have two axes"):
         run("prior", with_prior, "--force", "--model", "pixelcnn")
     assert (with_prior / "prior.npz").read_bytes() == before
 

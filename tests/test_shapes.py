@@ -114,6 +114,7 @@ def test_every_op_refuses_what_is_no_array_of_floats(name, bad):
     parameters = list(inspect.signature(FORWARDS[name]).parameters.values())
     arrays = [p.name for p in parameters if p.default is p.empty and p.name != "k"]
     args = {p: bad if p == arrays[0] else np.zeros((2, 2)) for p in arrays}
-    codes = {"k": np.zeros(2, int)} if name == "softmax_cross_entropy_forward" else {}
+    takes_codes = name in ("softmax_cross_entropy_forward", "code_conv_forward")
+    codes = {"k": np.zeros(2, int)} if takes_codes else {}
     with refused(arrays[0], "must be"):
         FORWARDS[name](**args, **codes)

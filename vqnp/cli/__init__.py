@@ -33,6 +33,7 @@ EXAMPLES = """examples:
   vqnp sample runs/digits-1 --out samples.png      new images
   vqnp evaluate runs/digits-1 --samples 1000       their quality, beside real images
   vqnp compress runs/digits-1 --out digits.vqnp    codes as a file of few bits
+  vqnp decompress runs/digits-1 digits.vqnp        the images of such a file
   vqnp export runs/digits-1 --out weights.npz      parameters for PyTorch
   vqnp bench                                       the speed of this machine, about a minute"""
 
