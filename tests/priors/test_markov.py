@@ -111,6 +111,7 @@ CHAIN = Markov([[0]], 2)
         (lambda: CHAIN.sample(1, 0, 2), "Markov.sample", "condition", "must be None", "2"),
         (lambda: CHAIN.sample(1, 0, guidance=2), "Markov.sample", "guidance", "must be 1", "2"),
         (lambda: CHAIN.nll([[0]], 1), "Markov.nll", "condition", "must be None", "1"),
+        (lambda: CHAIN.nll(0), "Markov.nll", "codes", "shape (n', *latent_shape)", "shape ()"),
         (lambda: CHAIN.nll([[0, 1]]), "Markov.nll", "codes", "must have 1 position", "2"),
         (lambda: CHAIN.code_length([[0, 1]]), "Markov.code_length", "codes", "must have 1 position", "2"),
         (lambda: CHAIN.code_length([[2]]), "Markov.code_length", "codes", "[0, 2)", "2 at index (0, 0)"),
@@ -119,3 +120,9 @@ CHAIN = Markov([[0]], 2)
 def test_mistakes(call, where, argument, needed, got):
     with refused(argument, needed, got, where=where):
         call()
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 2)])
+def test_no_grids_have_no_nats(shape, rng):
+    chain = Markov(rng.integers(0, 2, (5, *shape)), 2)
+    assert chain.nll(np.zeros((0, *shape), int)).shape == (0, *shape) == chain.sample(0, 0).shape

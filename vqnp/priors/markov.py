@@ -84,7 +84,9 @@ class Markov:
         where = "Markov.nll"
         _no_classes(where, condition, 1.0)
         k = check_codes(where, codes, self.num_embeddings)
-        rows = self._rows(where, k.reshape(len(k) if k.ndim else 0, -1).astype(np.int64))
+        if k.ndim < 2:
+            fail(where, "codes", "must have shape (n', *latent_shape)", f"shape {k.shape}")
+        rows = self._rows(where, k.reshape(len(k), math.prod(k.shape[1:])).astype(np.int64))
         return self._nll(rows).reshape(k.shape)
 
     def sample(
