@@ -147,6 +147,8 @@ SAMPLERS = [
     ("top_p_crossing", lambda a: top_p_without_the_crossing(a, 0.9, True), {"top_p": 0.9}),
     ("top_k_less", sampler(1, 3), {"top_k": 4}),
     ("top_k_more", sampler(1, 5), {"top_k": 4}),
+    ("top_k_more", sampler(0.1, 7), {"temperature": 0.1, "top_k": 6}),
+    ("top_k_less", sampler(30, 5), {"temperature": 30, "top_k": 6}),
     ("not_normalised", lambda a: np.exp(a), {}),
     ("not_normalised", lambda a: np.where(a > a.mean(axis=-1, keepdims=True), softmax(a), 0), {"top_k": 4}),
     ("other", lambda a: softmax(a[:, ::-1]), {}),

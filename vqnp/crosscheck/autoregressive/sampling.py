@@ -15,6 +15,9 @@ from vqnp.crosscheck.questions.calls import to_array
 TOLERANCE = 1e-4
 """The tolerance of probabilities: above float32's rounding over thousands of codes, below any mistake."""
 
+TEMPERATURES = 1e-3, 1e3
+"""Beyond them the logits that are asked have the size for these."""
+
 
 def meant(a: Array, temperature: float, top_k: int | None, top_p: float | None) -> Array:
     """softmax(a/T) of the top_k likeliest, then of the fewest likeliest of mass top_p: (n, K) -> (n, K)."""
@@ -37,7 +40,7 @@ def find_sampling(
         return Finding("sampling", None, "no function from logits to probabilities was given")
     a = rng.standard_normal((12, ask.K)) * np.repeat([0.5, 1, 2], 4)[:, None]
     a[::4, 0] = np.log(np.exp(a[::4, 1:]).sum(axis=-1)) + 6  # p = 0.998, more than any usual top_p
-    a = a.astype(np.float32)
+    a = (a * np.clip(temperature, *TEMPERATURES)).astype(np.float32)  # a/T is neither flat nor sharp
     p = _probabilities(ask, probabilities, a)
     a = a.astype(np.float64)
     want = meant(a, temperature, top_k, top_p)
