@@ -86,7 +86,7 @@ class GatedBlock(Module):
     channels : int
         C.
     dropout : float
-        The fraction of the gate's output that is set to 0 if forward receives a generator.
+        The fraction of each gate's output that is set to 0 if forward receives a generator.
     num_classes : int
         If 0, there is no c. Otherwise c is a row of a table with num_classes + 1 rows.
     gates : int
@@ -177,19 +177,22 @@ class TwoStacks(GatedBlock):
         c, class_cache = self.of_class(labels)
         cH, cV = self._split(c)
         h, finish_cache = self.finish(H + linked, cH, h, rng)
-        g, gate_cache = (None, None) if self.last else gated(V, cV)
-        caches = above_cache, link_cache, left_cache, class_cache, finish_cache, gate_cache
+        g, gate_cache, drop_cache = None, None, None
+        if not self.last:
+            g, gate_cache = gated(V, cV)
+            g, drop_cache = dropout_forward(g, self.dropout, rng)
+        caches = above_cache, link_cache, left_cache, class_cache, finish_cache, gate_cache, drop_cache
         return (self._next(v, g), h), caches
 
     def backward(self, dy: Any, cache: Cache, need_dx: bool = True) -> Any:
         """(dv, dh) for (dv', dh'); None in the first block."""
         dv, dh = dy
-        above_cache, link_cache, left_cache, class_cache, finish_cache, gate_cache = cache
+        above_cache, link_cache, left_cache, class_cache, finish_cache, gate_cache, drop_cache = cache
         dH = self.finish_backward(dh, finish_cache)
         dV = self.link.backward(dH, link_cache)
         maps = [dH]
         if not self.last:
-            maps.append(gated_backward(dv, gate_cache))
+            maps.append(gated_backward(dropout_backward(dv, drop_cache), gate_cache))
             dV = dV + maps[1]
         self.class_backward(maps, class_cache)
         dv_in, dh_in = self.above.backward(dV, above_cache), self.left.backward(dH, left_cache)
