@@ -80,6 +80,7 @@ def test_the_command_line(ask, tmp_path):
     assert ask("leaking", "--allow", "order=no_shift")[0] == 0
     assert ask("leaking", "--predicts", "next", "--cached", "chunks")[0] == 0
     assert ask("logits", "--probabilities", "probabilities")[0] == 1
+    assert ask("logits", "--shape", "1")[0] == 3  # one position has no order
     figure = tmp_path / "figure.png"
     told = "--probabilities", "probabilities", "--temperature", "2", "--figure", str(figure)
     assert ask("logits", *told)[0] == 0 and figure.read_bytes()[:4] == b"\x89PNG"

@@ -113,9 +113,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_autoregressive(args: argparse.Namespace) -> int:
-    """Check a model of codes; 0 if it conforms, 1 if not, also if not enough was asked."""
+    """Check a model of codes; 0 if it conforms, 1 if not, 3 if not enough of it could be asked."""
     from vqnp.crosscheck import check_autoregressive
     from vqnp.crosscheck.autoregressive.table import VARIANTS
+    from vqnp.crosscheck.report.report import VERDICTS
 
     figure = getattr(args, "figure", None)
     out = None if figure is None else new_file(figure, (".png",), args.force, "--figure")
@@ -139,7 +140,7 @@ def run_autoregressive(args: argparse.Namespace) -> int:
 
         save_figure(influence_figure(report), out)
     print(report.to_json() if args.json else report)
-    return 0 if report.ok else 1
+    return VERDICTS[report.verdict].status
 
 
 def named_in(module: Any, option: str, name: str) -> Any:

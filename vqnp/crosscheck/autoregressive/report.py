@@ -11,6 +11,7 @@ from vqnp._check import check_int
 from vqnp.crosscheck.autoregressive.influence import Influence
 from vqnp.crosscheck.autoregressive.table import NEEDED, TITLES, VARIANTS
 from vqnp.crosscheck.findings import Finding
+from vqnp.crosscheck.report.report import VERDICTS
 
 CONFORMS, FAILS, OPEN = "conforms", "does not conform", "not enough was asked"
 
@@ -116,7 +117,7 @@ class AutoregressiveReport:
         for title, lines in (("faults", self.faults), ("notes", self.notes), ("advice", self.advice())):
             if lines:
                 yield from (f"\n{title}", *(f"  - {line}" for line in lines))
-        yield f"\n{'ok' if self.ok else 'NOT OK'}: {self.verdict}"
+        yield f"\n{VERDICTS[self.verdict].word}: {self.verdict}"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the measured influences, as plain values for JSON."""
