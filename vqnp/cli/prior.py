@@ -26,7 +26,7 @@ NETWORK: dict[str, tuple[type, str, Any, str]] = {
     "kernel": (int, "K", {"pixelcnn": 3}, "length of the convolutions' kernels after the first block, odd"),
     "stacks": (int, "N", {"pixelcnn": 2}, "1: masked convolutions in one stack, which have a blind spot"),
     "dropout": (
-        float, "P", {"transformer": 0.1, "pixelcnn": 0.1},
+        float, "P", {"transformer": 0.1, "pixelcnn": 0.3},
         "part of the activations that is set to 0 during training"
     ),
     "condition_dropout": (
@@ -36,13 +36,12 @@ NETWORK: dict[str, tuple[type, str, Any, str]] = {
 }  # fmt: skip
 PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
-    "epochs": (int, "N", 30, "passes over the training codes"),
-    "batch_size": (int, "B", 64, "grids of codes per step"),
-    "lr": (
-        float, "LR", {"transformer": 0.001, "pixelcnn": 0.003},
-        "Adam's learning rate, which falls to 0 as a cosine"
+    "epochs": (int, "N", {"transformer": 12, "pixelcnn": 15}, "passes over the training codes"),
+    "batch_size": (int, "B", {"transformer": 32, "pixelcnn": 64}, "grids of codes per step"),
+    "lr": (float, "LR", 0.002, "Adam's learning rate, which falls to 0 as a cosine"),
+    "weight_decay": (
+        float, "W", {"transformer": 0.01, "pixelcnn": 0.1}, "weight decay of matrices (AdamW)"
     ),
-    "weight_decay": (float, "W", 0.01, "weight decay of matrices (AdamW)"),
     "clip": (float, "NORM", 1.0, "largest norm of all gradients"),
     "seed": (int, "SEED", 0, "seed of parameters, minibatches, dropout and samples"),
 }
