@@ -116,10 +116,11 @@ def attention_gradient(
 def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
     """The memory of x as a flat array, and the distances between its examples, positions and heads.
 
-    x: (B, T, H, d); if its last axis is not contiguous, x is copied, so it must not be an output
+    x: (B, T, H, d); if its last axis is not contiguous or x is read-only, it is copied: no output may be
     """
-    if x.strides[-1] != x.itemsize or any(s < 0 or s % x.itemsize for s in x.strides):
-        x = np.ascontiguousarray(x)
+    whole = all(s >= 0 and s % x.itemsize == 0 for s in x.strides)
+    if not (whole and x.strides[-1] == x.itemsize and x.flags.writeable):
+        x = x.copy()  # also if it is read-only: for numba that is another type, and it would compile again
     last = sum((n - 1) * s for n, s in zip(x.shape, x.strides, strict=True)) // x.itemsize
     size = 1 + last if x.size else 0
     flat = np.lib.stride_tricks.as_strided(x, (size,), (x.itemsize,))

@@ -82,7 +82,7 @@ class PixelCNN(AutoregressivePrior):
 
     def __init__(
         self, num_embeddings: int, latent_shape: tuple[int, ...], channels: int = 64, layers: int = 5,
-        kernel: int = 3, first_kernel: int = 7, stacks: int = 2, dropout: float = 0.1, num_classes: int = 0,
+        kernel: int = 3, first_kernel: int = 7, stacks: int = 2, dropout: float = 0.3, num_classes: int = 0,
         condition_dropout: float = 0.1, rng: np.random.Generator | int = 0, dtype: Any = "float32",
     ) -> None:  # fmt: skip
         super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype)
