@@ -12,6 +12,8 @@ from vqnp.priors import Markov
 
 pytest.importorskip("constriction", reason="not installed: constriction (the extra compress)")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

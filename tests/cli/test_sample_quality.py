@@ -17,6 +17,8 @@ SOURCES = [
 ]  # fmt: skip
 NETWORK = "--width 8 --layers 1 --heads 2 --epochs 1 --quiet".split()
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
