@@ -119,7 +119,7 @@ def test_evaluate_repeats_the_table_of_training(trained, capsys):
     main(["train", "--out", str(trained), "--resume"])
     table = capsys.readouterr().out.splitlines()
     main(["evaluate", str(trained)])
-    assert capsys.readouterr().out.splitlines()[:-1] == table[:7]
+    assert capsys.readouterr().out.splitlines()[:-1] == table[:8]
 
 
 def test_the_data_that_was_used_is_named(trained, images, tmp_path, capsys):
@@ -870,7 +870,7 @@ def test_a_pixelcnn_is_trained_resumed_and_sampled(tmp_path_factory, capsys):
         ("--layers", "2", "must be at least 3 with kernel 3, or kernel at least 5 with 2 layers"),
         ("--kernel", "4", "must be odd"),
     ]:
-        with refused(option if option == "--heads" else option[2:], needed):
+        with refused(option, needed):
             run("prior", out, "--force", *QUICK_PIXELCNN, option, value)
     with refused("--stacks", "must be what the prior began with, 1", "2", where="--resume"):
         run("prior", out, "--resume", "--stacks", "2")

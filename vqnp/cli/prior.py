@@ -38,7 +38,10 @@ PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
     "epochs": (int, "N", {"transformer": 12, "pixelcnn": 15}, "passes over the training codes"),
     "batch_size": (int, "B", {"transformer": 32, "pixelcnn": 64}, "grids of codes per step"),
-    "lr": (float, "LR", 0.002, "Adam's learning rate, which falls to 0 as a cosine"),
+    "lr": (
+        float, "LR", {"transformer": 0.003, "pixelcnn": 0.002},
+        "Adam's learning rate, which falls to 0 as a cosine"
+    ),
     "weight_decay": (
         float, "W", {"transformer": 0.01, "pixelcnn": 0.1}, "weight decay of matrices (AdamW)"
     ),
