@@ -1,6 +1,6 @@
 """What holds for every test: hypothesis profiles, random numbers, the slow marker; figures are never shown.
 
-Hypothesis has no deadline, as kernels compile. It writes 20 examples a test for -m "not slow"; else 50, or
+Hypothesis has no deadline, as kernels compile. It writes 20 examples a test for -m "not slow"; else 40, or
 where CI is set 200, the same in every run.
 """
 
@@ -15,13 +15,17 @@ import pytest
 matplotlib.use("Agg")  # figures are written, never shown
 
 hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
-hypothesis.settings.register_profile("dev", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=40)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=200)
 
 SLOW = Path(__file__).parent / "crosscheck"
 """A folder whose every test is slow; elsewhere a test is marked where it stands: @pytest.mark.slow."""
 RUNS = {"runs", "trained"}
 """Fixtures that wait for processes or for a training: a test that asks for one is slow too."""
+
+
+FIRST = {"test_examples.py", "test_bugs.py", "test_cli.py"}
+"""Files that take a minute or more: they are begun first, so that no core waits for one of them at the end."""
 
 
 def fast(config):
@@ -32,7 +36,7 @@ def pytest_addoption(parser):
     needed = "damaged files that tests/test_fuzz.py reads, and a 33rd as many wrong calls of the command line"
     parser.addoption("--mutants", type=int, default=300, help=needed)
     needed = "trainings that tests/test_cli.py kills; it interrupts a fifth as many, and begins as many twice"
-    parser.addoption("--kills", type=int, default=6, help=needed)
+    parser.addoption("--kills", type=int, default=4, help=needed)
 
 
 def pytest_configure(config):
@@ -45,6 +49,7 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in FIRST)
     for item in items:
         if item.path.is_relative_to(SLOW) or RUNS & set(item.fixturenames):
             item.add_marker("slow")
