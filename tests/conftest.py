@@ -25,7 +25,7 @@ RUNS = {"runs", "trained"}
 
 
 FIRST = {"test_examples.py", "test_bugs.py", "test_cli.py"}
-"""Files that take a minute or more: they are begun first, so that no core waits for one of them at the end."""
+"""Files that take a minute or more: they begin first, so that no core waits for one of them at the end."""
 
 
 def fast(config):
