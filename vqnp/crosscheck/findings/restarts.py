@@ -16,6 +16,7 @@ from vqnp.crosscheck.questions.plain import distances, sums_of
 from vqnp.crosscheck.questions.plan import LONG_STEPS
 from vqnp.crosscheck.questions.record import Record
 
+EXACT = "vectors of the batch"
 NEAR = 0.1  # of a vector's length: a restart with noise is as near to a vector, or to a code, as this
 
 
@@ -31,14 +32,15 @@ class Move(NamedTuple):
 def moved(before: Array, now: Array, z: Array, n: Array, first: bool, eps: float) -> list[tuple[int, str]]:
     """(j, where to) of each unused code that leaves its line; before, now: (K, D), z: (N, D), n: (K,).
 
-    first: before the first step m may be anything, so that a code counts only if it is put at something;
-    and so it is on a line, where there is one direction only.
+    first: before the first step m may be anything, and may lead near a code or a vector by chance, so that a
+    code counts only if it is put exactly at a vector; and so it is on a line, where there is one direction
+    only.
     """
     idle, D = np.flatnonzero(n == 0), now.shape[1]
     found: list[tuple[int, str]] = []
     for j in idle[_left(now[idle], before[idle], eps)] if D > 1 else idle:
         to = _target(now, j, z, eps, np.flatnonzero(n))
-        if to or (D > 1 and not first):
+        if to == EXACT or (D > 1 and not first):
             found.append((int(j), to or "elsewhere"))
     return found
 
@@ -80,7 +82,7 @@ def _target(E: Array, j: int, z: Array, eps: float, used: Array) -> str | None:
         return None
     nearest = float(np.sqrt(((z - e) ** 2).sum(1).min()))
     if np.abs(z - e).max(axis=1).min() <= 64 * eps * np.abs(z).max():
-        return "vectors of the batch"
+        return EXACT
     if len(E.T) == 1:
         return None
     if nearest <= NEAR * size:
