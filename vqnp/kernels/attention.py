@@ -116,7 +116,8 @@ def attention_gradient(
 def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
     """The memory of x as a flat array, and the distances between its examples, positions and heads.
 
-    x: (B, T, H, d); if its last axis is not contiguous or x is read-only, it is copied: no output may be
+    x: (B, T, H, d). It is copied if its last axis is not contiguous or it is read-only, so an output must be
+    neither.
     """
     whole = all(s >= 0 and s % x.itemsize == 0 for s in x.strides)
     if not (whole and x.strides[-1] == x.itemsize and x.flags.writeable):
@@ -128,7 +129,7 @@ def _rows(x: Array) -> tuple[Array, tuple[int, int, int]]:
     return flat, (B, T, H)
 
 
-@jit(nogil=True, error_model="numpy")  # x/0 raises nothing, which would keep a loop scalar
+@jit(nogil=True, error_model="numpy")  # a division that may raise keeps a loop scalar
 def _softmax(row: Array, scale: float, part: Array) -> None:
     """softmax(scale · row) in place; row.size: a multiple of PARTS, part: (PARTS,) for partial results."""
     part[:] = row[:PARTS]

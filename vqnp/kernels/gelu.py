@@ -67,7 +67,7 @@ _ROOT_HALF, _PER_ROOT_TWO_PI = np.float32(ROOT_HALF), np.float32(PER_ROOT_TWO_PI
 _HIGH_BITS = np.int32(-(1 << 12))
 
 
-@jit(nogil=True, error_model="numpy")  # x/0 raises nothing, which would keep the loop scalar
+@jit(nogil=True, error_model="numpy")  # a division that may raise keeps a loop scalar
 def _gelu_float32(x: Array, y: Array, slope: Array) -> None:
     """Φ(−|x|) = ½ t exp(−x²/2 + c(t)): one exp of a sum, whose first part, −h²/2, is exact."""
     for i in range(x.size):
