@@ -11,12 +11,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import numpy as np
 import pytest
 from helpers import refused, refused_command
 
 from vqnp import VQVAE, InputError, generate, load, load_dataset, load_splits, save
+from vqnp.__main__ import main as vqnp_main
 from vqnp._check import NonFiniteError
 from vqnp.cli import COMMANDS, build_parser, main, prior, train
 from vqnp.cli.prior_files import write_chain
@@ -618,8 +620,8 @@ def test_a_signal_saves_and_says_how_to_resume(images, tmp_path, request):
 def test_an_interruption_while_it_starts_is_one_line(images, tmp_path):
     """Once main runs, whose import takes milliseconds: while it imports the rest, reads, compiles."""
     code = "from vqnp.__main__ import main; print(flush=True); raise SystemExit(main())"
-    for wait in (0.005, 0.02, 0.05, 0.1, 0.3):
-        words = ["train", "--data", images, "--out", tmp_path / str(wait), *QUICK]
+    for i, wait in enumerate([0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.3]):
+        words = ["train", "--data", images, "--out", tmp_path / str(i), *QUICK]
         command = [sys.executable, "-c", code, *words]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         process.stdout.readline()
@@ -627,7 +629,36 @@ def test_an_interruption_while_it_starts_is_one_line(images, tmp_path):
         process.send_signal(signal.SIGINT)
         _, err = process.communicate()
         assert "Traceback" not in err, err
-        assert process.returncode in (0, 130)
+        assert process.returncode in (0, 130), err
+
+
+@contextlib.contextmanager
+def default_interrupts():
+    """SIGINT as a new process has it, whatever this one does with it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_an_error_is_an_interruption_only_after_one(monkeypatch, capsys):
+    """What a C extension does with a KeyboardInterrupt while it is imported."""
+    monkeypatch.setattr("vqnp.cli.main", lambda: import_module("vqnp.no_such_module"))
+    with default_interrupts(), pytest.raises(ImportError):
+        vqnp_main()
+
+    def import_of_an_extension():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ImportError("cannot initialise module strings") from None
+
+    monkeypatch.setattr("vqnp.cli.main", import_of_an_extension)
+    with default_interrupts():
+        assert vqnp_main() == 130
+    assert capsys.readouterr().err == "vqnp: interrupted\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

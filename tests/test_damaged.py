@@ -91,8 +91,7 @@ def test_resume_believes_nothing_that_it_has_not_checked(finished, tmp_path, nam
     with pytest.raises(InputError) as caught:
         resume(path, IMAGES, progress=False)
     assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
-    for status in (main(["evaluate", str(path)]), main(["evaluate", str(tmp_path), "--json"])):
-        assert status in (0, 2)  # the model alone may still be read
+    assert main(["evaluate", str(tmp_path), "--json"]) in (0, 2)  # the model alone may still be read
 
 
 def test_a_state_that_was_not_changed_passes(finished, tmp_path):

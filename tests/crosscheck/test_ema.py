@@ -43,7 +43,7 @@ def distinct(plants, decay):
     return plants.get("dead_codes") != "undone" or decay > 0.95
 
 
-@settings(max_examples=60)
+@settings(max_examples=settings().max_examples // 3)
 @example({"start": "independent", "smoothing": "none"}, (3, 2), 1.0, 0.5, 1e-2, 0)
 @example({"dead_codes": "restart"}, (3, 2), 1.0, 0.5, 1e-3, 2)
 @example({"dead_codes": "restart"}, (3, 2), 1.0, 0.96875, 1e-2, 15)  # no code is unused for twenty batches
@@ -70,7 +70,7 @@ def test_each_plant_is_named_and_no_other(plants, size, beta, decay, epsilon, se
     assert told["epsilon"] is None or np.isclose(told["epsilon"], epsilon, rtol=0.02)
 
 
-@settings(max_examples=25)
+@settings(max_examples=settings().max_examples // 8)
 @given(
     size=sizes,
     decay=decays,
@@ -87,7 +87,7 @@ def test_no_alarm_on_a_right_layer(size, decay, epsilon, seed, dtype):
     named_and_no_other(report, right_for({}), {})
 
 
-@settings(max_examples=20)
+@settings(max_examples=settings().max_examples // 10)
 @example({"start": "independent", "write_back": "yes"}, (11, 6), 0.99, 1e-5, 0)
 @example({"start": "zero", "zero_debias": "yes"}, (11, 6), 0.99, 1e-5, 1)
 @given(

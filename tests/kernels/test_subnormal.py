@@ -57,6 +57,7 @@ def fading_gradients(r, steps, dtype):
         return (start * fade * r.standard_normal((steps, 12))).astype(dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiled", [False, True])
 @given(seeds, dtypes, st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.sampled_from([0.1, 0.5, 0.9, 0.999]))
 @example(0, np.dtype(np.float32), 0.9, 0.5)
@@ -146,6 +147,7 @@ def test_averages_of_codes_that_nothing_chooses_are_never_subnormal(seed, dtype,
     )
 
 
+@pytest.mark.slow
 @given(seeds, dtypes, decays, st.sampled_from([1e-12, 1e-8, 1e-5, 1e-2]))
 @settings(max_examples=12)
 def test_at_each_update_a_fading_code_is_where_it_would_be_without_flush(seed, dtype, decay, epsilon):

@@ -90,7 +90,7 @@ def test_shapes_of_latents_codes_and_images(name, form, rng):
 
 
 @each_model
-@each_shape
+@pytest.mark.parametrize("form", ["grey", *(pytest.param(f, marks=pytest.mark.slow) for f in SHAPES if f != "grey")])
 def test_every_gradient(name, form, rng):
     """Of the whole model, with the target and every stop-gradient frozen; worst relative error 1e-7."""
     dim = "embedding_dim" if name in ("ema", "gradient") else "latent_dim"
