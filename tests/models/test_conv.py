@@ -31,6 +31,7 @@ SHAPES = {
     "one halving, no block": ({"image_shape": (4, 2), "downsampling": 1, "residual_blocks": 0}, (2, 1)),
     "three halvings": ({"image_shape": (8, 8), "downsampling": 3, "residual_blocks": 1}, (1, 1)),
 }
+SLOW = [pytest.mark.slow]
 each_shape = pytest.mark.parametrize("form", SHAPES)
 
 
@@ -90,7 +91,7 @@ def test_shapes_of_latents_codes_and_images(name, form, rng):
 
 
 @each_model
-@pytest.mark.parametrize("form", ["grey", *(pytest.param(f, marks=pytest.mark.slow) for f in SHAPES if f != "grey")])
+@pytest.mark.parametrize("form", [pytest.param(f, marks=SLOW * (f != "grey")) for f in SHAPES])
 def test_every_gradient(name, form, rng):
     """Of the whole model, with the target and every stop-gradient frozen; worst relative error 1e-7."""
     dim = "embedding_dim" if name in ("ema", "gradient") else "latent_dim"

@@ -70,27 +70,6 @@ def attention(q: Array, k: Array, v: Array) -> tuple[Array, Array]:
     return o, P
 
 
-def attend_plain(q: Array, keys: Array, values: Array, stop: int) -> Array:
-    """o of attention_plain for the first `stop` keys and values, in the layout in which a sampler keeps them.
-
-    q: (B, T, H, d), keys: (B, H, d, room), values: (B, H, room, d) -> o: (B, T, H, d)
-    """
-    k, v = keys[..., :stop].transpose(0, 3, 1, 2), values[:, :, :stop].transpose(0, 2, 1, 3)
-    return attention_plain(q, k, v)[0]
-
-
-def attend(q: Array, keys: Array, values: Array, stop: int) -> Array:
-    """attend_plain, compiled: the same bits as from `attention`, without copying the kept arrays."""
-    if not compiled(q.dtype):
-        return attend_plain(q, keys, values, stop)
-    B, T, H, d = q.shape
-    o, room = np.empty(q.shape, q.dtype), keys.shape[3]
-    flat, strip = (keys.reshape(-1), values.reshape(-1)), WIDEST * LANES[q.dtype]
-    arrays = *_rows(q), *flat, o.reshape(-1)
-    in_blocks(lambda i, j: _attend(i, j, q.shape, room, stop, *arrays, strip), B * H, 2 * T * stop * d)
-    return o
-
-
 def attention_gradient(
     do: Array, q: Array, k: Array, v: Array, P: Array, o: Array, out: Array | None = None
 ) -> tuple[Array, Array, Array]:
@@ -188,33 +167,6 @@ def _attention(
                 _softmax(row, scale, part)
             product_block(scores, wide, 1, n, values, d, nothing, o, o_rows, False, m, end, 0, d)
         _copy(scores, 0, N, P, head * T * S, S, T, S)
-
-
-@jit(nogil=True)
-def _attend(
-    first: int, last: int, shape: Shape, room: int, stop: int, q: Array, q_steps: Steps, keys: Array,
-    values: Array, o: Array, strip: int,
-) -> None:  # fmt: skip
-    """Heads first to last − 1 of all B · H; keys: d rows of `room` numbers per head."""
-    _, T, H, d = shape
-    N = (room + PARTS - 1) // PARTS * PARTS
-    scores, part, nothing = np.empty(T * N, q.dtype), np.empty(PARTS, q.dtype), np.zeros(max(N, d), q.dtype)
-    wide = np.arange(T) * N
-    columns = min(room, (stop + strip - 1) // strip * strip)
-    scale = q.dtype.type(1 / math.sqrt(d))
-    for head in range(first, last):
-        b, h = head // H, head % H
-        q_rows = b * q_steps[0] + h * q_steps[2] + np.arange(T) * q_steps[1]
-        o_rows = (b * T + np.arange(T)) * (H * d) + h * d
-        kT = keys[head * d * room : (head + 1) * d * room]
-        v = values[head * room * d : (head + 1) * room * d]
-        product_block(q, q_rows, 1, d, kT, room, nothing, scores, wide, False, 0, T, 0, columns)
-        for i in range(T):
-            n = stop - T + i + 1
-            row = scores[i * N : i * N + (stop + PARTS - 1) // PARTS * PARTS]
-            row[n:] = -np.inf
-            _softmax(row, scale, part)
-        product_block(scores, wide, 1, stop, v, d, nothing, o, o_rows, False, 0, T, 0, d)
 
 
 @jit(nogil=True)

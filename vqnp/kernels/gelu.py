@@ -67,18 +67,46 @@ _ROOT_HALF, _PER_ROOT_TWO_PI = np.float32(ROOT_HALF), np.float32(PER_ROOT_TWO_PI
 _HIGH_BITS = np.int32(-(1 << 12))
 
 
+@jit(nogil=True, inline="always")
+def _normal(x):  # type: ignore[no-untyped-def]
+    """Φ(x), and |x| (at most 20), and −x²/2 in two parts, the first exact, all in float32.
+
+    Φ(−|x|) = ½ t exp(−x²/2 + c(t)): one exp of a sum.
+    """
+    a = min(abs(x), _END)  # there Φ(−a) and Φ'(a) are 0 in float32
+    h = np.int32(np.float32(a).view(np.int32) & _HIGH_BITS).view(np.float32)  # 12 bits of a: h² is exact
+    exact, rest = -_HALF * h * h, -_HALF * (a - h) * (a + h)
+    t = _ONE / (_ONE + _HALF * _ROOT_HALF * a)
+    c = ((((_C9 * t + _C8) * t + _C7) * t + _C6) * t + _C5) * t + _C4
+    c = (((c * t + _C3) * t + _C2) * t + _C1) * t + _C0
+    tail = _HALF * t * exp_of_sum(exact, rest + c)
+    phi = tail if x < 0 else _ONE - tail
+    return phi, a, exact, rest
+
+
 @jit(nogil=True, error_model="numpy")  # a division that may raise keeps a loop scalar
 def _gelu_float32(x: Array, y: Array, slope: Array) -> None:
-    """Φ(−|x|) = ½ t exp(−x²/2 + c(t)): one exp of a sum, whose first part, −h²/2, is exact."""
     for i in range(x.size):
-        a = min(abs(x[i]), _END)  # there Φ(−a) and Φ'(a) are 0 in float32
-        h = np.int32(np.float32(a).view(np.int32) & _HIGH_BITS).view(np.float32)  # 12 bits of a: h² is exact
-        exact, rest = -_HALF * h * h, -_HALF * (a - h) * (a + h)
-        t = _ONE / (_ONE + _HALF * _ROOT_HALF * a)
-        c = ((((_C9 * t + _C8) * t + _C7) * t + _C6) * t + _C5) * t + _C4
-        c = (((c * t + _C3) * t + _C2) * t + _C1) * t + _C0
-        tail = _HALF * t * exp_of_sum(exact, rest + c)
-        phi = tail if x[i] < 0 else _ONE - tail
+        phi, a, exact, rest = _normal(x[i])
         y[i] = x[i] * phi
         near = a if x[i] >= 0 else -a
         slope[i] = phi + near * (_PER_ROOT_TWO_PI * exp_of_sum(exact, rest))
+
+
+@jit(nogil=True, error_model="numpy")
+def _values_float32(x: Array, y: Array) -> None:
+    for i in range(x.size):
+        phi, _, _, _ = _normal(x[i])
+        y[i] = x[i] * phi
+
+
+@jit(nogil=True)
+def gelu_values(x: Array) -> Array:
+    """y of gelu alone, for kernels; x: flat. (With y in x's place the loop would not be vectorized.)"""
+    y = np.empty_like(x)
+    if x.itemsize == 4:
+        _values_float32(x, y)
+    else:
+        for i in range(x.size):
+            y[i] = x[i] * (0.5 * math.erfc(-x[i] * ROOT_HALF))
+    return y

@@ -44,7 +44,7 @@ def layer_norm(x: Array, gamma: Array, beta: Array, epsilon: float) -> tuple[Arr
     y, x_hat, scale = np.empty_like(x), np.empty_like(x), np.empty((len(x), 1), x.dtype)
     arrays = np.ascontiguousarray(gamma), np.ascontiguousarray(beta), y, x_hat, scale
     cost = 2 * MULTIPLY_ADDS_PER_ELEMENT * x.shape[1]
-    in_blocks(lambda i, j: _layer_norm(i, j, x, epsilon, *arrays), len(x), cost)
+    in_blocks(lambda i, j: layer_norm_block(i, j, x, epsilon, *arrays), len(x), cost)
     return y, x_hat, scale
 
 
@@ -82,7 +82,7 @@ def _sum(row: Array, part: Array) -> float:
 
 
 @jit(nogil=True)
-def _layer_norm(
+def layer_norm_block(
     start: int, stop: int, x: Array, epsilon: float, gamma: Array, beta: Array, y: Array, x_hat: Array,
     scale: Array,
 ) -> None:  # fmt: skip

@@ -5,12 +5,12 @@ x: (B, T, C) -> y: (B, T, C);  position t of y depends on positions 0 to t of x
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from vqnp._check import Array, check_array, check_float, check_int, check_rng, fail
-from vqnp.kernels.attention import attend
+from vqnp.kernels.decoding import KeysAndValues, Weights, attend, block_step
 from vqnp.nn.description import register
 from vqnp.nn.layers import Activation, Linear, Sequential
 from vqnp.nn.module import Cache, Module
@@ -20,16 +20,6 @@ from vqnp.ops.dropout import dropout_backward, dropout_forward
 
 WIDER = 4
 """How many times as wide as the block the MLP's hidden layer is: Vaswani et al. 2017, section 3.3."""
-
-
-class KeysAndValues(NamedTuple):
-    """Arrays for the keys and values of a sequence that is computed in chunks.
-
-    keys: (B, H, d, T), values: (B, H, T, d), in the layouts that the products with queries and weights read
-    """
-
-    keys: Array
-    values: Array
 
 
 @register
@@ -85,22 +75,15 @@ class CausalSelfAttention(Module):
     def room(self, batch: int, length: int) -> KeysAndValues:
         """Arrays in which `extend` keeps keys and values, for `batch` examples and `length` positions."""
         W = self.out.W.value
-        H, d = self.heads, len(W) // self.heads
-        # Products include the columns that are not known yet, and the results are discarded; NaN there
-        # would only cost time.
-        keys = np.zeros((batch, H, d, length), W.dtype)
-        return KeysAndValues(keys, np.empty((batch, H, length, d), W.dtype))
+        return KeysAndValues.room(batch, self.heads, length, len(W) // self.heads, W.dtype)
 
     def extend(self, x: Array, past: KeysAndValues, start: int) -> Array:
         """The rows of y for the positions from start on; their keys and values are stored in past.
 
         x: (B, t, C) -> y: (B, t, C)
         """
-        q, k, v = self._qkv("extend", x)[0].transpose(2, 0, 1, 3, 4)
-        stop = start + x.shape[1]
-        past.keys[..., start:stop] = k.transpose(0, 2, 3, 1)
-        past.values[:, :, start:stop] = v.transpose(0, 2, 1, 3)
-        o = attend(q, past.keys, past.values, stop)
+        qkv, _ = self._qkv("extend", x)
+        o = attend(qkv, past, start)
         return self.out.forward(o.reshape(x.shape))[0]
 
     def _qkv(self, method: str, x: Array) -> tuple[Array, Cache]:
@@ -179,8 +162,23 @@ class TransformerBlock(Module):
 
     def extend(self, x: Array, past: KeysAndValues, start: int) -> Array:
         """The rows of y for the positions from start on, as in CausalSelfAttention.extend; no dropout."""
+        y = block_step(x, self._weights(), past, start)
+        return self.extend_plain(x, past, start) if y is None else y
+
+    def extend_plain(self, x: Array, past: KeysAndValues, start: int) -> Array:
+        """The same, layer by layer."""
         x = x + self.attention.extend(self.attention_norm.forward(x)[0], past, start)
         return x + self.mlp.forward(self.mlp_norm.forward(x)[0])[0]
+
+    def _weights(self) -> Weights:
+        n1, n2, qkv, out = self.attention_norm, self.mlp_norm, self.attention.qkv, self.attention.out
+        wide, _, narrow = self.mlp.layers
+        assert isinstance(wide, Linear) and isinstance(narrow, Linear)
+        return Weights(
+            n1.gamma.value, n1.beta.value, n1.epsilon, qkv.W.value, qkv.b.value, out.W.value, out.b.value,
+            n2.gamma.value, n2.beta.value, n2.epsilon, wide.W.value, wide.b.value,
+            narrow.W.value, narrow.b.value,
+        )  # fmt: skip
 
     def _branches(self) -> tuple[tuple[Module, Module], tuple[Module, Module]]:
         return (self.attention_norm, self.attention), (self.mlp_norm, self.mlp)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_codes, check_float, check_int, check_rng, fail
+from vqnp.kernels.decoding import KeysAndValues
 from vqnp.nn import Embedding, LayerNorm, Linear, Param, Sequential, TransformerBlock, register
-from vqnp.nn.attention import KeysAndValues
 from vqnp.nn.module import Cache, TorchName, check_room
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.linear import linear_backward, linear_forward
@@ -28,6 +28,7 @@ class Known:
     """The keys and values of the known part of some grids, for each block, and the number of positions."""
 
     past: tuple[KeysAndValues, ...]
+    grids: int
     length: int = 0
 
 
@@ -155,7 +156,7 @@ class Transformer(AutoregressivePrior):
         """The state of grids of which no code is known yet, and the logits of their first code, (B, K)."""
         labels = check_codes("Transformer.begin", labels, self.num_classes + 1, "labels")
         rooms = (b.attention.room(len(labels), len(self.positions.value)) for b in self._blocks())
-        state = Known(tuple(rooms))
+        state = Known(tuple(rooms), len(labels))
         tokens, _ = self._tokens(np.empty((len(labels), 0), np.int64), labels)
         return state, self._extend(state, tokens)[:, -1]
 
@@ -163,7 +164,7 @@ class Transformer(AutoregressivePrior):
         """Add the next codes to the state; logits of the codes after each: (B, t) -> (B, t, K)."""
         where, room = "Transformer.extend", len(self.positions.value) - state.length
         codes = check_codes(where, codes, self.num_embeddings)
-        grids = len(state.past[0].keys)
+        grids = state.grids
         if codes.ndim != 2 or len(codes) != grids or codes.shape[1] > room:
             needed = f"must have shape ({grids}, t), t at most {room}: the last code predicts nothing"
             fail(where, "codes", needed, f"shape {codes.shape}")
