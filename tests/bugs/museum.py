@@ -546,7 +546,7 @@ y = gamma * x_hat + beta
     ),
     Bug(
         "dropout while samples are drawn",
-        "nn.attention:TransformerBlock.extend",
+        "nn.attention:TransformerBlock.extend_plain",
         "self.mlp.forward(self.mlp_norm.forward(x)[0])[0]",
         """
 dropout_forward(
