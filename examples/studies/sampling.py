@@ -131,7 +131,7 @@ def main() -> None:
         },
         full={
             "images": 10000, "channels": 32, "codes": 128, "epochs": 12, "width": 96, "layers": 3,
-            "prior_epochs": 24, "samples": 1000, "values": "all",
+            "prior_epochs": 16, "samples": 1000, "values": "all",
         },
     )  # fmt: skip
     few = {"temperature": [0.5, 0.8, 1.0, 1.2], "top_k": [4, 16], "top_p": [0.6, 0.9], "guidance": [1.5, 3.0]}
