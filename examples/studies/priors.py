@@ -131,7 +131,7 @@ def main() -> None:
                "width": 16, "blocks": 1, "dropout": 0.1, "pixelcnn_lr": 3e-3, "transformer_lr": 1e-3},
         default={"images": 2000, "model_epochs": 2, "channels": 16, "epochs": 4, "features": 16, "layers": 3,
                  "width": 32, "blocks": 2, "dropout": 0.1, "pixelcnn_lr": 3e-3, "transformer_lr": 3e-3},
-        full={"images": 10000, "model_epochs": 6, "channels": 32, "epochs": 20, "features": 32, "layers": 5,
+        full={"images": 10000, "model_epochs": 6, "channels": 32, "epochs": 15, "features": 32, "layers": 5,
               "width": 64, "blocks": 3, "dropout": 0.1, "pixelcnn_lr": 3e-3, "transformer_lr": 3e-3},
     )  # fmt: skip
     rows = study.run([{"prior": prior} for prior in (*COUNTED, *TRAINED)], partial(measure, scale))
