@@ -1,13 +1,14 @@
 """What do codes drawn at random decode to?
 
 A VQ-VAE can decode any codes, but it has no model of which ones make an image. Here codes are drawn
-uniformly, by the frequencies of each position, and from a Markov chain over the positions, the latter two
-estimated from the codes of the training images. They are compared with the codes of real test images and with
-samples of a VAE, which is trained with a prior. For 1000 images of each kind, three measures are given: the
-energy distance from 1000 other test images, in % of its largest possible value; the sharpness, in % of the
-gradient energy of real images; and the percentage of outliers ("strange" in the table), images that are
-farther from the nearest training image than 95 % of that model's reconstructions of test images. Also given
-is the number of bits that an ideal coder with these probabilities needs for the codes of a test image.
+uniformly, by the frequencies of each position, from a Markov chain over the positions, and from a
+transformer, the latter three trained on the codes of the training images. They are compared with the codes of
+real test images and with samples of a VAE, which is trained with a prior. For 1000 images of each kind, three
+measures are given: the energy distance from 1000 other test images, in % of its largest possible value; the
+sharpness, in % of the gradient energy of real images; and the percentage of outliers ("strange" in the
+table), images that are farther from the nearest training image than 95 % of that model's reconstructions of
+test images. Also given is the number of bits that an ideal coder with these probabilities needs for the codes
+of a test image.
 
 python examples/studies/random_codes.py           about a minute
 python examples/studies/random_codes.py --full    the figures of docs/studies/random_codes.md
@@ -24,7 +25,7 @@ from matplotlib.figure import Figure
 import vqnp
 from vqnp.plots.style import PURPLE, dress, log_settings, new_figure, spread
 
-SOURCES = ("real", "Markov", "frequencies", "uniform")
+SOURCES = ("real", "transformer", "Markov", "frequencies", "uniform")
 SHOWN = ((16, 128), (4, 512))
 """M and K of the samples that the figure shows."""
 
@@ -37,7 +38,7 @@ def measure(scale, seed: int, model: str, M: int, K: int, source: str) -> dict:
         made, limit, bits = ours, np.inf, {}
     else:
         trained, limit = fitted(scale.images, scale.epochs, scale.hidden, scale.lr, seed, model, M, K)
-        made, bits = draws(trained, train.images[: scale.images], test.images, seed, source)
+        made, bits = draws(scale, trained, train.images[: scale.images], test.images, seed, source)
     d = vqnp.metrics.nearest_distance(made, train.images[: scale.images])
     return {
         "energy": 100 * vqnp.metrics.energy_distance(made, others).coefficient,
@@ -61,7 +62,9 @@ def fitted(images: int, epochs: int, hidden: int, lr: float, seed: int, kind: st
     return model, float(np.quantile(d, 0.95))
 
 
-def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) -> tuple[np.ndarray, dict]:
+def draws(
+    scale, model, train: np.ndarray, test: np.ndarray, seed: int, source: str
+) -> tuple[np.ndarray, dict]:
     """1000 images from a source of codes, and the bits that it needs for the codes of test images."""
     if source == "real":
         return model.reconstruct(test[:1000]), {}
@@ -70,6 +73,11 @@ def draws(model, train: np.ndarray, test: np.ndarray, seed: int, source: str) ->
     M, K = model.num_latents, model.num_embeddings
     if source == "uniform":
         k, bits = np.random.default_rng(seed).integers(K, size=(1000, M)), model.bits_per_image
+    elif source == "transformer":
+        prior = vqnp.priors.Transformer(K, (M,), scale.width, scale.layers, 4, rng=seed)
+        vqnp.fit(prior, model.encode(train), epochs=scale.prior_epochs, batch_size=64, lr=3e-3, seed=seed,
+                 weight_decay=0.01, clip=1.0, progress=False)  # fmt: skip
+        k, bits = prior.sample(1000, seed), prior.evaluate(model.encode(test)).bits_per_image
     else:
         chain = vqnp.priors.Markov(model.encode(train), K, order=int(source == "Markov"))
         k, bits = chain.sample(1000, seed), chain.code_length(model.encode(test))
@@ -122,11 +130,17 @@ def main() -> None:
     """Models × sources of codes × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 300, "epochs": 2, "hidden": 32, "lr": 2e-3, "rates": ["4 x 512", "16 x 128"]},
-        default={"images": 4000, "epochs": 8, "hidden": 256, "lr": 2e-3, "rates": ["4 x 512", "16 x 128"]},
+        quick={
+            "images": 300, "epochs": 2, "hidden": 32, "lr": 2e-3, "rates": ["4 x 512", "16 x 128"],
+            "width": 8, "layers": 1, "prior_epochs": 1,
+        },
+        default={
+            "images": 4000, "epochs": 8, "hidden": 256, "lr": 2e-3, "rates": ["4 x 512", "16 x 128"],
+            "width": 32, "layers": 2, "prior_epochs": 8,
+        },
         full={
-            "images": 10000, "epochs": 12, "hidden": 384, "lr": 2e-3,
-            "rates": ["4 x 512", "8 x 128", "16 x 128", "49 x 128"],
+            "images": 10000, "epochs": 12, "hidden": 384, "lr": 2e-3, "width": 64, "layers": 3,
+            "prior_epochs": 16, "rates": ["4 x 512", "8 x 128", "16 x 128", "49 x 128"],
         },
     )  # fmt: skip
     rates = [map(int, rate.split(" x ")) for rate in scale.rates]
