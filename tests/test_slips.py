@@ -407,8 +407,8 @@ def test_what_this_machine_could_not_train_is_refused(monkeypatch):
         Linear(10, 130)
         Linear(100, 300)
     codes = np.zeros((4, 3), int)
-    with refused("n", "must be at most 316", "317", where="generate"):
-        generate(made(), Markov(codes, 8), 317, 0)
+    with refused("n", "must be at most 157", "158", where="generate"):
+        generate(made(), Markov(codes, 8), 158, 0)
     assert memory.machine_bytes() == 10**6
 
 

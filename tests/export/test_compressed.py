@@ -176,7 +176,7 @@ def test_words_that_no_encoder_makes_are_one_sentence(tmp_path):
     with refused("", "the codes that were encoded", "other codes", where=WHERE.format(path)):
         read_compressed(path, model, chain)
     path.write_bytes(signed(content[:14] + struct.pack("<Q", 2**62) + content[22:-4]))
-    with refused("", "images, which fit into memory", str(2**62), where=WHERE.format(path)):
+    with refused("", "must hold at most", f"{2**62}, which take", where=WHERE.format(path)):
         read_compressed(path, model, chain)
 
 

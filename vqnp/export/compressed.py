@@ -118,8 +118,7 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
         fail(where, "", "must have been written with this prior", "a file of another prior")
     stream, family = _coder()
     decoder, M = stream.queue.RangeDecoder(words), model.num_latents
-    if 8 * M * head["n"] > (room := memory.machine_bytes()):
-        fail(where, "", f"must hold at most {room // (8 * M)} images, which fit into memory", head["n"])
+    memory.check_memory(where, "", head["n"], 8 * M, "must hold at most {} images")
     needed = "must decode to the codes that were encoded (the same version of NumPy, on such a processor)"
     parts = []
     for rows in _groups(head["n"], head["group"], progress):
@@ -139,6 +138,11 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
     if _checksum(k) != head["codes"]:
         fail(where, "", needed, "other codes")
     return k.reshape(len(k), *model.latent_shape)
+
+
+def check_compressed(path: str | Path) -> None:
+    """Raise InputError unless the file is whole, and one that write_compressed wrote, with whatever prior."""
+    _read(Path(path))
 
 
 def _read(path: Path) -> tuple[str, dict[str, Any], Array]:

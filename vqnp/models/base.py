@@ -19,6 +19,7 @@ from vqnp.data.batches import batches
 from vqnp.data.datasets import images_of
 from vqnp.data.spec import DataSpec
 from vqnp.data.stream import ArrayStream
+from vqnp.kernels import memory
 from vqnp.nn import ACTIVATIONS, Flatten, Module, Reshape, Sequential, describe, mlp
 from vqnp.nn.trainable import Batch, Trainable
 
@@ -132,6 +133,16 @@ class Model(Trainable, Module):  # type: ignore[misc]
         shape = (*self.latent_shape, self.latent_dim)
         return Encoding("latents", shape, self.dtype, f"{int(np.prod(shape))} numbers")
 
+    @property
+    def decoded_bytes(self) -> int:
+        """Bytes that decoding a latent takes for each example: its data in a chunk and in the result."""
+        return 2 * self.data.size * self.dtype.itemsize
+
+    @property
+    def latent_bytes(self) -> int:
+        """Bytes of the latents of an example, before any quantizer."""
+        return self.num_latents * self.latent_dim * self.dtype.itemsize
+
     def latents(self, images: Any, first: int = 0) -> Array:
         """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D); first is images[0]'s number."""
         return self.encode_raw(images, first)
@@ -148,7 +159,9 @@ class Model(Trainable, Module):  # type: ignore[misc]
         """
         images = images_of(images)
         n = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-        out = np.empty((n, *self.encoding.shape), self.encoding.dtype)
+        _, shape, dtype, _ = self.encoding
+        self._check_room("encode", "images", images, math.prod(shape) * dtype.itemsize)
+        out = np.empty((n, *shape), dtype)
         with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
             for start in range(0, max(n, 1), PART_EXAMPLES):  # an empty array is checked too
                 part = images[start : start + PART_EXAMPLES] if n else images
@@ -171,9 +184,15 @@ class Model(Trainable, Module):  # type: ignore[misc]
         return self._decode_latents(z, "decode_latents")
 
     def _decode_latents(self, z: Array, method: str) -> Array:
+        self._check_room(method, "z", z, self.decoded_bytes)
         shape = (len(z) if np.ndim(z) else 0, *self.latent_shape, self.latent_dim)
         check_array(f"{type(self).__name__}.{method}", "z", z, shape=shape, dtype=self.dtype, finite=True)
         return self.to_data(self.decode_raw(z))
+
+    def _check_room(self, method: str, name: str, x: Any, each: int) -> None:
+        """Raise unless there are so many bytes for each example of x: a view may have any number of them."""
+        n = len(x) if isinstance(x, np.ndarray) and x.ndim else 0
+        memory.check_memory(f"{type(self).__name__}.{method}", name, n, each, "must hold at most {}")
 
     def to_data(self, x_hat: Array) -> Array:
         """The decoder's output clipped to the data's range."""

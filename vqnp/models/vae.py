@@ -8,6 +8,7 @@ import numpy as np
 from vqnp._check import Array, check_choice, check_float, check_int, check_rng, fail, moved
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_vae
+from vqnp.kernels import memory
 from vqnp.models.autoencoder import Autoencoder
 from vqnp.models.base import NETWORK_ARGUMENTS, mlp_networks, needs_parts
 from vqnp.models.conv import conv_networks
@@ -218,6 +219,7 @@ class VAE(Autoencoder):
         """decode(z), z ~ N(0, I): n new examples -> (n, *data.shape)."""
         n = check_int("VAE.sample", "n", n, 0)
         rng = check_rng("VAE.sample", rng)
+        memory.check_memory("VAE.sample", "n", n, self.latent_bytes + self.decoded_bytes)
         return self.decode(rng.standard_normal((n, *self.encoding.shape), self.dtype))
 
 

@@ -258,6 +258,7 @@ class VQVAE(Model):
 
     def decode(self, codes: Any) -> Array:
         """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
+        self._check_room("decode", "codes", codes, self.latent_bytes + self.decoded_bytes)
         k = check_codes("VQVAE.decode", codes, self.num_embeddings)
         if k.ndim == 0 or k.shape[1:] != self.latent_shape:
             fail("VQVAE.decode", "codes", f"must have shape {many(self.latent_shape)}", f"shape {k.shape}")

@@ -40,7 +40,7 @@ def limited(entries: int, needed: str = "must be no larger than the arrays that 
 def trainable() -> Iterator[None]:
     """Within the block, no more parameters are drawn than this machine could train."""
     total = memory.machine_bytes()
-    needed = f"must fit into memory, {_size(total)}, with gradients and Adam's moments"
+    needed = f"must fit into memory, {memory.gigabytes(total)}, with gradients and Adam's moments"
     with limited(total // TRAINED_BYTES, needed):
         yield
 
@@ -50,7 +50,7 @@ def check_room(where: str, *shape: int) -> None:
     room, size = _ROOM.get(), math.prod(shape)
     if room is None:
         if size * DRAWN_BYTES > (total := memory.machine_bytes()):
-            fail(where, "parameters", f"must fit into memory, {_size(total)}", _form_of(shape))
+            fail(where, "parameters", f"must fit into memory, {memory.gigabytes(total)}", _form_of(shape))
         return
     left, needed = room
     if size > left[0]:
@@ -60,10 +60,6 @@ def check_room(where: str, *shape: int) -> None:
 
 def _form_of(shape: tuple[int, ...]) -> str:
     return f"an array of shape {shape}"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
 
 
 class Param:

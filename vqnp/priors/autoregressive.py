@@ -18,6 +18,7 @@ from vqnp._check import (
     Array, check_codes, check_dtype, check_float, check_int, check_lengths, check_rng, fail,
 )
 from vqnp.evaluation.error import aligned
+from vqnp.kernels import memory
 from vqnp.nn import Module
 from vqnp.nn.module import Cache
 from vqnp.nn.trainable import Batch, Losses, Trainable
@@ -182,7 +183,7 @@ class AutoregressivePrior(Trainable, Module):
     def logits(self, codes: Any, condition: Any = None) -> Array:
         """a, whose softmax is p(k_m | k_1, …, k_{m−1}, c): (n, *latent_shape) -> (n, *latent_shape, K)."""
         where = f"{type(self).__name__}.logits"
-        k = self._codes(where, codes)
+        k = self._codes(where, codes, 2 * self.num_latents * self.num_embeddings * self.dtype.itemsize)
         labels = self._labels(where, len(k), condition)
         a = _in_chunks(lambda rows: self.logits_forward(k[rows], labels[rows])[0], len(k))
         return a.reshape(len(k), *self.latent_shape, self.num_embeddings)
@@ -225,6 +226,7 @@ class AutoregressivePrior(Trainable, Module):
         """
         where = f"{type(self).__name__}.sample"
         n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
+        memory.check_memory(where, "n", n, 2 * 8 * self.num_latents + 8)  # codes, in chunks and whole; labels
         labels = self._labels(where, n, condition)
         choice = Choice(temperature, top_k, top_p).checked(where)
         guidance = check_float(where, "guidance", guidance, f"[0, {MOST_GUIDANCE:g}]")
@@ -269,9 +271,10 @@ class AutoregressivePrior(Trainable, Module):
             labels = check_codes(where, labels, self.num_classes, "labels", (len(k),)).astype(np.int64)
         return k, labels
 
-    def _codes(self, where: str, codes: Any) -> Array:
-        """(n, *latent_shape) -> (n, M) int64."""
+    def _codes(self, where: str, codes: Any, each: int = 0) -> Array:
+        """(n, *latent_shape) -> (n, M) int64; each: bytes that are needed for each grid besides its codes."""
         n = len(codes) if np.ndim(codes) else 0
+        memory.check_memory(where, "codes", n, each + 8 * self.num_latents, "must hold at most {}")
         k = check_codes(where, codes, self.num_embeddings, "codes", (n, *self.latent_shape))
         return k.reshape(n, self.num_latents).astype(np.int64)
 

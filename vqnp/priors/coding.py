@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_int
+from vqnp.kernels import memory
 from vqnp.nn import describe
 from vqnp.priors.markov import Markov
 from vqnp.priors.sampling import probabilities
@@ -40,6 +41,7 @@ def conditionals(prior: Any, n: int) -> Generator[Array, Array, None]:
     (1, 2)
     """
     n, K = check_int("conditionals", "n", n), prior.num_embeddings
+    memory.check_memory("conditionals", "n", n, 8 * K)
     if isinstance(prior, Markov):
         before = None
         for m in range(prior.codes.shape[1]):

@@ -12,6 +12,8 @@ import numpy as np
 from vqnp._check import Array, check_int, check_rng, fail
 from vqnp.kernels import memory
 
+CODE_BYTES = 8
+
 
 def generate(
     model: Any, prior: Any, n: int, rng: np.random.Generator | int, condition: Any = None,
@@ -43,7 +45,8 @@ def generate(
     Raises
     ------
     InputError
-        A prior over grids of another shape or codebook size, or an argument out of range.
+        A prior over grids of another shape or codebook size, an argument out of range, or more images than
+        fit into memory.
 
     Examples
     --------
@@ -56,9 +59,8 @@ def generate(
     """
     n, rng = check_int("generate", "n", n, 0), check_rng("generate", rng)
     check_fits("generate", model, prior)
-    each = 8 * model.num_latents + 4 * model.data.size  # bytes of an image: its codes and its pixels
-    if n * each > (room := memory.machine_bytes()):
-        fail("generate", "n", f"must be at most {room // each}, of which the images fit into memory", n)
+    each = CODE_BYTES * model.num_latents + model.latent_bytes + model.decoded_bytes
+    memory.check_memory("generate", "n", n, each)
     codes = prior.sample(n, rng, condition, temperature, top_k, top_p, guidance, progress)
     images: Array = model.decode(codes.reshape(n, *model.latent_shape))
     return images

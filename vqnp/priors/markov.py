@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vqnp._check import Array, check_code_rows, check_codes, check_float, check_int, check_rng, fail
+from vqnp.kernels import memory
 from vqnp.priors.sampling import Choice, draw, probabilities, streams
 
 CHUNK_GRIDS = 128
@@ -83,6 +84,8 @@ class Markov:
         """
         where = "Markov.nll"
         _no_classes(where, condition, 1.0)
+        n = len(codes) if isinstance(codes, np.ndarray) and codes.ndim else 0
+        memory.check_memory(where, "codes", n, 16 * self.num_latents, "must hold at most {}")
         k = check_codes(where, codes, self.num_embeddings)
         if k.ndim < 2:
             fail(where, "codes", "must have shape (n', *latent_shape)", f"shape {k.shape}")
@@ -100,6 +103,7 @@ class Markov:
         """
         where = "Markov.sample"
         n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
+        memory.check_memory(where, "n", n, 8 * self.num_latents)
         choice = Choice(temperature, top_k, top_p).checked(where)
         _no_classes(where, condition, guidance)
         k = np.empty((n, self.num_latents), np.int64)
