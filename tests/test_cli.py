@@ -31,6 +31,7 @@ from vqnp.export import load_torch
 from vqnp.models import MODELS
 from vqnp.nn import ACTIVATIONS, EMAVectorQuantizer
 from vqnp.priors import Markov, PixelCNN, Transformer, code_length
+from vqnp.priors.baselines import BASELINES
 from vqnp.training import Schedule, Trainer
 
 QUICK = ["--epochs", "2", "--num-latents", "3", "--embedding-dim", "4", "--num-embeddings", "8", "--hidden", "12", "--quiet"]  # fmt: skip  # noqa: E501
@@ -788,6 +789,28 @@ def test_prior_prints_the_bits_beside_the_baselines(with_prior, images, capsys):
     assert "prior" not in capsys.readouterr().out.replace(str(with_prior), "")
 
 
+def test_prior_prints_json(with_prior, with_classes, capsys):
+    """The figures of the table, unrounded, and nothing else."""
+    for out, kind in ((with_prior, "transformer"), (with_classes, "transformer, given the class")):
+        assert main(["prior", str(out), "--resume", "--quiet"]) == 0
+        printed = {line[:30].strip(): line[30:].split() for line in capsys.readouterr().out.splitlines()}
+        assert main(["prior", str(out), "--resume", "--json"]) == 0
+        captured = capsys.readouterr()
+        figures = json.loads(captured.out)
+        assert captured.err == "" and captured.out.count("\n") == 1
+        assert list(figures["bits_per_image"]) == [*BASELINES, kind]
+        for name in figures["bits_per_image"]:
+            bits, nats = (list(figures[key][name].values()) for key in ("bits_per_image", "nats_per_code"))
+            np.testing.assert_allclose(nats, np.array(bits) * np.log(2) / 3, rtol=1e-12)
+            assert [f"{b:.2f}" for b in bits] + [f"{x:.4f}" for x in nats] == printed[name]
+        assert list(figures["bits_per_image"][kind]) == ["train", "test"]
+        assert figures["model"] == "transformer" and figures["data"].endswith("few.npz")
+        assert figures["condition"] == ("class" if "class" in kind else "none")
+        sizes = ("num_latents", "num_embeddings", "train_images", "test_images")
+        assert [figures[name] for name in sizes] == [3, 8, 270, 30]
+        assert figures["wrote"] == [str(out / name) for name in ("prior.npz", "prior.csv", "samples.png")]
+
+
 def test_prior_shows_the_sheet_that_sample_draws(with_prior, tmp_path):
     sheet = tmp_path / "s.png"
     assert main(["sample", str(with_prior), "--n", "100", "--out", str(sheet), "--quiet"]) == 0
@@ -965,6 +988,7 @@ def test_sample_of_a_class(with_classes, tmp_path, capsys):
         ("sample RUN --label 1", "", "--label", "only for a prior with classes", "transformer without"),
         ("sample RUN --guidance 2", "", "--guidance", "only with --label", "2.0"),
         ("sample RUN --n 0", "", "--n", "at least 1", "0"),
+        ("sample RUN --n 1000000000000", "", "--n", "must be at most", "1000000000000, which take"),
         ("sample RUN --seed -1", "", "--seed", "at least 0", "-1"),
         ("sample RUN --temperature 0", "", "--temperature", "(0, inf)", "0.0"),
         ("sample RUN --top-k 0", "", "--top-k", "at least 1", "0"),

@@ -8,8 +8,9 @@ from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_opti
 HELP = "compress images into a file of as many bits as the prior says"
 DESCRIPTION = (
     "Encode images with the model of RUN and write the codes with a range coder under the prior beside it; "
-    "vqnp decompress reads them. Print the bits that an image takes beside the prior's -log2 p, and beside "
-    "PNG, WebP and JPEG. Needs the extra compress (pip install 'vqnp[compress]')."
+    "vqnp decompress reads them. A prior with classes is used without the class, since labels are not in the "
+    "file. Print the bits that an image takes beside the prior's -log2 p, and beside PNG, WebP and JPEG. "
+    "Needs the extra compress (pip install 'vqnp[compress]')."
 )
 OPTIONS = (
     RUN, DATA, SPLIT,
@@ -46,9 +47,11 @@ def run(args: argparse.Namespace) -> None:
     x = model.data.to_array(first, np.float64, str(images.path))
     r = (model.decode(codes[: len(first)]) - x) / (model.data.high - model.data.low)
     error = f"{np.square(r).mean():10.5f}"
+    classes = getattr(prior, "num_classes", 0)
+    under = "without the class" if classes else "under the prior"
     rows = [
         ("this file", sizes.bits_per_image, error),
-        ("-log2 p under the prior", sizes.nll_bits / sizes.images, error),
+        (f"-log2 p {under}", sizes.nll_bits / sizes.images, error),
         ("codes without a prior", model.bits_per_image, error),
     ]
     if _are_pictures(first):
@@ -59,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
     for name, bits, mse in rows:
         print(f"{name:<30}{bits:14.2f}{mse}")
     few = f", errors and other formats of the first {len(first)}" if len(first) < len(images) else ""
+    if classes:
+        print(f"The prior has {classes} classes, which are not used: labels are not in the file.")
     print(f"{len(images)} images of {data} ({args.split}) in {out}: {sizes.file_bytes} bytes{few}")
 
 

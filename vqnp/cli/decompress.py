@@ -23,9 +23,10 @@ def run(args: argparse.Namespace) -> None:
     """Decompress, and print what was written."""
     from vqnp._files import atomic, write_npy
     from vqnp.cli.prior_files import open_codes_run, read_prior
-    from vqnp.export.compressed import read_compressed
+    from vqnp.export.compressed import check_compressed, read_compressed
 
     out = new_file(args.out, (".npy",), args.force)
+    check_compressed(args.file)  # of a file of another kind it does not matter which prior is there
     opened = open_codes_run(args.model)
     prior = read_prior(opened.run, opened.model).prior
     codes = read_compressed(args.file, opened.model, prior, None if args.quiet else batch_bar)

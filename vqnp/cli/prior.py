@@ -1,12 +1,13 @@
 """vqnp prior: learn the distribution of a model's codes, measure it in bits, and draw the first images."""
 
 import argparse
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vqnp._check import check_codes, fail
-from vqnp.cli.options import RUN, Option, by_option, flag, option, say
+from vqnp.cli.options import JSON, RUN, Option, by_option, flag, option, say
 
 HELP = "train a prior over a model's codes, from which vqnp sample draws new images"
 DESCRIPTION = (
@@ -90,6 +91,7 @@ OPTIONS = (
     ),
     flag("--force", "replace the prior in RUN"),
     flag("--resume", "continue the prior in RUN, or start one if there is none"),
+    JSON,
     flag("--quiet", "show no progress bars"),
     *_options("the network", NETWORK),
     *_options("its training", SCHEDULE),
@@ -100,6 +102,7 @@ def run(args: argparse.Namespace) -> None:
     """Train a prior with these options, or resume its training; print the table and draw the samples."""
     from vqnp.cli.prior_files import open_codes_run
 
+    args.quiet |= args.json
     if args.resume and args.force:
         fail("", "--resume", "must be given without --force", "both")
     opened = open_codes_run(args.model)
@@ -131,7 +134,9 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     if not stored:
         for path in reversed(folder.prior_files()):
             path.unlink()
-    say(f"{len(splits[0])} training images, {len(splits[1])} test images of {data}; writing {folder.folder}")
+    sizes = f"{len(splits[0])} training images, {len(splits[1])} test images"
+    if not args.json:
+        say(f"{sizes} of {data}; writing {folder.folder}")
     codes = [model.encode(split.images, progress=not args.quiet) for split in splits]
     table = _baselines(codes, model.num_embeddings)
     if kind == "markov":
@@ -143,12 +148,18 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         table[kind if labels is None else f"{kind}, given the class"] = (
             reports[0].bits_per_image, reports[1].bits_per_image
         )  # fmt: skip
-    print(_printed(table, model.num_latents))
-    print(f"{'codes':<30}{model.num_latents} of {model.num_embeddings} an image")
-    print(f"{'data':<30}{data}: {len(codes[0])} images to train, {len(codes[1])} to test")
+    figures = {
+        "data": data, "model": kind, "condition": condition, "num_latents": model.num_latents,
+        "num_embeddings": model.num_embeddings, "train_images": len(codes[0]), "test_images": len(codes[1]),
+    }  # fmt: skip
+    if not args.json:
+        print(_printed(table, figures))
     _draw(args, folder, model, prior, stored.trainer if stored else None)
-    for path in folder.prior_files():
-        print(f"{'wrote':<30}{path}")
+    wrote = list(map(str, folder.prior_files()))
+    if args.json:
+        print(json.dumps(figures | _as_dict(table, model.num_latents) | {"wrote": wrote}))
+    else:
+        print("\n".join(f"{'wrote':<30}{path}" for path in wrote))
 
 
 def _kind_and_condition(args: argparse.Namespace, stored: Any) -> tuple[str, str]:
@@ -248,14 +259,26 @@ def _trained(args: argparse.Namespace, opened: Any, pairs: list[Any], prior: Any
     return prior
 
 
-def _printed(table: Mapping[str, tuple[float, float]], num_latents: int) -> str:
-    """The table of bits per image, and of nats per code, on the training and on the test data."""
+def _as_dict(table: Mapping[str, tuple[float, float]], num_latents: int) -> dict[str, Any]:
+    """The table: bits per image and nats per code by the row's name, each of the training and test data."""
+    bits = {name: dict(zip(("train", "test"), row, strict=True)) for name, row in table.items()}
+    per_code = math.log(2) / num_latents
+    nats = {name: {part: b * per_code for part, b in row.items()} for name, row in bits.items()}
+    return {"bits_per_image": bits, "nats_per_code": nats}
+
+
+def _printed(table: Mapping[str, tuple[float, float]], figures: Mapping[str, Any]) -> str:
+    """The table, and which codes of which data it is about."""
+    M, K = figures["num_latents"], figures["num_embeddings"]
     lines = [f"{'':<30}{'bits an image':>18}{'nats a code':>18}"]
     lines += [f"{'':<30}" + f"{'train':>9}{'test':>9}" * 2]
-    for name, bits in table.items():
-        nats = (each * math.log(2) / num_latents for each in bits)
-        lines.append(f"{name:<30}" + "".join(f"{b:9.2f}" for b in bits) + "".join(f"{x:9.4f}" for x in nats))
-    return "\n".join(lines)
+    bits, nats = _as_dict(table, M).values()
+    for name in table:
+        numbers = [f"{b:9.2f}" for b in bits[name].values()] + [f"{x:9.4f}" for x in nats[name].values()]
+        lines.append(f"{name:<30}" + "".join(numbers))
+    lines.append(f"{'codes':<30}{M} of {K} an image")
+    sizes = f"{figures['train_images']} images to train, {figures['test_images']} to test"
+    return "\n".join([*lines, f"{'data':<30}{figures['data']}: {sizes}"])
 
 
 def _draw(args: argparse.Namespace, folder: Any, model: Any, prior: Any, trainer: Any) -> None:
