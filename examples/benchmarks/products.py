@@ -83,15 +83,7 @@ class Contest:
             return peak_of(harness.threads())[0]
         run = self.passes(*data(size))[size[-1]]
         turn = self.name == LINEAR and PASSES[size[-1]] == "dW"
-        calls = iter(["check"])
-
-        def call() -> object:
-            if not next(calls, None):
-                return run()
-            answer = np.asarray(run())
-            return answer.T if turn else answer
-
-        return call
+        return harness.compared(run, lambda answer: np.asarray(answer).T if turn else np.asarray(answer))
 
     def passes(self, x: Array, W: Array, b: Array, dy: Array) -> tuple[Callable[[], Any], ...]:
         if self.name == OURS:
