@@ -442,6 +442,27 @@ def quantize_gradients(dz_q, dL, z, E, k, beta, codebook_loss, reduction):
     return dz, dE
 
 
+# Finite scalar quantization: Mentzer et al. 2023, appendix A.1.
+
+
+def finite_scalar(z, levels):
+    """z_q, k, dz_q/dz of each coordinate, and how far each is from the next rounding; z: (N, D)."""
+    z_q, slope, margin, codes = np.zeros(z.shape), np.zeros(z.shape), np.zeros(z.shape), []
+    for n in range(len(z)):
+        k, worth = 0, 1
+        for d, L in enumerate(levels):
+            h = (L - 1) * (1 - 0.001) / 2
+            offset = 0.0 if L % 2 else 0.5
+            t = math.tanh(float(z[n, d]) + math.tan(offset / h))
+            y = h * t - offset
+            digit = round(y)
+            z_q[n, d], slope[n, d] = digit / (L // 2), h * (1 - t * t) / (L // 2)
+            margin[n, d] = abs(abs(y - digit) - 0.5)
+            k, worth = k + worth * (digit + L // 2), worth * L
+        codes.append(k)
+    return z_q, np.array(codes, np.int64), slope, margin
+
+
 # EMA: the same paper's appendix A. A state is (E, N, m, t).
 
 

@@ -11,9 +11,9 @@ from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
 from vqnp.models import Model
 from vqnp.nn import (
-    ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, Flatten, GroupNorm,
-    LayerNorm, Linear, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample, mlp,
-    residual_stack,
+    ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, FiniteScalarQuantizer,
+    Flatten, GroupNorm, LayerNorm, Linear, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock,
+    Upsample, mlp, residual_stack,
 )
 
 TINY = {"image_shape": (2, 3), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
@@ -81,6 +81,7 @@ LAYERS = {
         ),
         (3,),
     ),
+    "FiniteScalarQuantizer": (lambda rng, dtype: FiniteScalarQuantizer((5, 4, 2), dtype), (2, 3)),
 }
 MODELS = {
     "VQVAE, gradient": lambda rng, dtype: VQVAE.mlp(
@@ -90,6 +91,9 @@ MODELS = {
     "VQVAE, parts": vqvae_of_parts,
     "VQVAE, conv": lambda rng, dtype: VQVAE.conv(
         (2, 4), 4, 3, 1, 1, 3, 4, codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype
+    ),
+    "VQVAE, finite scalar": lambda rng, dtype: VQVAE.mlp(
+        (2, 3), 2, hidden=(5,), quantizer=FiniteScalarQuantizer((5, 4), dtype), rng=rng, dtype=dtype
     ),
     "Autoencoder": lambda rng, dtype: Autoencoder.mlp((2, 3), 4, (5,), rng=rng, dtype=dtype),
     "Autoencoder, parts": lambda rng, dtype: Autoencoder(*parts(rng, dtype, 3), DataSpec((2, 3))),

@@ -52,6 +52,25 @@ def test_the_commitment_loss_is_beta_times_the_codebook_loss():
     assert ops.quantize_forward(z, E, codebook_loss=False)[1] == 0
 
 
+def test_finite_scalar():
+    """Straight through the rounding, not through tanh; L values a coordinate, the middle one around 0."""
+    z, levels = R.standard_normal((40, 3)), (5, 4, 2)
+
+    def freeze(z0):
+        L = np.array(levels)
+        h, o = (L - 1) * 0.999 / 2, np.array([0, 0.5, 0.5])
+        y = lambda z: h * np.tanh(z + np.tan(o / h)) - o
+        rounding = np.round(y(z0)) - y(z0)
+        return lambda z: (y(z) + rounding) / (L // 2)
+
+    forward = lambda z: ops.finite_scalar_forward(z, levels)
+    surrogate_check(forward, ops.finite_scalar_backward, freeze, z, rng=1).raise_if_failed()
+    ends = ops.finite_scalar_forward(np.array([[-9.0] * 3, [9.0] * 3]), levels)[:2]
+    assert ends[0].tolist() == [[-1, -1, -1], [1, 0.5, 0]] and ends[1].tolist() == [0, 39]
+    z_q, k, _ = ops.finite_scalar_forward(z, levels)
+    np.testing.assert_array_equal(ops.finite_scalar_decode(k, levels, np.float64), z_q)
+
+
 def test_tiling_a_batch():
     z, E = R.standard_normal((4, 3)), R.standard_normal((6, 3))
     for reduction, factor in (("mean", 1), ("mean_of_sums", 1), ("sum", 4)):

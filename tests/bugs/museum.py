@@ -66,6 +66,20 @@ if codebook_loss:
         crosschecked=True,
     ),
     Bug(
+        "finite scalar: an even number of levels without the offset of a half",
+        "ops.finite_scalar:constants",
+        "np.where(L % 2 == 0, 0.5, 0.0)",
+        "np.where(L % 2 == 0, 0.0, 0.0)",
+        "test_finite_scalar",
+    ),
+    Bug(
+        "finite scalar: straight through tanh as well as through the rounding",
+        "ops.finite_scalar:finite_scalar_backward",
+        "np.asarray(dz_q * slope * (1 - t * t))",
+        "np.asarray(dz_q * slope)",
+        "test_finite_scalar",
+    ),
+    Bug(
         "no straight-through: the encoder gets the commitment gradient alone",
         "ops.quantize:quantize_backward",
         "dz = dz_q + dL * 2 * c * beta * r",

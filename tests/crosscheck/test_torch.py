@@ -161,6 +161,23 @@ def test_pixel_shuffle(seed, H, W, C, factor):
     compare(*pair, reference, x, options={"factor": factor}, rng=r)
 
 
+def their_finite_scalar(z, levels):
+    """The published code's equations, in torch."""
+    L = torch.tensor(levels, dtype=torch.float64)
+    h, o = (L - 1) * (1 - 1e-3) / 2, torch.where(L % 2 == 1, 0.0, 0.5)
+    y = torch.tanh(z + torch.tan(o / h)) * h - o
+    return (y + (y.round() - y).detach()) / (L // 2)
+
+
+@given(seeds, st.lists(st.integers(2, 9), min_size=1, max_size=4))
+def test_finite_scalar(seed, levels):
+    r = np.random.default_rng(seed)
+    z, options = 2 * r.standard_normal((4, 3, len(levels))), {"levels": levels}
+    pair = ops.finite_scalar_forward, ops.finite_scalar_backward
+    # 1 − tanh² cancels where tanh is flat.
+    compare(*pair, lambda z: their_finite_scalar(z, levels), z, options=options, rng=r, slope=2.0)
+
+
 @given(seeds, shapes)
 def test_layer_norm(seed, shape):
     r = np.random.default_rng(seed)

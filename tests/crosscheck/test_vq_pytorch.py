@@ -56,3 +56,30 @@ def test_its_codebook_waits_for_data_where_it_is_told_to():
     report = check(VQPytorch(**(CONSISTENT | {"kmeans_init": True})))
     assert report.ok and report.fingerprint["codebook_init"] == "waits", report
     assert report.fingerprint["dead_codes"] == "never" and report.fingerprint["kmeans_start"] == "stays"
+
+
+def test_its_finite_scalars_have_our_codebook_and_bounds_that_are_a_little_wider():
+    """h with 1 + ε where the paper has 1 − ε, and the inverse of tanh where the paper has tan."""
+    import numpy as np
+    import torch
+    from vector_quantize_pytorch import FSQ
+
+    from vqnp import ops
+
+    for levels in ([3, 5, 7], [8, 6, 5], [2, 4], [8, 5, 5, 5]):
+        odd = all(L % 2 for L in levels)
+        if 2 in levels:  # which it refuses
+            continue
+        theirs = FSQ(levels)
+        K = int(np.prod(levels))
+        codebook = ops.finite_scalar_decode(np.arange(K), levels)
+        np.testing.assert_allclose(theirs.implicit_codebook.numpy(), codebook, atol=1e-7)
+        z = torch.randn(1, 4000, len(levels), dtype=torch.float64, requires_grad=True)
+        theirs_z_q, theirs_k = theirs(z)
+        z_q, k, cache = ops.finite_scalar_forward(z.detach().numpy(), levels)
+        share = (theirs_k.numpy() != k).mean()
+        assert 0 < share < 0.02 if odd else 0 < share < 0.15
+        (dz,) = torch.autograd.grad(theirs_z_q.sum(), z)
+        if odd:
+            ours = ops.finite_scalar_backward(np.ones_like(z_q), cache)
+            np.testing.assert_allclose(dz.numpy(), ours * 1.001 / 0.999, rtol=1e-6)  # it has h in float32

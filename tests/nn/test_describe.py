@@ -13,9 +13,9 @@ import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
 from vqnp.data import DataSpec
 from vqnp.nn import (
-    Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, Embedding, Flatten, GroupNorm,
-    LayerNorm, Linear, Module, Param, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock, Upsample,
-    build, describe, register,
+    Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, Embedding,
+    FiniteScalarQuantizer, Flatten, GroupNorm, LayerNorm, Linear, Module, Param, PixelShuffle, Reshape,
+    Residual, Sequential, TransformerBlock, Upsample, build, describe, register,
 )
 from vqnp.nn.description import MODULES
 from vqnp.nn.module import limited
@@ -69,6 +69,7 @@ EXAMPLES = {
         5, 3, 0.5, 0.9, 1e-3, smoothing="additive", zero_debias=True, reduction="mean_of_sums",
         codebook_init="data", restart_dead_codes=0.1, dtype="float64",
     ),
+    "FiniteScalarQuantizer": lambda: FiniteScalarQuantizer((5, 4, 2), "float64"),
     "Autoencoder": lambda: Autoencoder(
         encoder(4), Sequential(Linear(4, 6, dtype="float64"), Reshape(2, 3)), DataSpec((2, 3), -1, 2)
     ),

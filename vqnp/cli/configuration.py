@@ -9,6 +9,7 @@ from typing import Any
 
 from vqnp._check import InputError, check_choice, fail
 from vqnp._files import check_file, one_line
+from vqnp.cli import quantizers
 
 NETWORKS = ("mlp", "conv")
 NEEDED = "must be a configuration that vqnp train wrote"
@@ -22,11 +23,23 @@ def constructor(kind: str, network: str) -> Callable[..., Any]:
     return found
 
 
-def arguments(kind: str, network: str) -> dict[str, Any]:
-    """The arguments of this constructor that JSON can hold, with their defaults."""
+def model_of(config: Mapping[str, Any], rng: Any = 0) -> Any:
+    """The model of a configuration, with newly drawn parameters."""
+    model = quantizers.made(quantizer_of(config), config["model"], rng)
+    return constructor(config["kind"], config["network"])(**model, rng=rng)
+
+
+def quantizer_of(config: Mapping[str, Any]) -> str:
+    """The name of the quantizer, which a configuration has only if it is not "vector"."""
+    return str(config.get("quantizer", "vector"))
+
+
+def arguments(kind: str, network: str, quantizer: str = "vector") -> dict[str, Any]:
+    """The arguments of this constructor and quantizer that JSON can hold, with their defaults."""
     parameters = inspect.signature(constructor(kind, network)).parameters
     plain = {n: p.default for n, p in parameters.items() if n not in ("rng", "quantizer", "image_shape")}
-    return {n: list(value) if isinstance(value, tuple) else value for n, value in plain.items()}
+    own = {n: list(value) if isinstance(value, tuple) else value for n, value in plain.items()}
+    return quantizers.arguments(quantizer, own)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -55,12 +68,16 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     restart = schedule.pop("restart_dead_codes", None)  # in the schedule in version 0.1
     if restart is not None and kind == "vqvae":
         model["restart_dead_codes"] = restart
-    defaults = arguments(kind, network)
+    quantizer = check_choice("", "quantizer", quantizer_of(config), tuple(quantizers.QUANTIZERS))
+    if quantizer != "vector" and kind != "vqvae":
+        fail("", "quantizer", "must be that of a vqvae", one_line(f"{quantizer}, of a {kind}"))
+    defaults = arguments(kind, network, quantizer)
     for name in model.keys() - defaults.keys() - {"image_shape"}:
         fail("", "model", f"must have arguments of {kind}'s {network} only", one_line(repr(name)))
     schedule = asdict(Schedule(**schedule))
     return {
         "data": config["data"], "kind": kind, "network": network,
+        **({"quantizer": quantizer} if quantizer != "vector" else {}),
         "model": defaults | model, "schedule": schedule,
     }  # fmt: skip
 
@@ -79,7 +96,7 @@ def check_same(path: Path, config: Mapping[str, Any], model: Any, trainer: Mappi
                 fail(str(path), "", needed, f"{name} {value}, where the checkpoint has {other}")
     try:
         with limited(sum(array.size for array in model.state_dict().values())):
-            own = constructor(config["kind"], config["network"])(**config["model"])
+            own = model_of(config)
     except (InputError, TypeError) as error:
         fail(str(path), "", needed, one_line(error))
     if describe(own) != describe(model):

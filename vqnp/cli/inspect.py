@@ -48,10 +48,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _codes(model: Any, images: Any, report: Any) -> Iterator[str]:
     """The dead codes, and a histogram of the codes' use."""
-    from vqnp.metrics import dead_codes
-
-    dead = dead_codes(report.counts)
-    yield f"{'dead codes':<21}{', '.join(map(str, dead)) if len(dead) else 'none'}"
+    several = len(report.dead_codes) > 1
+    for i, dead in enumerate(report.dead_codes, 1):
+        name = f"dead codes of {i}" if several else "dead codes"
+        yield f"{name:<21}{', '.join(map(str, dead)) if dead else 'none'}"
     edges = [0.0, 1e-12, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0]
     names = ["never", "< 0.1", "0.1-0.25", "0.25-0.5", "0.5-1", "1-2", "2-4", ">= 4"]
     yield from _bars("use / uniform use    codes", report.counts / report.counts.mean(), edges, names)
@@ -83,4 +83,4 @@ def _bars(heading: str, values: Any, edges: list[float], names: list[str]) -> It
 
     yield heading
     for name, n in zip(names, np.histogram(values, [*edges, np.inf])[0], strict=True):
-        yield f"  {name:<19}{n:<5d} {'#' * round(50 * n / len(values))}".rstrip()
+        yield f"  {name:<19}{n:<5d} {'#' * round(50 * n / np.size(values))}".rstrip()

@@ -137,7 +137,10 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     sizes = f"{len(splits[0])} training images, {len(splits[1])} test images"
     if not args.json:
         say(f"{sizes} of {data}; writing {folder.folder}")
-    codes = [model.encode(split.images, progress=not args.quiet) for split in splits]
+    codes = [
+        model.encode(split.images, progress=not args.quiet).reshape(len(split), *model.grid_shape)
+        for split in splits
+    ]
     table = _baselines(codes, model.num_embeddings)
     if kind == "markov":
         prior = _counted(folder, model, codes[0])
@@ -149,7 +152,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
             reports[0].bits_per_image, reports[1].bits_per_image
         )  # fmt: skip
     figures = {
-        "data": data, "model": kind, "condition": condition, "num_latents": model.num_latents,
+        "data": data, "model": kind, "condition": condition, "num_latents": model.num_codes,
         "num_embeddings": model.num_embeddings, "train_images": len(codes[0]), "test_images": len(codes[1]),
     }  # fmt: skip
     if not args.json:
@@ -157,7 +160,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     _draw(args, folder, model, prior, stored.trainer if stored else None)
     wrote = list(map(str, folder.prior_files()))
     if args.json:
-        print(json.dumps(figures | _as_dict(table, model.num_latents) | {"wrote": wrote}))
+        print(json.dumps(figures | _as_dict(table, model.num_codes) | {"wrote": wrote}))
     else:
         print("\n".join(f"{'wrote':<30}{path}" for path in wrote))
 
@@ -210,12 +213,12 @@ def _new(args: argparse.Namespace, kind: str, model: Any, labels: list[Any] | No
     schedule = Schedule(**_chosen(args, kind, SCHEDULE))
     given = _chosen(args, kind, NETWORK)
     if kind == "pixelcnn" and "layers" not in args:
-        needed = PixelCNN.layers_for(model.latent_shape, given["kernel"]) if given["kernel"] > 1 else 1
+        needed = PixelCNN.layers_for(model.grid_shape, given["kernel"]) if given["kernel"] > 1 else 1
         given["layers"] = max(PIXELCNN_LAYERS, needed)
     network = {NAMES.get(name, name): value for name, value in given.items()}
     classes = 0 if labels is None else 1 + max(int(each.max()) for each in labels)
     cls = Transformer if kind == "transformer" else PixelCNN
-    shape = model.latent_shape
+    shape = model.grid_shape
     return cls(model.num_embeddings, shape, num_classes=classes, rng=schedule.seed, **network), schedule
 
 

@@ -98,10 +98,10 @@ def _sources(
     yield Source(f"prior: {stored.kind}", drawn, condition)
     yield Source("reconstructions of these", model.reconstruct(real.images), real.labels)
     yield real
-    codes = model.encode(train)
+    codes = model.encode(train).reshape(len(train), *model.grid_shape)
     for name, order in (("Markov chain", 1), ("frequencies by position", 0)):
         if (name, options) != ("Markov chain" if stored.kind == "markov" else "", {}):
             chain = Markov(codes, model.num_embeddings, order=order)
             yield Source(name, generate(model, chain, n, seed, progress=progress), None)
-    k = np.random.default_rng(seed).integers(model.num_embeddings, size=(n, *model.latent_shape))
+    k = np.random.default_rng(seed).integers(model.num_embeddings, size=(n, *model.code_shape))
     yield Source("codes at random", model.decode(k), None)

@@ -8,7 +8,7 @@ from typing import Any
 
 from vqnp._check import fail
 from vqnp._version import __version__
-from vqnp.cli import configuration
+from vqnp.cli import configuration, quantizers
 from vqnp.cli.options import DATA_HELP, SOURCE, Option, by_option, flag, option, say
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
@@ -19,7 +19,8 @@ DESCRIPTION = (
 )
 
 Table = dict[str, tuple[type | tuple[str, ...], str, str]]
-"""By the name of Python's argument: the type and the metavar of a number, or the choices and ""; the help."""
+"""By the name of Python's argument: the type and the metavar of a number, list for several integers, or the
+choices and ""; the help."""
 
 MODEL_OPTIONS: Table = {
     "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16; conv: 8)"),
@@ -71,10 +72,12 @@ SCHEDULE_OPTIONS: Table = {
 SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}
 """By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
 
-FLAGS = {"kind": "--model", "network": "--network"}
+FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
 
-NETWORK_OPTIONS = (*MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *LATENT_OPTIONS)
-"""Every option that is an argument of a constructor, such as VQVAE.mlp."""
+NETWORK_OPTIONS = (
+    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *quantizers.OPTIONS, *LATENT_OPTIONS,
+)  # fmt: skip
+"""Every option that is an argument of a constructor, such as VQVAE.mlp, or of a quantizer."""
 
 
 def _flag(name: str) -> str:
@@ -91,7 +94,11 @@ DATA_ARGUMENTS = ("image_shape", "data", "test_data", "images", "shape")
 def _options(group: str, table: Table) -> Iterator[Option]:
     """The options of a table."""
     for name, (kind, metavar, help) in table.items():
-        values = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": metavar}
+        values: dict[str, Any] = {"type": kind, "metavar": metavar}
+        if isinstance(kind, tuple):
+            values = {"choices": kind}
+        elif kind is list:
+            values = {"type": int, "nargs": "+", "metavar": metavar}
         yield option(_flag(name), group=group, help=help, **values)
 
 
@@ -110,7 +117,14 @@ OPTIONS = (
         help="the kind of encoder and decoder: multilayer perceptrons, or convolutions, whose codes are a "
         "plane (default: mlp)",
     ),
+    option(
+        "--quantizer", choices=tuple(quantizers.QUANTIZERS),
+        help="what replaces a latent: "
+        + "; ".join(f"{name}: {words}" for name, words in quantizers.QUANTIZERS.items())
+        + " (default: vector)",
+    ),
     *_options("the model", MODEL_OPTIONS),
+    *_options("with another quantizer than vector", quantizers.OPTIONS),
     *_options("with --network mlp", MLP_OPTIONS),
     option(
         "--hidden", group="with --network mlp", type=int, nargs="+", metavar="H",
@@ -156,7 +170,7 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
         runs.open_run(folder.folder).read_config()
     else:
         with trainable():
-            model = configuration.constructor(config["kind"], config["network"])(**config["model"], rng=rng)
+            model = configuration.model_of(config, rng)
     if not begun:
         if "out" not in args:
             folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
@@ -200,10 +214,11 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     from vqnp.cli.runs import Run
 
     config = Run(args.out).read_config()
-    _refuse_foreign(args, config["kind"], config["network"])
+    _refuse_foreign(args, config["kind"], config["network"], configuration.quantizer_of(config))
+    own = config | {"quantizer": configuration.quantizer_of(config)}
     for part, given in _given(args).items():
         for name, value in given.items():
-            began = (config[part] if part else config)[name]
+            began = (own[part] if part else own)[name]
             if value != began:
                 fail("--resume", _flag(name), f"must be what the run began with, {began}", value)
     return config
@@ -220,11 +235,12 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
     if args.resume and "out" not in args:
         fail("", "--resume", "must be given with the run's folder in --out", "none")
     kind, network = getattr(args, "kind", "vqvae"), getattr(args, "network", "mlp")
-    _refuse_foreign(args, kind, network)
+    quantizer = getattr(args, "quantizer", "vector")
+    _refuse_foreign(args, kind, network, quantizer)
     given = _given(args)
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
-    model = configuration.arguments(kind, network) | given["model"]
+    model = configuration.arguments(kind, network, quantizer) | given["model"]
     if model.get("codebook") == "gradient":
         if "epsilon" in given["model"]:
             fail("", "--epsilon", "must be given only with --codebook ema", "--codebook gradient")
@@ -233,6 +249,8 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
             fail("", "--decay", needed, "--codebook gradient and --restart-dead-codes 0")
     schedule = asdict(Schedule(**SCHEDULES[network] | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
+    if quantizer == "vector":
+        own.pop("quantizer", None)
     return {**own, "model": model, "schedule": schedule}
 
 
@@ -243,19 +261,26 @@ def _given(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     def among(*names: str) -> dict[str, Any]:
         return {name: getattr(args, name) for name in names if name in args}
 
-    given = among("kind", "network", "data")
+    given = among("kind", "network", "quantizer", "data")
     if "data" in given and given["data"] not in NAMES:  # a path is made absolute, valid in another folder too
         given["data"] = str(Path(given["data"]).expanduser().absolute())
     return {"": given, "model": among(*NETWORK_OPTIONS), "schedule": among(*SCHEDULE_OPTIONS)}
 
 
-def _refuse_foreign(args: argparse.Namespace, kind: str, network: str) -> None:
-    """Raise if an option was given that a model of this kind or a network of this kind does not have."""
+def _refuse_foreign(args: argparse.Namespace, kind: str, network: str, quantizer: str) -> None:
+    """Raise if an option was given that this kind of model, of network, or this quantizer does not have."""
     from vqnp.models import MODELS
 
-    own = configuration.arguments(kind, network)
+    if kind != "vqvae" and "quantizer" in args:
+        fail("", "--quantizer", "must be given only with --model vqvae", f"--model {kind}")
+    own = configuration.arguments(kind, network, quantizer)
     for name in (name for name in NETWORK_OPTIONS if name in args and name not in own):
-        owners = [other for other in MODELS if name in configuration.arguments(other, network)]
+        having = [q for q in quantizers.QUANTIZERS if name in configuration.arguments("vqvae", network, q)]
+        if having and kind == "vqvae":
+            needed = f"must be given only with --quantizer {' or '.join(having)}"
+            fail("", _flag(name), needed, f"--quantizer {quantizer}")
+        owners = ["vqvae"] * bool(having)
+        owners += [other for other in list(MODELS)[1:] if name in configuration.arguments(other, network)]
         if not owners:  # whatever the model
             other = next(n for n in SCHEDULES if n != network)
             fail("", _flag(name), f"must be given only with --network {other}", f"--network {network}")

@@ -9,7 +9,7 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.data import ArrayStream
 from vqnp.evaluation.error import SquaredError, Variance, aligned, checked_batches
-from vqnp.metrics.codebook import dead_codes, perplexity
+from vqnp.metrics.codebook import dead_codes, mean_perplexity, perplexity
 from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
 
 
@@ -19,7 +19,8 @@ class Evaluation:
 
     mse is the mean over all pixels of all images, in the data's own units, squared; data_variance is that of
     the mean image, ⟨(x̄ − x)²⟩, which a model that reconstructs anything is below;
-    counts: (K,) how often each code is used, over all images and latents.
+    counts: (K,), or (n, K) of n codebooks: how often each code is used, over all images and latents; the
+    perplexity of n codebooks is the geometric mean of theirs.
     """
 
     mse: float
@@ -38,31 +39,48 @@ class Evaluation:
 
     @property
     def codes_used(self) -> int:
-        """#{j : n_j > 0}."""
-        return self.num_embeddings - len(dead_codes(self.counts))
+        """#{j : n_j > 0}, of all codebooks."""
+        return int(np.count_nonzero(self.counts))
+
+    @property
+    def perplexities(self) -> list[float]:
+        """The perplexity of each codebook."""
+        return [perplexity(n) for n in np.atleast_2d(self.counts)]
+
+    @property
+    def dead_codes(self) -> list[list[int]]:
+        """{j : n_j = 0} of each codebook."""
+        return [dead_codes(n).tolist() for n in np.atleast_2d(self.counts)]
 
     def row(self) -> dict[str, float]:
         """The columns of the history for the test images."""
-        return {"test_mse": self.mse, "test_perplexity": self.perplexity}
+        each = enumerate(self.perplexities, 1) if self.counts.ndim > 1 else ()
+        row = {"test_mse": self.mse, "test_perplexity": self.perplexity}
+        return row | {f"test_perplexity_{i}": value for i, value in each}
 
     def as_dict(self) -> dict[str, Any]:
-        """Every figure, as plain values for JSON."""
-        return {
+        """Every figure, as plain values for JSON; of several codebooks a list of dead codes of each."""
+        several = self.counts.ndim > 1
+        figures = {
             "mse": self.mse, "data_variance": self.data_variance,
             "perplexity": self.perplexity, "utilization": self.utilization,
-            "codes_used": self.codes_used, "dead_codes": dead_codes(self.counts).tolist(),
+            "codes_used": self.codes_used, "dead_codes": self.dead_codes if several else self.dead_codes[0],
             "num_embeddings": self.num_embeddings, "bits_per_image": self.bits_per_image,
             "images": self.images, "diagnosis": str(self.diagnosis), "diagnosis_level": self.diagnosis.level,
         }  # fmt: skip
+        return figures | ({"perplexities": self.perplexities} if several else {})
 
     def __str__(self) -> str:
+        several = self.counts.ndim > 1
+        each = ", ".join(f"{value:.1f}" for value in self.perplexities)
         return aligned([
             ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),
             ("data's variance", f"{self.data_variance:.5f}"),
             ("codebook perplexity", f"{self.perplexity:.1f} of {self.num_embeddings}"),
+            *([("  of each codebook", each)] if several else []),
             ("utilization", f"{100 * self.utilization:.1f} %"),
-            ("codes used", f"{self.codes_used} of {self.num_embeddings}"),
+            ("codes used", f"{self.codes_used} of {self.counts.size}"),
             ("bits per image", f"{self.bits_per_image:g}"),
             ("diagnosis", str(self.diagnosis)),
         ])  # fmt: skip
@@ -78,18 +96,19 @@ def evaluate_codes(
     Parameters, returns and errors are those of `evaluate`; model is a VQVAE.
     """
     K = model.num_embeddings
-    errors, spread, counts, n = SquaredError(), Variance(), np.zeros(K, np.int64), 0
+    errors, spread, n = SquaredError(), Variance(), 0
+    counts = np.zeros((*model.quantizer.code_shape, K), np.int64)
     for _, batch, x in checked_batches(model, images, progress):
         k = model.encode(batch)
         errors.add(model.decode(k), x)
         spread.add(x)
-        counts += np.bincount(k.reshape(-1), minlength=K)
+        counts += model.quantizer.counts(k)
         n += len(batch)
-    value = perplexity(counts)
-    if counts.sum() < CODES_PER_EMBEDDING * K:
+    value, codes = mean_perplexity(counts), int(counts.sum()) // model.quantizer.num_codebooks
+    if codes < CODES_PER_EMBEDDING * K:
         history = None  # too few codes to compare with the perplexity of the training
     mse, variance = errors.mean(), float(spread.value().mean())
-    diagnosis = diagnose(value, K, history, int(counts.sum()), mse, variance)
+    diagnosis = diagnose(value, K, history, codes, mse, variance)
     diagnosis = with_restarts(diagnosis, model.quantizer, history)
     return Evaluation(mse, value, K, model.bits_per_image, n, counts, diagnosis, variance)
 
@@ -97,8 +116,11 @@ def evaluate_codes(
 def with_restarts(diagnosis: Diagnosis, quantizer: Any, history: Any) -> Diagnosis:
     """The diagnosis; of a collapse in a training too short for any restart, with advice that says so.
 
-    A code that is never used restarts when γᵗ, what is left of its first count, is below the threshold.
+    A code that is never used restarts when γᵗ, what is left of its first count, is below the threshold. Where
+    codes are fixed there is no restart to advise.
     """
+    if getattr(quantizer, "fixed_codes", False) and "restart" in diagnosis.advice:
+        return replace(diagnosis, advice="train longer, or use fewer codes")
     share, decay = (getattr(quantizer, name, 0.0) for name in ("restart_dead_codes", "decay"))
     last = history[-1] if isinstance(history, list) and history else {}
     if "collapse" not in diagnosis.level or not 0 < share < 1 or not 0 < decay < 1 or "step" not in last:

@@ -22,7 +22,7 @@ Progress = Callable[[Iterator[Array], int], Iterator[Array]] | None  # (parts, h
 def encode_file(
     model: Model, images: Array | ArrayStream, path: str | Path, progress: Progress = None
 ) -> None:
-    """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, *latent_shape), num_embeddings (1,), model (32,).
+    """k = argmin ‖encoder(x) − e‖² into a .npz: codes (n, *code_shape), num_embeddings (1,), model (32,).
 
     Of a VAE μ, of an autoencoder z = encoder(x): latents (n, *latent_shape, D), model (32,).
 
@@ -48,7 +48,7 @@ def encode_file(
 
 
 def open_codes(model: Model, path: str | Path) -> ArrayStream:
-    """Codes that encode_file wrote for this model, or integers in a .npy: (n, *latent_shape).
+    """Codes that encode_file wrote for this model, or integers in a .npy: (n, *code_shape).
 
     Of a VAE or an autoencoder: the latents, or a .npy of the model's dtype: (n, *latent_shape, D).
 
@@ -76,7 +76,7 @@ def open_codes(model: Model, path: str | Path) -> ArrayStream:
 
 
 def decode_file(model: Model, codes: ArrayStream, path: str | Path, progress: Progress = None) -> None:
-    """x̂ = decoder(e_k) into a .npy: codes (n, *latent_shape) -> (n, *data.shape) in the model's dtype.
+    """x̂ = decoder(e_k) into a .npy: codes (n, *code_shape) -> (n, *data.shape) in the model's dtype.
 
     Bit for bit model.reconstruct of the images that were encoded; appears whole or not at all.
     """

@@ -1,6 +1,6 @@
 """codes -> a file of about Σ −log₂ p(k_m | …) bits -> the same codes: a range coder under a prior.
 
-k: (n, *latent_shape)
+k: (n, *code_shape)
 
 The file: a header (HEADER), 32-bit words of the coder `constriction`, the CRC-32 of all before it. Codes are
 in groups of GROUP grids; within a group first k_1 of every grid, then k_2 of every grid, and so on.
@@ -52,12 +52,12 @@ class Sizes(NamedTuple):
 def write_compressed(
     path: str | Path, codes: Any, model: Any, prior: Any, progress: Progress = None
 ) -> Sizes:  # fmt: skip
-    """Write codes, entropy-coded under the prior, atomically; k: (n, *latent_shape), n at least 1 -> Sizes.
+    """Write codes, entropy-coded under the prior, atomically; k: (n, *code_shape), n at least 1 -> Sizes.
 
     Parameters
     ----------
     path : str or Path
-    codes : array_like of integers, shape (n, *latent_shape)
+    codes : array_like of integers, shape (n, *code_shape)
         Of the model.
     model : VQVAE
         Whose fingerprint the file gets.
@@ -78,7 +78,7 @@ def write_compressed(
     n = len(codes) if np.ndim(codes) else 0
     if n == 0:
         fail(where, "codes", "must be those of at least one image", f"shape {np.shape(codes)}")
-    k = check_codes(where, codes, K, shape=(n, *model.latent_shape)).reshape(n, -1)
+    k = check_codes(where, codes, K, shape=(n, *model.code_shape)).reshape(n, -1)
     encoder, bits = stream.queue.RangeEncoder(), 0.0
     for rows in _groups(n, GROUP, progress):
         part = k[rows].astype(np.int32)
@@ -100,7 +100,7 @@ def write_compressed(
 
 
 def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress = None) -> Array:
-    """The codes in a file that write_compressed wrote with this model and this prior: (n, *latent_shape).
+    """The codes in a file that write_compressed wrote with this model and this prior: (n, *code_shape).
 
     Raises
     ------
@@ -117,7 +117,7 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
     if head["prior"] != prior_id:
         fail(where, "", "must have been written with this prior", "a file of another prior")
     stream, family = _coder()
-    decoder, M = stream.queue.RangeDecoder(words), model.num_latents
+    decoder, M = stream.queue.RangeDecoder(words), model.num_codes
     memory.check_memory(where, "", head["n"], 8 * M, "must hold at most {} images")
     needed = "must decode to the codes that were encoded (the same version of NumPy, on such a processor)"
     parts = []
@@ -137,7 +137,7 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
     k = np.concatenate(parts)
     if _checksum(k) != head["codes"]:
         fail(where, "", needed, "other codes")
-    return k.reshape(len(k), *model.latent_shape)
+    return k.reshape(len(k), *model.code_shape)
 
 
 def check_compressed(path: str | Path) -> None:

@@ -14,7 +14,7 @@ from vqnp.models import VQVAE
 def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | int) -> Array:
     """a_m = ⟨(x̂(k) − x̂(k, but k_m from another image))²⟩: which pixels depend on position m.
 
-    images: (n, *data.shape), n at least 2 -> a: (*latent_shape, *data.shape), float64
+    images: (n, *data.shape), n at least 2 -> a: (*code_shape, *data.shape), float64
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | i
 
     Returns
     -------
-    ndarray of float64, shape (*latent_shape, *data.shape)
+    ndarray of float64, shape (*code_shape, *data.shape)
         The mean squared change of each pixel, above 0 if it depends on position m. The perplexity of a[m],
         vqnp.perplexity(a[m].ravel()), is the effective number of pixels that do.
 
@@ -46,12 +46,12 @@ def position_influence(model: VQVAE, images: Array, rng: np.random.Generator | i
     k, rng, decode = _start("position_influence", model, images, rng)
     donor = _cycle(len(k), rng)
     whole = decode(k)
-    a = np.empty((model.num_latents, *model.data.shape))
-    for m in range(model.num_latents):
+    a = np.empty((model.num_codes, *model.data.shape))
+    for m in range(model.num_codes):
         swapped = k.copy()
         swapped[:, m] = k[donor, m]
         a[m] = ((decode(swapped) - whole) ** 2).mean(axis=0)
-    return a.reshape(*model.latent_shape, *model.data.shape)
+    return a.reshape(*model.code_shape, *model.data.shape)
 
 
 def swap_interaction(model: VQVAE, images: Array, size: int, rng: np.random.Generator | int) -> float:
@@ -80,7 +80,7 @@ def swap_interaction(model: VQVAE, images: Array, size: int, rng: np.random.Gene
         If there are fewer than two images, they have another shape than the model's, or size is out of range.
     """
     k, rng, decode = _start("swap_interaction", model, images, rng)
-    M = model.num_latents
+    M = model.num_codes
     if M < 2:
         fail("swap_interaction", "model", "must have at least 2 latents", M)
     S = rng.permuted(np.tile(np.arange(M), (len(k), 1)), axis=1)
@@ -124,7 +124,7 @@ def swap_agreement(model: VQVAE, images: Array, rng: np.random.Generator | int) 
     k, rng, decode = _start("swap_agreement", model, images, rng)
     whole, own = decode(k), np.arange(len(k))
     products = np.zeros(3)
-    for m in range(model.num_latents):
+    for m in range(model.num_codes):
         donor, order = _cycle(len(k), rng), rng.permutation(len(k))
         partner = own.copy()
         for j in np.unique(k[:, m]):
@@ -152,7 +152,7 @@ def _start(
         fail(where, "images", "must hold at least 2 images", len(k))
 
     def decode(k: Array) -> Array:
-        return model.decode(k.reshape(len(k), *model.latent_shape)).astype(np.float64)
+        return model.decode(k.reshape(len(k), *model.code_shape)).astype(np.float64)
 
     return k.reshape(len(k), -1), check_rng(where, rng), decode
 

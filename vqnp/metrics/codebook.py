@@ -62,6 +62,17 @@ def perplexity(counts: Any) -> float:
     return float(np.clip(np.exp(-(p * np.log(p)).sum()), 1, used.size))
 
 
+def mean_perplexity(counts: Array) -> float:
+    """exp of the mean entropy of several codebooks, the geometric mean of their perplexities.
+
+    n: (K,) of one codebook or (n, K) of n, as in `perplexity` -> a number from 1 to K
+    """
+    if counts.ndim == 1:
+        return perplexity(counts)
+    each = [math.log(perplexity(row)) for row in counts]
+    return min(max(math.exp(math.fsum(each) / len(each)), 1.0), float(counts.shape[-1]))
+
+
 def utilization(counts_or_perplexity: Any, num_embeddings: int | None = None) -> float:
     """utilization = perplexity / K.
 

@@ -8,10 +8,10 @@ import numpy as np
 from vqnp._check import Array, check_choice, check_codes, check_float, check_int, check_rng, fail, many, moved
 from vqnp.data.spec import DataSpec, check_shape
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
-from vqnp.metrics.codebook import bits_per_image, perplexity
+from vqnp.metrics.codebook import bits_per_image, mean_perplexity, perplexity
 from vqnp.models.base import Encoding, Model, mlp_networks, needs_parts
 from vqnp.models.conv import conv_networks
-from vqnp.nn import EMAVectorQuantizer, Module, VectorQuantizer, register
+from vqnp.nn import EMAVectorQuantizer, Module, Quantizer, VectorQuantizer, register
 from vqnp.nn.module import Cache
 from vqnp.nn.trainable import Batch, Losses
 from vqnp.ops.loss import mse_backward, mse_forward
@@ -30,14 +30,18 @@ _MOVED = dict.fromkeys(
 class VQVAE(Model):
     """z = encoder(x),  z_q = e_k,  x̂ = decoder(z_q): one example becomes M codes of log₂ K bits.
 
-    x: (B, *data.shape) -> z, z_q: (B, *latent_shape, D), k: (B, *latent_shape) -> x_hat: (B, *data.shape)
+    x: (B, *data.shape) -> z, z_q: (B, *latent_shape, D), k: (B, *code_shape) -> x_hat: (B, *data.shape)
+
+    code_shape is latent_shape, or (*latent_shape, n) for a quantizer with n codebooks: n M codes. A prior
+    over codes takes them as a grid of grid_shape, in which the n codes of a latent are neighbours along the
+    last axis: of latents (H, W) it is (H, n W), codes.reshape(len(codes), *model.grid_shape).
 
     Parameters
     ----------
     encoder : Module
         (B, *data.shape) -> z: (B, *latent_shape, D); M is the product of latent_shape.
-    quantizer : VectorQuantizer or EMAVectorQuantizer
-        Its codes have D dimensions.
+    quantizer : Quantizer
+        Of vqnp.nn, such as EMAVectorQuantizer or FiniteScalarQuantizer, for vectors of D dimensions.
     decoder, data
         As in Autoencoder.
 
@@ -62,21 +66,21 @@ class VQVAE(Model):
     """
 
     kind = "vqvae"
-    quantizer: VectorQuantizer
+    quantizer: Quantizer
 
     @moved("VQVAE", needs_parts("VQVAE"), **_MOVED, quantizer_options=_QUANTIZER)
     def __init__(
-        self, encoder: Module, quantizer: VectorQuantizer, decoder: Module,
+        self, encoder: Module, quantizer: Quantizer, decoder: Module,
         data: DataSpec | Mapping[str, Any] = DataSpec(),
     ) -> None:  # fmt: skip
         z = self._connect(encoder, decoder, data)
-        if not isinstance(quantizer, VectorQuantizer):
+        if not isinstance(quantizer, Quantizer):
             fail("VQVAE", "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
         if z.shape[-1] != quantizer.embedding_dim:
             needed = f"must give arrays (B, ..., {quantizer.embedding_dim}), like the quantizer's codes"
             fail("VQVAE", "encoder", needed, f"shape {z.shape[1:]} an example")
-        if quantizer.embeddings.dtype != self.dtype:
-            fail("VQVAE", "quantizer", f"must be {self.dtype}, as the encoder", quantizer.embeddings.dtype)
+        if quantizer.dtype != self.dtype:
+            fail("VQVAE", "quantizer", f"must be {self.dtype}, as the encoder", quantizer.dtype)
         self.quantizer = quantizer
         self.latent_shape = z.shape[1:-1]
         self._check_decoder(z)
@@ -91,7 +95,7 @@ class VQVAE(Model):
         hidden: tuple[int, ...] = (512,), activation: str = "relu",
         codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
         codebook_init: str = "data", restart_dead_codes: float = 0.05,
-        quantizer: VectorQuantizer | None = None,
+        quantizer: Quantizer | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
     ) -> Self:  # fmt: skip
         """A VQ-VAE whose encoder and decoder are multilayer perceptrons.
@@ -111,7 +115,7 @@ class VQVAE(Model):
         commitment_cost, decay, epsilon, codebook_init, restart_dead_codes
             Passed to the quantizer; epsilon applies to EMA only. By default the codes start at random latents
             of the training set, and codes used less than 5 % as often as under uniform use are restarted.
-        quantizer : VectorQuantizer or EMAVectorQuantizer, optional
+        quantizer : Quantizer, optional
             Used instead of one built from the arguments above; it sets embedding_dim and num_embeddings.
         rng : numpy.random.Generator or int
             The source of the parameters' initial values.
@@ -138,7 +142,7 @@ class VQVAE(Model):
         embedding_dim: int = 8, num_embeddings: int = 128, ndim: int | None = None,
         codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
         codebook_init: str = "data", restart_dead_codes: float = 0.2,
-        quantizer: VectorQuantizer | None = None,
+        quantizer: Quantizer | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
     ) -> Self:  # fmt: skip
         """A VQ-VAE whose encoder and decoder are convolutional, in the published form: a code for each patch.
@@ -190,15 +194,19 @@ class VQVAE(Model):
     # The loss and its gradient.
 
     def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
-        """L = ⟨(x̂ − x)²⟩ + ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩ for a batch (x,); uses no randomness."""
+        """L = ⟨(x̂ − x)²⟩ + the quantizer's losses for a batch (x,).
+
+        Of a VectorQuantizer these are ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩. rng and step are for the quantizers
+        that draw or have a schedule.
+        """
         (x,) = batch
         z, encoder_cache = self.encoder.forward(x)
-        z_q, codebook, commitment, k, quantizer_cache = self.quantizer.forward(z)
+        z_q, *terms, k, quantizer_cache = self.quantizer.forward(z, rng, step)
         x_hat, decoder_cache = self.decoder.forward(z_q)
         reconstruction, mse_cache = mse_forward(x_hat, x)
         losses = {
-            "loss": reconstruction + codebook + commitment, "reconstruction_loss": reconstruction,
-            "codebook_loss": codebook, "commitment_loss": commitment,
+            "loss": sum(terms, reconstruction), "reconstruction_loss": reconstruction,
+            **dict(zip(self.quantizer.loss_names, terms, strict=True)),
         }  # fmt: skip
         return losses, (encoder_cache, quantizer_cache, decoder_cache, mse_cache, z, k)
 
@@ -225,16 +233,22 @@ class VQVAE(Model):
     def after_step(self, cache: Cache, rng: np.random.Generator) -> dict[str, Array]:
         """Run the quantizer's own update with this batch's z and k; return the codes that it restarted."""
         *_, z, k = cache
-        return {"quantizer.E": self.quantizer.update(z, k, rng)}
+        restarted = self.quantizer.after_step(z, k, rng)
+        return {f"quantizer.{name}": rows for name, rows in restarted.items()}
 
     def statistics(self, cache: Cache) -> dict[str, Array]:
-        """n_j, the number of times the batch used each code: (K,)."""
-        return {"quantizer": np.bincount(cache[-1].reshape(-1), minlength=self.num_embeddings)}
+        """n_j, the number of times the batch used each code: (K,), or (n, K) of n codebooks."""
+        return {"quantizer": self.quantizer.counts(cache[-1])}
 
     def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
-        """The perplexity over the epoch, and the number of codes used."""
+        """The perplexity over the epoch, and the number of codes used; of n codebooks also that of each.
+
+        The perplexity of several codebooks is their geometric mean, exp of the mean entropy.
+        """
         counts = statistics["quantizer"]
-        return {"perplexity": perplexity(counts), "codes_used": int(np.count_nonzero(counts))}
+        row = {"perplexity": mean_perplexity(counts), "codes_used": int(np.count_nonzero(counts))}
+        each = enumerate(counts, 1) if counts.ndim > 1 else ()
+        return row | {f"perplexity_{i}": perplexity(n) for i, n in each}
 
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> Evaluation:
         """MSE, perplexity, utilization and diagnosis over a data set; see evaluation.evaluate_codes."""
@@ -244,35 +258,56 @@ class VQVAE(Model):
 
     @property
     def bits_per_image(self) -> float:
-        """M log₂ K."""
-        return bits_per_image(self.num_latents, self.num_embeddings)
+        """M log₂ K, of each codebook."""
+        return bits_per_image(self.num_codes, self.num_embeddings)
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """The shape of an example's codes: latent_shape, or (*latent_shape, n) of n codebooks."""
+        return self.latent_shape + self.quantizer.code_shape
+
+    @property
+    def num_codes(self) -> int:
+        """The number of an example's codes: M, or n M of n codebooks."""
+        return self.num_latents * self.quantizer.num_codebooks
+
+    @property
+    def grid_shape(self) -> tuple[int, ...]:
+        """The grid of an example's codes as a prior takes them: the codes of a latent beside each other."""
+        if self.quantizer.num_codebooks == 1:
+            return self.latent_shape
+        *rest, last = self.latent_shape or (1,)
+        return (*rest, last * self.quantizer.num_codebooks)
 
     @property
     def encoding(self) -> Encoding:
-        """Codes: integers of shape latent_shape."""
-        return Encoding("codes", self.latent_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits")
+        """Codes: integers of shape code_shape."""
+        return Encoding("codes", self.code_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits")
 
     def quantize(self, z: Array) -> Array:
-        """k = argmin_j ‖z − e_j‖²; z: (n, *latent_shape, D) -> (n, *latent_shape)."""
+        """The quantizer's codes; z: (n, *latent_shape, D) -> (n, *code_shape)."""
         return self.quantizer.encode(z)
 
     def decode(self, codes: Any) -> Array:
-        """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *latent_shape) -> (n, *data.shape)."""
+        """x̂ = decoder(e_k), clipped to the data's range; codes: (n, *code_shape) -> (n, *data.shape)."""
         self._check_room("decode", "codes", codes, self.latent_bytes + self.decoded_bytes)
         k = check_codes("VQVAE.decode", codes, self.num_embeddings)
-        if k.ndim == 0 or k.shape[1:] != self.latent_shape:
-            fail("VQVAE.decode", "codes", f"must have shape {many(self.latent_shape)}", f"shape {k.shape}")
+        if k.ndim == 0 or k.shape[1:] != self.code_shape:
+            fail("VQVAE.decode", "codes", f"must have shape {many(self.code_shape)}", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
     def defining_arrays(self) -> list[Array]:
-        return [self.quantizer.embeddings]
+        return self.quantizer.defining_arrays()
+
+    def defining_values(self) -> list[Any]:
+        return super().defining_values() + self.quantizer.defining_values()
 
 
 def given_dim(where: str, quantizer: Any, embedding_dim: Any) -> Any:
     """The dimensions of a quantizer's codes if there is one, else embedding_dim."""
     if quantizer is None:
         return embedding_dim
-    if not isinstance(quantizer, VectorQuantizer):
+    if not isinstance(quantizer, Quantizer):
         fail(where, "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
     return quantizer.embedding_dim
 

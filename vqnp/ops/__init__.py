@@ -14,6 +14,7 @@ from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, 
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.ema import EMAState, ema_codes, ema_initialize, ema_restart, ema_update, laplace_smoothing
 from vqnp.ops.embedding import embedding_backward, embedding_forward
+from vqnp.ops.finite_scalar import finite_scalar_backward, finite_scalar_decode, finite_scalar_forward
 from vqnp.ops.gaussian import (
     gaussian_kl_backward, gaussian_kl_forward, gaussian_kl_terms, gaussian_nll_backward, gaussian_nll_forward,
     reparameterise_backward, reparameterise_forward,
@@ -34,6 +35,7 @@ __all__ = [
     "code_conv_forward", "conv_backward", "conv_forward",
     "conv_transpose_backward", "conv_transpose_forward", "dropout_backward", "dropout_forward",
     "ema_codes", "ema_initialize", "ema_restart", "ema_update", "embedding_backward", "embedding_forward",
+    "finite_scalar_backward", "finite_scalar_decode", "finite_scalar_forward",
     "gate_backward", "gate_forward", "gaussian_kl_backward", "gaussian_kl_forward", "gaussian_kl_terms",
     "gaussian_nll_backward", "gaussian_nll_forward", "gelu_backward", "gelu_forward",
     "group_norm_backward", "group_norm_forward", "kmeans", "laplace_smoothing", "layer_norm_backward",

@@ -37,17 +37,17 @@ def codebook_training_figure(model: VQVAE, history: History, images: Array, resu
     axes = figure.add_subplot(grid[0, 0])
     draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
     add_legend(axes)
-    axes, K = figure.add_subplot(grid[0, 1]), len(result.counts)
+    axes, K = figure.add_subplot(grid[0, 1]), result.num_embeddings
     curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
     draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)
     _level(axes, K, f"all {K} codes equally" if K > 1 else "the only code")
     axes.set_ylim(0, 1.12 * K)
     add_legend(axes)
     draw_pairs(figure.add_subplot(grid[2, :]), model, images)
-    axes, shares = figure.add_subplot(grid[4, 0]), 100 * result.counts / result.counts.sum()
+    axes, shares = figure.add_subplot(grid[4, 0]), 100 * result.counts.reshape(-1) / result.counts.sum()
     title = "Codebook usage on the test set"
     draw_sorted(axes, shares, title, "code, most used first", "share of all codes (%)")
-    _level(axes, 100 / K, "uniform")
+    _level(axes, 100 / len(shares), "uniform")
     _most_used(figure, grid[4, 1], code_anatomy(model, images), are_signals(model))
     return figure
 
@@ -77,8 +77,8 @@ def codebook_figure(anatomy: CodeAnatomy, model: VQVAE | None = None) -> Figure:
     for i, j in enumerate(order):
         axes = figure.add_subplot(grid[i // columns, i % columns])
         shown = axes.imshow(effect[j], cmap="RdBu_r", vmin=-span, vmax=span, interpolation="nearest")
-        share = anatomy.counts[j] / anatomy.counts.sum()
-        axes.set_title(f"{j}: {100 * share:.1f} %" if share else f"{j}: dead", fontsize=6.5, pad=2)
+        share, name = anatomy.counts[j] / anatomy.counts.sum(), anatomy.label(j)
+        axes.set_title(f"{name}: {100 * share:.1f} %" if share else f"{name}: dead", fontsize=6.5, pad=2)
         no_ticks(axes)
         if model is not None and convolved_axes(model) and share:
             _frame(axes, int(anatomy.latent[j]), model.latent_shape, effect.shape[1:])
@@ -137,7 +137,7 @@ def _most_used(figure: Figure, place: SubplotSpec, anatomy: CodeAnatomy, signals
     for i, j in enumerate(order):
         axes = figure.add_subplot(inner[1 + i // 6 * 2, i % 6])
         axes.imshow(_overlay(context[j], effect[j] / span), interpolation="nearest")
-        axes.set_title(f"code {j}", fontsize=7, pad=2)
+        axes.set_title(f"code {anatomy.label(j)}", fontsize=7, pad=2)
         no_ticks(axes)
     grey = anatomy.context.ndim == 3 or anatomy.context.shape[-1] == 1
     what = "values" if signals else "pixels" if grey else "brightness"

@@ -61,7 +61,7 @@ def likelihood_bound(model: Any, prior: Any, images: Array, training_images: Arr
         if each.dtype != np.uint8:
             fail("likelihood_bound", name, "must be uint8, which has 256 levels", each.dtype)
     k = model.encode(images)
-    nats = float(prior.nll(k).reshape(len(k), -1).sum(axis=1).mean())
+    nats = float(prior.nll(k.reshape(len(k), *model.grid_shape)).reshape(len(k), -1).sum(axis=1).mean())
     scale = fit_scale(_scaled(model, model.encode(training_images)), training_images)
     decoder = grey_level_nats(_scaled(model, k), images, scale)
     return LikelihoodBound(nats, float(decoder.mean()), scale, images[0].size)

@@ -59,10 +59,10 @@ def generate(
     """
     n, rng = check_int("generate", "n", n, 0), check_rng("generate", rng)
     check_fits("generate", model, prior)
-    each = CODE_BYTES * model.num_latents + model.latent_bytes + model.decoded_bytes
+    each = CODE_BYTES * model.num_codes + model.latent_bytes + model.decoded_bytes
     memory.check_memory("generate", "n", n, each)
     codes = prior.sample(n, rng, condition, temperature, top_k, top_p, guidance, progress)
-    images: Array = model.decode(codes.reshape(n, *model.latent_shape))
+    images: Array = model.decode(codes.reshape(n, *model.code_shape))
     return images
 
 
@@ -70,7 +70,7 @@ def check_fits(where: str, model: Any, prior: Any) -> None:
     """Raise unless the prior's grids of codes are the model's."""
     if not getattr(model, "num_embeddings", 0) or not callable(getattr(model, "decode", None)):
         fail(where, "model", "must be a VQ-VAE, whose latents are codes", type(model).__name__)
-    wanted = f"{model.num_latents} codes of {model.num_embeddings}"
+    wanted = f"{model.num_codes} codes of {model.num_embeddings}"
     if not callable(getattr(prior, "sample", None)):
         fail(where, "prior", "must be a prior over codes", type(prior).__name__)
     if (found := f"{prior.num_latents} codes of {prior.num_embeddings}") != wanted:

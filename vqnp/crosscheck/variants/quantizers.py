@@ -45,7 +45,7 @@ class Scaled(Planted):
 
     factor = 1.0
 
-    def forward(self, z: Array) -> Forward:
+    def forward(self, z: Array, rng: Any = None, step: int = 0) -> Forward:
         z_q, codebook, commitment, k, cache = super().forward(z)
         return z_q, self.factor * codebook, self.factor * commitment, k, cache
 
@@ -65,7 +65,7 @@ class Weighted(Scaled):
         self.factor *= q or 1.0
         self.commitment_cost = max(p, 0.0) / (q or 1.0)
 
-    def forward(self, z: Array) -> Forward:
+    def forward(self, z: Array, rng: Any = None, step: int = 0) -> Forward:
         z_q, codebook, commitment, k, cache = super().forward(z)
         return z_q, codebook * (self.place != "undetached"), commitment, k, cache
 
@@ -110,7 +110,7 @@ class NoGradient(Planted, dimension="straight_through", variant="none"):
 class Rotation(Planted, dimension="straight_through", variant="rotation"):
     """dz = Jᵀ dz_q + ∂L/∂z, J z = e: the rotation trick."""
 
-    def forward(self, z: Array) -> Forward:
+    def forward(self, z: Array, rng: Any = None, step: int = 0) -> Forward:
         z_q, codebook, commitment, k, cache = super().forward(z)
         return z_q, codebook, commitment, k, (*cache, z_q)
 
@@ -134,7 +134,7 @@ class LookUp(Planted):
     def encode(self, z: Array) -> Array:
         return self.nearest(z, self.embeddings)
 
-    def forward(self, z: Array) -> Forward:
+    def forward(self, z: Array, rng: Any = None, step: int = 0) -> Forward:
         k, terms = self.encode(z), {"codebook_loss": self.has_codebook_loss}
         beta, reduction = self.commitment_cost, self.reduction
         return quantize_forward(z, self.book(z, k), k, beta=beta, reduction=reduction, **terms)
@@ -167,7 +167,7 @@ class LookAhead(LookUp, EMAVectorQuantizer, dimension="codes", variant="after"):
 class Mixed(Planted, EMAVectorQuantizer, dimension="codes", variant="mixed"):
     """z_q from the codebook after the update, L from the one before it."""
 
-    def forward(self, z: Array) -> Forward:
+    def forward(self, z: Array, rng: Any = None, step: int = 0) -> Forward:
         z_q, *losses, k, cache = super().forward(z)
         return self.next_state(z, k).E[k] if self.training else z_q, *losses, k, cache
 

@@ -5,14 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import (
-    Array, check_array, check_choice, check_codes, check_dtype, check_float, check_int, check_rng, fail,
-)
+from vqnp._check import Array, check_array, check_choice, check_dtype, check_float, check_int, check_rng, fail
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.kernels.subnormal import flush
 from vqnp.nn.description import register
-from vqnp.nn.module import Cache, Module, Param, TorchName, check_room
+from vqnp.nn.module import Cache, Param, TorchName, check_room
+from vqnp.nn.quantizers.base import Quantizer
 from vqnp.ops.ema import random_rows, rarely_used
 from vqnp.ops.lloyd import kmeans
 from vqnp.ops.loss import REDUCTIONS
@@ -23,7 +22,7 @@ CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", *FROM_VECTORS)
 
 
 @register
-class VectorQuantizer(Module):
+class VectorQuantizer(Quantizer):
     """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩; the codebook E is trained by gradient.
 
     z: (..., D), E: (K, D) -> z_q: (..., D), codebook: (), commitment: (), k: (...,)
@@ -57,6 +56,7 @@ class VectorQuantizer(Module):
     van den Oord et al. 2017, arXiv 1711.00937, equation 3.
     """
 
+    loss_names = ("codebook_loss", "commitment_loss")
     has_codebook_loss = True
     E: Param
     N: Array
@@ -91,8 +91,15 @@ class VectorQuantizer(Module):
         """The codebook E: (K, D)."""
         return self.E.value
 
-    def forward(self, z: Array) -> tuple[Array, Array, Array, Array, Cache]:
-        """z_q, codebook loss, commitment loss, k, cache for z; changes nothing."""
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the codebook."""
+        return self.embeddings.dtype
+
+    def forward(
+        self, z: Array, rng: Any = None, step: int = 0
+    ) -> tuple[Array, Array, Array, Array, Cache]:
+        """z_q, codebook loss, commitment loss, k, cache for z; changes nothing and draws nothing."""
         return quantize_forward(
             z, self.embeddings, beta=self.commitment_cost, codebook_loss=self.has_codebook_loss,
             reduction=self.reduction,
@@ -113,7 +120,7 @@ class VectorQuantizer(Module):
 
     def decode(self, k: Array) -> Array:
         """z_q = e_k; k: (...,) -> z_q: (..., D)."""
-        return self.embeddings[check_codes(f"{type(self).__name__}.decode", k, self.num_embeddings)]
+        return self.embeddings[self._checked_codes(k)]
 
     # How the codebook is initialized, and what happens after a step.
 
@@ -167,6 +174,10 @@ class VectorQuantizer(Module):
         self.N[j] = self.N.mean()
         return j
 
+    def after_step(self, z: Array, k: Array, rng: np.random.Generator) -> Mapping[str, Array]:
+        """`update`; the rows of E that it restarted."""
+        return {"E": self.update(z, k, rng)}
+
     def _draw(self, rng: np.random.Generator) -> Array:
         K, D = self.num_embeddings, self.embedding_dim
         check_room(type(self).__name__, K, D)
@@ -188,6 +199,14 @@ class VectorQuantizer(Module):
     def torch_names(self) -> dict[str, TorchName]:
         """The codebook is an nn.Embedding's weight; the averages are buffers."""
         return {"E": TorchName("embedding.weight"), "N": TorchName("cluster_size", statistic=True)}
+
+    def defining_arrays(self) -> list[Array]:
+        """The codebook alone: what the averages are does not change what a code means."""
+        return [self.embeddings]
+
+    def defining_values(self) -> list[Any]:
+        """None beside the codebook."""
+        return []
 
     def first_buffers(self, E: Array) -> dict[str, Array]:
         """The buffers with which training starts from a codebook E: (K, D)."""

@@ -1,0 +1,65 @@
+"""vqnp train --quantizer: the quantizers by name, the options of each, and a quantizer from its options.
+
+--quantizer says what replaces a latent, --codebook how the vectors of a codebook are trained. The arguments
+of VQVAE.mlp and VQVAE.conv are those of "vector"; another quantizer has those of its class in their place.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+QUANTIZERS = {
+    "vector": "the nearest of K vectors",
+    "finite_scalar": "each coordinate rounded to one of a few values",
+}
+"""What --quantizer takes, in words."""
+
+CLASSES = {"finite_scalar": "FiniteScalarQuantizer"}
+"""The class in vqnp.nn of each but "vector"."""
+
+VECTOR = (
+    "embedding_dim", "num_embeddings", "codebook", "commitment_cost", "decay", "epsilon", "codebook_init",
+    "restart_dead_codes",
+)  # fmt: skip
+"""The arguments of VQVAE.mlp and VQVAE.conv that are about their own quantizer."""
+
+OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
+    "levels": (list, "L", "values of each coordinate of a latent (default: 8 6 5)"),
+}
+"""The options of the quantizers in CLASSES that "vector" has not, as in vqnp.cli.train.MODEL_OPTIONS."""
+
+
+def arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
+    """A VQ-VAE's arguments with this quantizer, given those of its network's constructor, with defaults.
+
+    Where the constructor has an argument of the quantizer's class too, the constructor's default counts.
+    """
+    if name == "vector":
+        return dict(network)
+    return {n: value for n, value in network.items() if n not in VECTOR} | own_arguments(name, network)
+
+
+def own_arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the quantizer's class that JSON can hold, with defaults."""
+    found = {n: p.default for n, p in _parameters(name).items() if n not in ("rng", "dtype")}
+    plain = {n: list(value) if isinstance(value, tuple) else value for n, value in found.items()}
+    return {n: network.get(n, value) for n, value in plain.items()}
+
+
+def made(name: str, model: Mapping[str, Any], rng: Any = 0) -> dict[str, Any]:
+    """A VQ-VAE's arguments as its constructor takes them: in place of the quantizer's own, the quantizer."""
+    if name == "vector":
+        return dict(model)
+    from vqnp import nn
+
+    parameters = _parameters(name)
+    rest = {n: value for n, value in model.items() if n not in parameters or n == "dtype"}
+    own = {n: value for n, value in model.items() if n in parameters}
+    own |= {"rng": rng} if "rng" in parameters else {}
+    return {**rest, "quantizer": getattr(nn, CLASSES[name])(**own)}
+
+
+def _parameters(name: str) -> Mapping[str, inspect.Parameter]:
+    from vqnp import nn
+
+    return inspect.signature(getattr(nn, CLASSES[name])).parameters
