@@ -26,8 +26,8 @@ import vqnp
 from vqnp.plots.style import BLUE, ORANGE, dress, new_figure
 from vqnp.priors import Markov, PixelCNN, Transformer
 
-COUNTED = ("uniform", "unigram", "unigram by position", "Markov chain")
-TRAINED = ("PixelCNN, one stack", "PixelCNN, two stacks", "Transformer")
+COUNTED = ("uniform", "unigram", "unigram-by-position", "Markov-chain")
+TRAINED = ("PixelCNN-one-stack", "PixelCNN-two-stacks", "Transformer")
 K = 128
 SAMPLES = 12
 
@@ -37,7 +37,7 @@ def measure(scale, seed: int, prior: str) -> dict:
     model, train, test = codes(scale.images, scale.model_epochs, scale.channels, seed)
     figures = {"parameters": 0, "seconds": 0.0, "blind": 0.0}
     if prior in COUNTED:
-        counted = [vqnp.priors.baseline_bits(train, k, K)[prior] for k in (train, test)]
+        counted = [vqnp.priors.baseline_bits(train, k, K)[prior.replace("-", " ")] for k in (train, test)]
         bits = dict(zip(("train", "test"), counted, strict=True))
         drawn = draws(prior, train, seed)
     else:
@@ -80,7 +80,7 @@ def draws(prior: str, train: np.ndarray, seed: int) -> np.ndarray:
         return rng.integers(K, size=size)
     if prior == "unigram":
         return rng.choice(train.ravel(), size)
-    return Markov(train, K, order=int(prior == "Markov chain")).sample(SAMPLES, rng)
+    return Markov(train, K, order=int(prior == "Markov-chain")).sample(SAMPLES, rng)
 
 
 def build(scale, prior: str, shape: tuple[int, ...], seed: int) -> PixelCNN | Transformer:
@@ -88,7 +88,7 @@ def build(scale, prior: str, shape: tuple[int, ...], seed: int) -> PixelCNN | Tr
     if prior == "Transformer":
         heads = max(1, scale.width // 16)
         return Transformer(K, shape, scale.width, scale.blocks, heads, dropout=scale.dropout, rng=seed)
-    stacks = 1 if prior.endswith("one stack") else 2
+    stacks = 1 if prior.endswith("one-stack") else 2
     return PixelCNN(K, shape, scale.features, scale.layers, stacks=stacks, dropout=scale.dropout, rng=seed)
 
 
@@ -96,12 +96,13 @@ def draw(rows: list[Row]) -> Figure:
     """Samples of each prior; below, bits of training and test images, and test bits against seconds."""
     figure = new_figure(9.6, 6.6)
     axes = figure.add_axes((0.17, 0.5, 0.8, 0.47))
-    strip(axes, [unpack(row["drawn"][0]) for row in rows], [row.setting["prior"] for row in rows])
+    names = [row.setting["prior"].replace("-", " ") for row in rows]
+    strip(axes, [unpack(row["drawn"][0]) for row in rows], names)
     left = figure.add_axes((0.17, 0.085, 0.37, 0.34))
     bits_of(left, rows)
     right = figure.add_axes((0.62, 0.085, 0.35, 0.34))
     for n, row in enumerate(row for row in rows if row["seconds"].any()):
-        name = row.setting["prior"]
+        name = row.setting["prior"].replace("-", " ")
         right.plot(row["seconds"], row["test"], "os^D"[n], markersize=6, alpha=0.8, label=name)
     dress(right, "Test images, trained priors", "processor seconds of training", "bits an image",
           integer_x=False)  # fmt: skip
@@ -118,7 +119,7 @@ def bits_of(axes: Axes, rows: list[Row]) -> None:
         if n == 0:
             axes.legend(fontsize=8, frameon=False, loc="lower left")
     dress(axes, "Bits an image", "bits", "", integer_x=False)
-    axes.set_yticks(range(len(rows)), [row.setting["prior"] for row in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [row.setting["prior"].replace("-", " ") for row in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(left=0)
 
