@@ -1,4 +1,4 @@
-"""When does a prior memorise the codes of its training images?
+"""When does a prior memorize the codes of its training images?
 
 A convolutional VQ-VAE is trained on digits. Then transformers of growing width, without dropout, are
 trained on the codes of a part of its training images. For each the study gives the bits that an image
@@ -96,7 +96,7 @@ def draw(rows: list[Row]) -> Figure:
     dress(curves, "Bits of a test image", "epoch", "bits")
     spread(codes, widths, stack(rows, "differ"), "samples", 0)
     spread(codes, widths, stack(rows, "differ_test"), "test images", 1)
-    dress(codes, "Codes unlike the nearest known grid", "width", "codes", integer_x=False)
+    dress(codes, "Codes that differ from a known grid", "width", "codes", integer_x=False)
     for axes in (bits, codes):
         log_settings(axes, widths)
     for axes in (bits, curves, codes):
@@ -128,10 +128,10 @@ def main() -> None:
         Column("parameters", "parameters", ".0f"),
         Column("train", "training bits", ".1f"),
         Column("test", "test bits", ".1f"),
-        Column("best", "best epoch", ".1f"),
-        Column("distance", "distance / test", ".2f"),
+        Column("best", "at the best epoch", ".1f"),
+        Column("distance", "distance, samples / test images", ".2f"),
         Column("differ", "codes that differ", ".1f"),
-        Column("differ_test", "of test images", ".1f"),
+        Column("differ_test", "the same of test images", ".1f"),
         Column("copies", "copies (%)", ".1f"),
     ]
     caption = "Samples and the nearest grids of codes that the prior was trained on; bits; codes that differ."
