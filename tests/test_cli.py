@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from helpers import refused, refused_command
 
-from vqnp import VQVAE, InputError, generate, load, load_dataset, load_splits, save
+from vqnp import VQVAE, HierarchicalVQVAE, InputError, generate, load, load_dataset, load_splits, save
 from vqnp.__main__ import main as vqnp_main
 from vqnp._check import NonFiniteError
 from vqnp.cli import COMMANDS, build_parser, main, prior, train
 from vqnp.cli.prior_files import write_chain
 from vqnp.cli.runs import Run
 from vqnp.cli.train import (
-    CONV_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
+    CONV_OPTIONS, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
 )
 from vqnp.data import open_images
 from vqnp.export import load_torch
@@ -1092,14 +1092,19 @@ def test_the_defaults_in_the_help_are_the_defaults():
     model, vae = defaults(VQVAE.mlp), defaults(MODELS["vae"].mlp)
     conv, conv_vae = defaults(VQVAE.conv), defaults(MODELS["vae"].conv)
     schedule = vars(Schedule())
+    hierarchical = defaults(HierarchicalVQVAE.conv)
     tables = (
         (MODEL_OPTIONS, model, conv), (MLP_OPTIONS, model, {}), (CONV_OPTIONS, {}, conv),
+        (HIERARCHY_OPTIONS, {}, hierarchical),
         (LATENT_OPTIONS, vae, conv_vae), (SCHEDULE_OPTIONS, schedule, schedule | SCHEDULES["conv"]),
     )  # fmt: skip
     for table, mlp_has, conv_has in tables:
         for name, (kind, _, help) in table.items():
             true, other = mlp_has.get(name, conv_has.get(name)), conv_has.get(name, mlp_has.get(name))
             both = f"{true}" if true == other else f"{true}; conv: {other}"
+            if table in (MODEL_OPTIONS, CONV_OPTIONS) and (own := hierarchical[name]) != other:
+                own = " ".join(map(str, own)) if isinstance(own, tuple) else own
+                both += f"; hierarchical: {own}"
             assert help.endswith(f"(default: {both})") or name == "ndim", name
             assert not isinstance(kind, tuple) or true in kind  # choices
     for network in ("mlp", "conv"):

@@ -6,7 +6,7 @@ import pytest
 from helpers import refused
 from strategies import LAYOUTS, lay_out
 
-from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
+from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, HierarchicalVQVAE, InputError, VectorQuantizer
 from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
 from vqnp.models import Model
@@ -94,6 +94,13 @@ MODELS = {
     ),
     "VQVAE, finite scalar": lambda rng, dtype: VQVAE.mlp(
         (2, 3), 2, hidden=(5,), quantizer=FiniteScalarQuantizer((5, 4), dtype), rng=rng, dtype=dtype
+    ),
+    "HierarchicalVQVAE": lambda rng, dtype: HierarchicalVQVAE.conv(
+        (4, 8), 6, 5, 1, (2, 1), 3, (4, 3), codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype
+    ),
+    "HierarchicalVQVAE, stopped": lambda rng, dtype: HierarchicalVQVAE.conv(
+        (4, 4), 4, 3, 0, (2, 1), 3, 4, "stopped", 0.5, codebook="gradient", codebook_init="normal", rng=rng,
+        dtype=dtype,
     ),
     "Autoencoder": lambda rng, dtype: Autoencoder.mlp((2, 3), 4, (5,), rng=rng, dtype=dtype),
     "Autoencoder, parts": lambda rng, dtype: Autoencoder(*parts(rng, dtype, 3), DataSpec((2, 3))),

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from vqnp import crosscheck, nearest_code, ops, perplexity
-from vqnp.gradcheck import gradcheck, surrogate_check
+from vqnp.gradcheck import gradcheck, gradcheck_module, surrogate_check
 from vqnp.kernels.nearest import nearest_code_plain
 from vqnp.metrics import grey_level_nats, precision_recall
+from vqnp.models import HierarchicalVQVAE, Level
 from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer, residual_stack
 from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
@@ -513,3 +514,75 @@ def test_crosscheck(kind, options, expected):
     report = crosscheck.assert_conforms(adapter, allow=allow, beta=0.25)
     expected = ALWAYS | expected
     assert expected == {d: report.fingerprint[d] for d in expected}
+
+
+@pytest.mark.parametrize("gradient", ["straight_through", "stopped"])
+def test_gradients_between_levels(gradient):
+    """A hierarchy of linear parts, every sg frozen: q = z + (e − z)₀; if stopped, the condition's input."""
+    r = np.random.default_rng(3)
+
+    def linear(I, O):
+        return Linear(I, O, r, np.float64)
+
+    def quantizer():
+        return EMAVectorQuantizer(4, 2, codebook_init="normal", rng=r, dtype=np.float64)
+
+    levels = [
+        Level(linear(5, 4), linear(4, 2), quantizer(), decoder=linear(2, 6)),
+        Level(linear(6, 5), linear(8, 2), quantizer(), linear(2, 3), linear(2, 2)),
+    ]
+    model = HierarchicalVQVAE(levels, linear(4, 6), {"shape": (6,)}, gradient, 0.5)
+    top, bottom = levels
+
+    def freeze(x0, *_):
+        x0, frozen = x0.copy(), []
+        z = top.latents(model.features(x0)[0][0], None)[0]
+        for z, level in ((z, top), (None, bottom)):
+            if z is None:
+                z = bottom.latents(model.features(x0)[0][1], frozen[0][1])[0]
+            k = ((z[:, None] - level.quantizer.embeddings) ** 2).sum(-1).argmin(-1)
+            frozen.append((z, level.quantizer.embeddings[k]))
+        (z1, e1), (z2, e2) = frozen
+
+        def loss(x, *params):
+            for param, value in zip(model.parameters(), params, strict=True):
+                param.value = value
+            h1, h2 = model.features(x)[0]
+            z = top.latents(h1, None)[0]
+            q = z + (e1 - z1)
+            y = bottom.latents(h2, e1 if gradient == "stopped" else q)[0]
+            a = bottom.join(q, y + (e2 - z2))[0]
+            commitment = 0.25 * (((z - e1) ** 2).mean() + ((y - e2) ** 2).mean())
+            own = 0.5 * ((top.decoder.forward(q)[0] - x0) ** 2).mean()
+            return (((model.decoder.forward(a)[0] - x0) ** 2).mean() + commitment + own,)
+
+        return loss
+
+    def forward(x):
+        losses, cache = model.loss((x,))
+        return losses["loss"], cache
+
+    def backward(dL, cache):
+        return model.backward(cache, dL, need_dx=True)
+
+    x = R.standard_normal((5, 6))
+    gradcheck_module(model, x, rng=1, forward=forward, backward=backward, freeze=freeze).raise_if_failed()
+
+
+def test_what_a_level_carries_is_measured_with_another_images_codes():
+    """A decoder of the upper level alone: exchanging its codes changes the error, the lower one's not."""
+    def linear(*rows):
+        layer = Linear(len(rows), len(rows[0]), dtype=np.float64)
+        layer.W.value[...] = rows
+        return layer
+
+    def quantizer():
+        vq = VectorQuantizer(2, 1, dtype=np.float64)
+        vq.E.value[:, 0] = 0, 1
+        return vq
+
+    one = linear([1.0])
+    levels = [Level(one, one, quantizer()), Level(one, linear([0.0], [1.0]), quantizer(), one, one)]
+    model = HierarchicalVQVAE(levels, linear([1.0], [0.0]), {"shape": (1,)})
+    top, bottom = model.evaluate(np.array([[0.0], [0.0], [1.0], [1.0]])).levels
+    assert top.mse == 0 and top.swapped_mse == 1 and bottom.swapped_mse == 0 and bottom.carries_nothing

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vqnp.evaluation import evaluate
     from vqnp.kernels import code_statistics, nearest_code
     from vqnp.metrics import diagnose, perplexity, utilization
-    from vqnp.models import VAE, VQVAE, Autoencoder
+    from vqnp.models import VAE, VQVAE, Autoencoder, HierarchicalVQVAE
     from vqnp.nn import EMAVectorQuantizer, VectorQuantizer
     from vqnp.priors import generate
     from vqnp.training import fit, resume
@@ -37,7 +37,7 @@ NAMES = {
     "_check": ("InputError",), "checkpoint": ("load", "save"),
     "data": ("DataSpec", "load_dataset", "load_splits"), "evaluation": ("evaluate",),
     "kernels": ("code_statistics", "nearest_code"), "metrics": ("diagnose", "perplexity", "utilization"),
-    "models": ("VAE", "VQVAE", "Autoencoder"),
+    "models": ("VAE", "VQVAE", "Autoencoder", "HierarchicalVQVAE"),
     "nn": ("EMAVectorQuantizer", "VectorQuantizer"), "priors": ("generate",),
     "training": ("fit", "resume"),
 }  # fmt: skip

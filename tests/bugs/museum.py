@@ -664,4 +664,25 @@ before = np.cumsum(warm, axis=-1) - warm
         "norm = math.sqrt(max(squares))",
         "test_clipping_keeps_the_direction",
     ),
+    Bug(
+        "the gradient between levels is lost: the levels above get that of the decoder alone",
+        "models.level:Level.backward",
+        "da_above if stopped else da_above + da_condition",
+        "da_above",
+        "test_gradients_between_levels",
+    ),
+    Bug(
+        "an encoder gets no gradient from the level above it",
+        "models.hierarchical:HierarchicalVQVAE.backward",
+        "own + d",
+        "own + 0 * d",
+        "test_gradients_between_levels",
+    ),
+    Bug(
+        "a level is tested with its own codes, so that each seems to carry nothing",
+        "evaluation.levels:evaluate_levels",
+        "np.roll(k[l], len(batch) // 2, axis=0)",
+        "np.roll(k[l], len(batch), axis=0)",
+        "test_what_a_level_carries_is_measured_with_another_images_codes",
+    ),
 ]

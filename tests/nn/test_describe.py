@@ -10,8 +10,9 @@ import pytest
 from helpers import refused
 
 import vqnp
-from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, InputError, VectorQuantizer
+from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, HierarchicalVQVAE, InputError, VectorQuantizer
 from vqnp.data import DataSpec
+from vqnp.models import Level
 from vqnp.nn import (
     Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, Embedding,
     FiniteScalarQuantizer, Flatten, GroupNorm, LayerNorm, Linear, Module, Param, PixelShuffle, Reshape,
@@ -82,6 +83,13 @@ EXAMPLES = {
         VectorQuantizer(5, 3, dtype="float64"),
         Sequential(Scale(3), Flatten(), Activation("sigmoid"), Linear(12, 6, dtype="float64"), Reshape(2, 3)),
         DataSpec((2, 3), -1, 2),
+    ),
+    "Level": lambda: Level(
+        Linear(4, 3, dtype="float64"), Linear(5, 2, dtype="float64"), VectorQuantizer(5, 2, dtype="float64"),
+        Linear(3, 2, dtype="float64"), Linear(3, 3, dtype="float64"), Linear(5, 6, dtype="float64"),
+    ),
+    "HierarchicalVQVAE": lambda: HierarchicalVQVAE.conv(
+        (4, 8, 3), 4, 3, 1, (2, 1), (3, 2), (5, 4), "stopped", 0.5, dtype="float64"
     ),
     "Transformer": lambda: Transformer(5, (2, 3), 6, 2, 3, 0.2, 4, 0.3, True, 5, "float64"),
     "PixelCNN": lambda: PixelCNN(5, (2, 3), 4, 2, 5, 3, 1, 0.2, 4, 0.3, 5, "float64"),

@@ -34,6 +34,13 @@ def quantizer_of(config: Mapping[str, Any]) -> str:
     return str(config.get("quantizer", "vector"))
 
 
+def networks(kind: str) -> tuple[str, ...]:
+    """The networks that a kind of model can have, its default first."""
+    from vqnp.models import MODELS
+
+    return tuple(network for network in NETWORKS if hasattr(MODELS[kind], network))
+
+
 def arguments(kind: str, network: str, quantizer: str = "vector") -> dict[str, Any]:
     """The arguments of this constructor and quantizer that JSON can hold, with their defaults."""
     parameters = inspect.signature(constructor(kind, network)).parameters
@@ -60,7 +67,7 @@ def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(config, Mapping) or not all(isinstance(config[n], dict) for n in ("model", "schedule")):
         fail("", "the file", "must hold a model and a schedule", one_line(repr(config)))
     kind = check_choice("", "kind", config.get("kind", "vqvae"), tuple(MODELS))  # not in the first runs
-    network = check_choice("", "network", config.get("network", "mlp"), NETWORKS)  # not in version 0.1
+    network = check_choice("", "network", config.get("network", "mlp"), networks(kind))  # not in version 0.1
     if not isinstance(config["data"], str):
         fail("", "data", "must be a name or a path", one_line(repr(config["data"])))
     model, schedule = dict(config["model"]), dict(config["schedule"])

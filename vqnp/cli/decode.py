@@ -7,8 +7,8 @@ from vqnp.cli.options import FORCE, RUN, batch_bar, new_file, option
 
 HELP = "convert codes to images"
 DESCRIPTION = (
-    "Decode the output of vqnp encode (or an .npy of integers, or of latents) into a float .npy "
-    "(n, *image shape), or the first 100 images into a .png."
+    "Decode the output of vqnp encode (or, of one level, an .npy of integers, or of latents) into a float "
+    ".npy (n, *image shape), or the first 100 images into a .png."
 )
 OUT_HELP = "the .npy or .png to write (default: images.npy)"
 OPTIONS = (
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         fail("", str(args.codes), needed, "none")
     from vqnp.plots import are_signals, save_sheet
 
+    images = model.decode(first)
     with atomic(out) as file:
-        save_sheet(file, model.decode(first), signals=are_signals(model))
-    print(f"{len(first)} of {len(codes)} images in {out}")
+        save_sheet(file, images, signals=are_signals(model))
+    print(f"{len(images)} of {len(codes)} images in {out}")

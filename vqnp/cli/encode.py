@@ -7,7 +7,8 @@ from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_opti
 HELP = "convert images to codes (for a VAE or an autoencoder: to latents)"
 DESCRIPTION = (
     "Encode images into an .npz: codes (n, M) in the narrowest unsigned dtype, num_embeddings, and "
-    "the SHA-256 of the model; of a VAE latents (n, D), the posterior's means. "
+    "the SHA-256 of the model; of a hierarchy codes_1, codes_2 and so on, one array for each level; of a VAE "
+    "latents (n, D), the posterior's means. "
     "Images are read, encoded and written in batches."
 )
 OPTIONS = (

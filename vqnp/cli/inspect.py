@@ -14,11 +14,15 @@ HELP = "report the health of the codebook, and draw every code (or a VAE's units
 DESCRIPTION = (
     "Perplexity, utilization, dead codes and a usage histogram over a data set; the diagnosis with "
     "advice; and codebook.png: every code decoded in context. Of a VAE: KL and use of each unit, their "
-    "mutual information with the image, and latents.png: the strongest units, each varied over its range."
+    "mutual information with the image, and latents.png: the strongest units, each varied over its range. "
+    "Of a hierarchy the same for each level, and levels.png: images with a level from another image."
 )
 OPTIONS = (
     RUN, DATA, SPLIT,
-    option("--out", metavar="PNG", help="the figure to write (default: RUN/codebook.png or latents.png)"),
+    option(
+        "--out", metavar="PNG",
+        help="the figure to write (default: RUN/codebook.png, latents.png or levels.png)",
+    ),
 )  # fmt: skip
 
 FIGURE_IMAGES = 5000  # enough that rarely used codes occur
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     data, model, images, report = evaluated(args)
     print(f"{report}\n{source(args, data)}")
     some = next(batches(images, FIGURE_IMAGES))
-    details = {"codes": _codes, "latents": _latents}[model.encoding.name]
+    details = {"codes": _codes, "latents": _latents, "levels": _levels}[model.encoding.name]
     print("\n".join(details(model, some, report)))
     name, figure = plots.inspection_figure(report, model, some)
     out = Path(getattr(args, "out", folder / name))
@@ -55,6 +59,13 @@ def _codes(model: Any, images: Any, report: Any) -> Iterator[str]:
     edges = [0.0, 1e-12, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0]
     names = ["never", "< 0.1", "0.1-0.25", "0.25-0.5", "0.5-1", "1-2", "2-4", ">= 4"]
     yield from _bars("use / uniform use    codes", report.counts / report.counts.mean(), edges, names)
+
+
+def _levels(model: Any, images: Any, report: Any) -> Iterator[str]:
+    """The same for the codes of each level."""
+    for l, level in enumerate(report.levels, 1):
+        yield f"level {l}"
+        yield from _codes(model, images, level)
 
 
 def _latents(model: Any, images: Any, report: Any) -> Iterator[str]:

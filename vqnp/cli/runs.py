@@ -30,14 +30,16 @@ class Run:
         self.figure = self.folder / "training.png"
         self.codebook = self.folder / "codebook.png"  # of vqnp inspect
         self.latents = self.folder / "latents.png"  # of vqnp inspect, if latents are continuous
+        self.levels = self.folder / "levels.png"  # of vqnp inspect, if there are several levels of codes
         self.prior = self.folder / "prior.npz"  # of vqnp prior: the prior, and the state of its training
         self.prior_metrics = self.folder / "prior.csv"  # a row for each epoch of the prior
         self.samples = self.folder / "samples.png"  # of vqnp prior
 
     def files(self) -> list[Path]:
         """Those of its files that exist."""
-        paths = (self.config, self.checkpoint, self.metrics, self.figure, self.codebook, self.latents)
-        return [path for path in (*paths, *self.prior_files()) if path.exists()]
+        drawn = (self.figure, self.codebook, self.latents, self.levels)
+        paths = (self.config, self.checkpoint, self.metrics, *drawn, *self.prior_files())
+        return [path for path in paths if path.exists()]
 
     def prior_files(self) -> list[Path]:
         """Those of its files that exist and are of vqnp prior."""

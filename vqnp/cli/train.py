@@ -13,9 +13,9 @@ from vqnp.cli.options import DATA_HELP, SOURCE, Option, by_option, flag, option,
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
 DESCRIPTION = (
-    "Train a VQ-VAE (or, for comparison, a VAE or an autoencoder) of multilayer perceptrons or "
-    "convolutions and write a run folder: checkpoint.npz, config.json, metrics.csv, training.png. Ctrl-C "
-    "saves; --resume continues, to the same result, bit for bit."
+    "Train a VQ-VAE (or one with several levels of codes or, for comparison, a VAE or an autoencoder) of "
+    "multilayer perceptrons or convolutions and write a run folder: checkpoint.npz, config.json, "
+    "metrics.csv, training.png. Ctrl-C saves; --resume continues, to the same result, bit for bit."
 )
 
 Table = dict[str, tuple[type | tuple[str, ...], str, str]]
@@ -23,8 +23,8 @@ Table = dict[str, tuple[type | tuple[str, ...], str, str]]
 choices and ""; the help."""
 
 MODEL_OPTIONS: Table = {
-    "embedding_dim": (int, "D", "dimensions of a latent and of a code (default: 16; conv: 8)"),
-    "num_embeddings": (int, "K", "codes in the codebook (default: 128)"),
+    "embedding_dim": (list, "D", "dimensions of a latent and of a code (default: 16; conv: 8)"),
+    "num_embeddings": (list, "K", "codes in the codebook (default: 128; hierarchical: 128 32)"),
     "commitment_cost": (float, "BETA", "weight of the commitment loss (default: 0.25)"),
     "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
     "epsilon": (float, "EPS", "constant of the Laplace smoothing of EMA cluster sizes (default: 1e-05)"),
@@ -47,12 +47,29 @@ MLP_OPTIONS: Table = {
     ),
 }
 CONV_OPTIONS: Table = {
-    "channels": (int, "H", "channels of the convolutions, half as many next to the image (default: 64)"),
-    "residual_channels": (int, "R", "channels within a residual block (default: 32)"),
+    "channels": (
+        int, "H",
+        "channels of the convolutions, half as many next to the image (default: 64; hierarchical: 32)",
+    ),
+    "residual_channels": (int, "R", "channels within a residual block (default: 32; hierarchical: 16)"),
     "residual_blocks": (int, "N", "residual blocks in the encoder and in the decoder (default: 2)"),
-    "downsampling": (int, "N", "how often the convolutions halve each axis of an image (default: 2)"),
+    "downsampling": (
+        list, "N",
+        "how often the convolutions halve each axis of an image; of a hierarchy for each level, the top "
+        "first (default: 2; hierarchical: 2 1)",
+    ),
     "ndim": (int, "N", "axes that are convolved (default: 1 for examples of one axis, otherwise 2)"),
 }  # fmt: skip
+HIERARCHY_OPTIONS: Table = {
+    "level_gradient": (
+        ("straight_through", "stopped"), "",
+        "whether the gradient of a level's latents passes on into the levels above "
+        "(default: straight_through)",
+    ),
+    "level_loss": (
+        float, "W", "weight of the reconstruction from each level and those above it (default: 0.0)"
+    ),
+}
 LATENT_OPTIONS: Table = {
     "latent_dim": (
         int, "D", "dimensions of the latent of an image; of each position, if conv (default: 256; conv: 8)"
@@ -75,7 +92,8 @@ SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 
 FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
 
 NETWORK_OPTIONS = (
-    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *quantizers.OPTIONS, *LATENT_OPTIONS,
+    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *HIERARCHY_OPTIONS, *quantizers.OPTIONS,
+    *LATENT_OPTIONS,
 )  # fmt: skip
 """Every option that is an argument of a constructor, such as VQVAE.mlp, or of a quantizer."""
 
@@ -109,13 +127,14 @@ OPTIONS = (
     flag("--resume", "continue the run in DIR, or start one if there is none"),
     flag("--quiet", "show no progress bar"),
     option(
-        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder"),
-        help="the kind of model to train (default: vqvae)",
+        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder", "hierarchical"),
+        help="the kind of model to train; hierarchical: a VQ-VAE-2, with codes in several planes of "
+        "different fineness (default: vqvae)",
     ),
     option(
         "--network", choices=tuple(SCHEDULES),
         help="the kind of encoder and decoder: multilayer perceptrons, or convolutions, whose codes are a "
-        "plane (default: mlp)",
+        "plane (default: mlp; hierarchical: conv, and no other)",
     ),
     option(
         "--quantizer", choices=tuple(quantizers.QUANTIZERS),
@@ -131,6 +150,7 @@ OPTIONS = (
         help="widths of the encoder's hidden layers; the decoder's are reversed (default: 512)",
     ),
     *_options("with --network conv", CONV_OPTIONS),
+    *_options("with --model hierarchical", HIERARCHY_OPTIONS),
     *_options("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
     *_options("the training", SCHEDULE_OPTIONS),
 )  # fmt: skip
@@ -216,7 +236,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
     config = Run(args.out).read_config()
     _refuse_foreign(args, config["kind"], config["network"], configuration.quantizer_of(config))
     own = config | {"quantizer": configuration.quantizer_of(config)}
-    for part, given in _given(args).items():
+    for part, given in _given(args, config["kind"]).items():
         for name, value in given.items():
             began = (own[part] if part else own)[name]
             if value != began:
@@ -234,10 +254,11 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
         fail("", "--resume", "must be given without --force", "both")
     if args.resume and "out" not in args:
         fail("", "--resume", "must be given with the run's folder in --out", "none")
-    kind, network = getattr(args, "kind", "vqvae"), getattr(args, "network", "mlp")
+    kind = getattr(args, "kind", "vqvae")
+    network = getattr(args, "network", configuration.networks(kind)[0])
     quantizer = getattr(args, "quantizer", "vector")
     _refuse_foreign(args, kind, network, quantizer)
-    given = _given(args)
+    given = _given(args, kind)
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
     model = configuration.arguments(kind, network, quantizer) | given["model"]
@@ -254,8 +275,8 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
     return {**own, "model": model, "schedule": schedule}
 
 
-def _given(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """The options that were given, by part of the configuration."""
+def _given(args: argparse.Namespace, kind: str) -> dict[str, dict[str, Any]]:
+    """The options that were given, by part of the configuration; one value is a number, not a list of one."""
     from vqnp.data.datasets import NAMES
 
     def among(*names: str) -> dict[str, Any]:
@@ -264,7 +285,11 @@ def _given(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     given = among("kind", "network", "quantizer", "data")
     if "data" in given and given["data"] not in NAMES:  # a path is made absolute, valid in another folder too
         given["data"] = str(Path(given["data"]).expanduser().absolute())
-    return {"": given, "model": among(*NETWORK_OPTIONS), "schedule": among(*SCHEDULE_OPTIONS)}
+    model = among(*NETWORK_OPTIONS)
+    for name in ("embedding_dim", "num_embeddings", "downsampling"):
+        if len(model.get(name, ())) == 1 and (kind, name) != ("hierarchical", "downsampling"):
+            model[name] = model[name][0]
+    return {"": given, "model": model, "schedule": among(*SCHEDULE_OPTIONS)}
 
 
 def _refuse_foreign(args: argparse.Namespace, kind: str, network: str, quantizer: str) -> None:
@@ -273,14 +298,17 @@ def _refuse_foreign(args: argparse.Namespace, kind: str, network: str, quantizer
 
     if kind != "vqvae" and "quantizer" in args:
         fail("", "--quantizer", "must be given only with --model vqvae", f"--model {kind}")
+    if network not in (networks := configuration.networks(kind)):
+        fail("", "--network", f"must be {' or '.join(networks)} with --model {kind}", network)
     own = configuration.arguments(kind, network, quantizer)
     for name in (name for name in NETWORK_OPTIONS if name in args and name not in own):
         having = [q for q in quantizers.QUANTIZERS if name in configuration.arguments("vqvae", network, q)]
         if having and kind == "vqvae":
             needed = f"must be given only with --quantizer {' or '.join(having)}"
             fail("", _flag(name), needed, f"--quantizer {quantizer}")
+        able = [other for other in list(MODELS)[1:] if network in configuration.networks(other)]
         owners = ["vqvae"] * bool(having)
-        owners += [other for other in list(MODELS)[1:] if name in configuration.arguments(other, network)]
+        owners += [other for other in able if name in configuration.arguments(other, network)]
         if not owners:  # whatever the model
             other = next(n for n in SCHEDULES if n != network)
             fail("", _flag(name), f"must be given only with --network {other}", f"--network {network}")

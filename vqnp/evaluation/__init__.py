@@ -6,12 +6,14 @@ from vqnp._check import fail
 from vqnp.evaluation.classifier import DigitClassifier, digit_classifier
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents, evaluate_vae
+from vqnp.evaluation.levels import HierarchyEvaluation, LevelEvaluation, evaluate_levels
 from vqnp.evaluation.samples import SampleQuality, sample_quality
 
 __all__ = [
-    "DigitClassifier", "Evaluation", "LatentEvaluation", "SampleQuality", "digit_classifier", "evaluate",
-    "evaluate_codes", "evaluate_latents", "evaluate_vae", "sample_quality",
-]
+    "DigitClassifier", "Evaluation", "HierarchyEvaluation", "LatentEvaluation", "LevelEvaluation",
+    "SampleQuality", "digit_classifier", "evaluate", "evaluate_codes", "evaluate_latents", "evaluate_levels",
+    "evaluate_vae", "sample_quality",
+]  # fmt: skip
 
 
 def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False) -> Any:
@@ -21,7 +23,7 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
 
     Parameters
     ----------
-    model : VQVAE, VAE, Autoencoder, or any object with a method `evaluate`
+    model : VQVAE, VAE, Autoencoder, HierarchicalVQVAE, or any object with a method `evaluate`
     data : ndarray, Dataset or ArrayStream
         Images that the model takes: uint8, or float in the data's range.
     history : optional
@@ -31,7 +33,7 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
 
     Returns
     -------
-    Evaluation (of a VQ-VAE) or LatentEvaluation (of an autoencoder or a VAE)
+    Evaluation (of a VQ-VAE), HierarchyEvaluation or LatentEvaluation (of an autoencoder or a VAE)
 
     Raises
     ------

@@ -145,7 +145,7 @@ def _start(
     where: str, model: VQVAE, images: Array, rng: np.random.Generator | int
 ) -> tuple[Array, np.random.Generator, Callable[[Array], Array]]:
     """The codes of at least two images, (n, M); a generator; decode for (n, M), in float64."""
-    if not model.num_embeddings:
+    if model.encoding.name != "codes":
         fail(where, "model", "must be a VQVAE, whose codes can be swapped", type(model).__name__)
     k = model.encode(images)
     if len(k) < 2:

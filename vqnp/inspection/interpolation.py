@@ -47,6 +47,9 @@ def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
     T = check_int("interpolate", "steps", steps, 2)
     if not hasattr(model, "latents"):
         fail("interpolate", "model", "must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
+    if model.encoding.name == "levels":
+        needed = "must have latents of one level (a VQVAE, an Autoencoder or a VAE)"
+        fail("interpolate", "model", needed, type(model).__name__)
     ends = [model.data.to_array(np.asarray(image)[None], model.dtype, "interpolate") for image in (a, b)]
     z = model.latents(np.concatenate(ends))
     t = np.linspace(0, 1, T)

@@ -44,12 +44,16 @@ PART_EXAMPLES = 16 * CHUNK_EXAMPLES
 
 
 class Encoding(NamedTuple):
-    """What encode returns: "codes" or "latents", (n, *shape) of dtype; size says how much that is."""
+    """What encode returns: "codes", "levels" (of codes) or "latents", (n, *shape) of dtype.
+
+    size says how much that is; num_embeddings: K of codes, 0 for latents
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     size: str
+    num_embeddings: int = 0
 
 
 class Model(Trainable, Module):  # type: ignore[misc]
@@ -143,6 +147,11 @@ class Model(Trainable, Module):  # type: ignore[misc]
         """Bytes of the latents of an example, before any quantizer."""
         return self.num_latents * self.latent_dim * self.dtype.itemsize
 
+    @property
+    def encodings(self) -> tuple[Encoding, ...]:
+        """The arrays that encode returns: one, except for codes of several levels."""
+        return (self.encoding,)
+
     def latents(self, images: Any, first: int = 0) -> Array:
         """z, before any quantizer: (n, *data.shape) -> (n, *latent_shape, D); first is images[0]'s number."""
         return self.encode_raw(images, first)
@@ -157,19 +166,28 @@ class Model(Trainable, Module):  # type: ignore[misc]
         Memory-mapped arrays are read in parts, so that, apart from the result, ten million examples need no
         more memory than a few thousand. With progress, a bar is drawn on standard error.
         """
+        return self._encode(images, progress)[0]
+
+    def _encode(self, images: Any, progress: bool = False) -> list[Array]:
+        """An array for each of `encodings`."""
         images = images_of(images)
         n = len(images) if isinstance(images, np.ndarray) and images.ndim else 0
-        _, shape, dtype, _ = self.encoding
-        self._check_room("encode", "images", images, math.prod(shape) * dtype.itemsize)
-        out = np.empty((n, *shape), dtype)
+        each = sum(math.prod(one.shape) * one.dtype.itemsize for one in self.encodings)
+        self._check_room("encode", "images", images, each)
+        arrays = [np.empty((n, *one.shape), one.dtype) for one in self.encodings]
         with tqdm(total=n, unit="image", unit_scale=True, disable=not progress) as bar:
             for start in range(0, max(n, 1), PART_EXAMPLES):  # an empty array is checked too
                 part = images[start : start + PART_EXAMPLES] if n else images
-                z = self.latents(part, start)
-                codes = self.quantize(z)
-                out[start : start + PART_EXAMPLES] = z if codes is None else codes
+                for array, encoded in zip(arrays, self._encode_part(part, start), strict=True):
+                    array[start : start + PART_EXAMPLES] = encoded
                 bar.update(len(part))
-        return out
+        return arrays
+
+    def _encode_part(self, images: Any, first: int) -> tuple[Array, ...]:
+        """The same for a few thousand examples; first is images[0]'s number."""
+        z = self.latents(images, first)
+        codes = self.quantize(z)
+        return (z if codes is None else codes,)
 
     def decode(self, codes: Any) -> Array:
         """x̂, in the data's range, for what encode returned: (n, *encoding.shape) -> (n, *data.shape)."""

@@ -44,32 +44,41 @@ def conv_networks(
     check_halvings(where, S, n, hint)
     blocks = check_int(where, "residual_blocks", residual_blocks, 0, MOST_BLOCKS)
     shared: dict[str, Any] = {"ndim": len(S), "rng": rng, "dtype": check_dtype(where, dtype)}
-    narrow = max(1, H // 2)
-    widths = [narrow] + [H] * (n - 1)  # after each halving
-
-    down: list[Module] = []
-    for I, O in zip([C, *widths], widths, strict=False):
-        down += [Conv(I, O, **HALVING, **shared), Activation("relu")]
-    encoder = Sequential(
-        *down,
-        Conv(widths[-1], H, 3, padding=1, **shared), Activation("relu"),
-        *_stack(H, R, blocks, shared),
-        Conv(H, encoded, 1, **shared),
-    )  # fmt: skip
-    up: list[Module] = []
-    for I, O in zip([H, *widths[-2::-1]], [*widths[-2::-1], C], strict=True):
-        up += [Activation("relu"), ConvTranspose(I, O, **HALVING, **shared)]
-    decoder = Sequential(
-        Conv(latent, H, 3, padding=1, **shared),
-        *_stack(H, R, blocks, shared),
-        *up[1:],  # the stack ends with ReLU
-    )
+    encoder = Sequential(*encoder_layers(C, H, R, blocks, n, shared), Conv(H, encoded, 1, **shared))
+    decoder = Sequential(*decoder_layers(latent, H, R, blocks, n, C, shared))
     if tuple(image_shape) == (*S, C):
         return encoder, decoder
     return (
         Sequential(Reshape(*S, C), *encoder.layers),
         Sequential(*decoder.layers, Reshape(*image_shape)),
     )
+
+
+def encoder_layers(C: int, H: int, R: int, blocks: int, n: int, shared: dict[str, Any]) -> list[Module]:
+    """(B, *S, C) -> (B, *S/2ⁿ, H): n halvings with ReLU, Conv 3 and ReLU, the residual stack."""
+    widths = _widths(H, n)
+    down: list[Module] = []
+    for I, O in zip([C, *widths], widths, strict=False):
+        down += [Conv(I, O, **HALVING, **shared), Activation("relu")]
+    third: list[Module] = [Conv(widths[-1], H, 3, padding=1, **shared), Activation("relu")]
+    return [*down, *third, *_stack(H, R, blocks, shared)]
+
+
+def decoder_layers(
+    latent: int, H: int, R: int, blocks: int, n: int, C: int, shared: dict[str, Any]
+) -> list[Module]:
+    """(B, *S/2ⁿ, latent) -> (B, *S, C): Conv 3, the residual stack, n doublings with ReLU between them."""
+    widths = _widths(H, n)
+    up: list[Module] = []
+    first: list[Module] = [Conv(latent, H, 3, padding=1, **shared), *_stack(H, R, blocks, shared)]
+    for I, O in zip([H, *widths[-2::-1]], [*widths[-2::-1], C], strict=True):
+        up += [Activation("relu"), ConvTranspose(I, O, **HALVING, **shared)]
+    return [*first, *up[1:]]  # the stack ends with ReLU
+
+
+def _widths(H: int, n: int) -> list[int]:
+    """The channels after each of n halvings."""
+    return [max(1, H // 2)] + [H] * (n - 1)
 
 
 def _stack(channels: int, inner: int, blocks: int, shared: dict[str, Any]) -> tuple[Module, ...]:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice, fail
-from vqnp.models import MODELS
+from vqnp.models.autoencoder import Autoencoder
 from vqnp.models.base import Model
-from vqnp.models.vqvae import quantizer_of
+from vqnp.models.vae import VAE
+from vqnp.models.vqvae import VQVAE, quantizer_of
 from vqnp.nn import VectorQuantizer
 
 Arrays = dict[str, Array]
@@ -24,10 +25,12 @@ REMOVED = {"beta_on": "commitment", "write_back": False, "codes": "before", "sta
 
 def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0.0) -> Model:
     """The model for flat arguments as version 0.1 stored them, with newly drawn parameters."""
-    check_choice("checkpoint", "kind", kind, tuple(MODELS))
+    check_choice("checkpoint", "kind", kind, ("vqvae", "vae", "autoencoder"))
     config = dict(config)
-    if kind != "vqvae":
-        return MODELS[kind].mlp(**config)
+    if kind == "vae":
+        return VAE.mlp(**config)
+    if kind == "autoencoder":
+        return Autoencoder.mlp(**config)
     options = dict(config.pop("quantizer_options", {}))
     if options.get("zero_debias") and options.get("start") == "zero":
         del options["start"]  # Sonnet's averages, now given by zero_debias alone
@@ -39,7 +42,7 @@ def model_of(kind: Any, config: Mapping[str, Any], restart_dead_codes: float = 0
     options |= {name: config.pop(name) for name in ("decay", "codebook_init")}
     options |= {"dtype": config["dtype"], "restart_dead_codes": restart_dead_codes}
     quantizer = quantizer_of(config.pop("codebook"), K, D, beta, epsilon, **options)
-    return MODELS["vqvae"].mlp(quantizer=quantizer, **config)  # type: ignore[call-arg]
+    return VQVAE.mlp(quantizer=quantizer, **config)
 
 
 def renamed(name: str) -> str:

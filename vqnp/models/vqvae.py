@@ -282,7 +282,8 @@ class VQVAE(Model):
     @property
     def encoding(self) -> Encoding:
         """Codes: integers of shape code_shape."""
-        return Encoding("codes", self.code_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits")
+        K = self.num_embeddings
+        return Encoding("codes", self.code_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits", K)
 
     def quantize(self, z: Array) -> Array:
         """The quantizer's codes; z: (n, *latent_shape, D) -> (n, *code_shape)."""
