@@ -634,3 +634,82 @@ def density_coverage(x, y, k):
     r_y = _balls(y, k)
     within = [[_distance(a, b) <= r for a in x] for b, r in zip(y, r_y, strict=True)]
     return sum(map(sum, within)) / (k * len(x)), sum(map(any, within)) / len(y)
+
+
+# The rotation trick: Fifty et al. 2024. R is built by Gram-Schmidt, as a turn in the plane of z and q.
+
+
+def rotation(z, q):
+    """λR for one pair: λ a turn by the angle from z to q in their plane; λ(I − 2ẑẑᵀ) if q is opposite to z."""
+    z, q = [float(v) for v in z], [float(v) for v in q]
+    D = len(z)
+    length_z, length_q = (math.sqrt(math.fsum(v * v for v in x)) for x in (z, q))
+    if length_z == 0 or length_q == 0:
+        return np.eye(D)
+    u, w = [v / length_z for v in z], [v / length_q for v in q]
+    cosine = math.fsum(a * b for a, b in zip(u, w))
+    rest = [b - cosine * a for a, b in zip(u, w)]  # of q, perpendicular to z
+    sine = math.sqrt(math.fsum(v * v for v in rest))
+    R = np.eye(D)
+    if sine > 1e-12:
+        v = [r / sine for r in rest]
+        for i in range(D):
+            for j in range(D):
+                R[i, j] += (cosine - 1) * (u[i] * u[j] + v[i] * v[j]) + sine * (v[i] * u[j] - u[i] * v[j])
+    elif cosine < 0:
+        for i in range(D):
+            for j in range(D):
+                R[i, j] -= 2 * u[i] * u[j]
+    return length_q / length_z * R
+
+
+# Codes on the sphere: the largest cosine.
+
+
+def normalize(x):
+    """x/‖x‖ of each row, 0 for 0; x: (N, D)."""
+    y = np.zeros(x.shape)
+    for n, row in enumerate(x):
+        length = math.sqrt(math.fsum(float(v) ** 2 for v in row))
+        for d in range(x.shape[1]):
+            y[n, d] = float(row[d]) / length if length else 0.0
+    return y
+
+
+def cosines(z, E):
+    """ẑ·ê: (N, K)."""
+    z, E = normalize(z), normalize(E)
+    return np.array([[math.fsum(a * b for a, b in zip(x, e)) for e in E] for x in z]).reshape(len(z), len(E))
+
+
+# The Gumbel-softmax and the divergence of its distribution from the uniform one, entry by entry.
+
+
+def gumbel_softmax(a, g, tau):
+    """exp((a_j + g_j)/τ) / Σ_i exp((a_i + g_i)/τ); a, g: (N, K)."""
+    y = np.zeros(a.shape)
+    for n in range(len(a)):
+        s = [(float(a[n, j]) + float(g[n, j])) / tau for j in range(a.shape[1])]
+        e = [math.exp(v - max(s)) for v in s]
+        for j in range(a.shape[1]):
+            y[n, j] = e[j] / math.fsum(e)
+    return y
+
+
+def categorical_kl(a, reduction):
+    """Σ_j q_j log(q_j K) of each row, added up and divided by what the reduction says."""
+    q, total = gumbel_softmax(a, np.zeros(a.shape), 1.0), 0.0
+    for n in range(len(a)):
+        total += math.fsum(p * math.log(p * len(q[n])) for p in q[n] if p > 0)
+    return total / count(a.shape, reduction)
+
+
+def logit_laplace_nll(mu, logb, x, reduction):
+    """−log of the density of x, where logit x is Laplace(μ, b); mu, logb, x: (N, D)."""
+    total = 0.0
+    for n in range(len(x)):
+        for d in range(x.shape[1]):
+            p, m, b = float(x[n, d]), float(mu[n, d]), math.exp(float(logb[n, d]))
+            u = math.log(p / (1 - p))
+            total -= math.log(1 / (2 * b)) - abs(u - m) / b - math.log(p * (1 - p))
+    return total / count(x.shape, reduction)

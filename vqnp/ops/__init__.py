@@ -19,15 +19,27 @@ from vqnp.ops.gaussian import (
     gaussian_kl_backward, gaussian_kl_forward, gaussian_kl_terms, gaussian_nll_backward, gaussian_nll_forward,
     reparameterise_backward, reparameterise_forward,
 )
+from vqnp.ops.gumbel import (
+    categorical_kl_backward, categorical_kl_forward, gumbel_noise, gumbel_softmax_backward,
+    gumbel_softmax_forward,
+)
 from vqnp.ops.linear import linear_backward, linear_forward
 from vqnp.ops.lloyd import kmeans
+from vqnp.ops.logit_laplace import logit_laplace_nll_backward, logit_laplace_nll_forward
 from vqnp.ops.loss import (
     bce_logits_backward, bce_logits_forward, mse_backward, mse_forward, softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
 from vqnp.ops.norm import group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward
+from vqnp.ops.product_codes import product_quantize_backward, product_quantize_forward
 from vqnp.ops.quantize import quantize_backward, quantize_forward
 from vqnp.ops.resize import pixel_shuffle_backward, pixel_shuffle_forward, upsample_backward, upsample_forward
+from vqnp.ops.rotation import rotate_backward, rotate_forward
+from vqnp.ops.simvq import simvq_backward, simvq_forward
+from vqnp.ops.sphere import (
+    cosine_quantize_backward, cosine_quantize_forward, normalize_backward, normalize_forward,
+    spherical_ema_update,
+)
 
 __all__ = [
     "EMAState", "attention_backward", "attention_forward", "bce_logits_backward", "bce_logits_forward",
@@ -46,4 +58,21 @@ __all__ = [
     "sigmoid_backward", "sigmoid_forward", "silu_backward", "silu_forward",
     "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "tanh_backward",
     "tanh_forward", "upsample_backward", "upsample_forward",
+    "categorical_kl_backward", "categorical_kl_forward", "causal_conv_backward", "causal_conv_forward",
+    "causal_taps", "code_conv_backward", "code_conv_forward", "conv_backward", "conv_forward",
+    "conv_transpose_backward", "conv_transpose_forward", "cosine_quantize_backward",
+    "cosine_quantize_forward", "dropout_backward", "dropout_forward", "ema_codes", "ema_initialize",
+    "ema_restart", "ema_update", "embedding_backward", "embedding_forward", "gate_backward", "gate_forward",
+    "gaussian_kl_backward", "gaussian_kl_forward", "gaussian_kl_terms", "gaussian_nll_backward",
+    "gaussian_nll_forward", "gelu_backward", "gelu_forward", "group_norm_backward", "group_norm_forward",
+    "gumbel_noise", "gumbel_softmax_backward", "gumbel_softmax_forward", "kmeans", "laplace_smoothing",
+    "layer_norm_backward", "layer_norm_forward", "leaky_relu_backward", "leaky_relu_forward",
+    "linear_backward", "linear_forward", "logit_laplace_nll_backward", "logit_laplace_nll_forward",
+    "mse_backward", "mse_forward", "normalize_backward", "normalize_forward", "pixel_shuffle_backward",
+    "pixel_shuffle_forward", "product_quantize_backward", "product_quantize_forward", "quantize_backward",
+    "quantize_forward", "relu_backward", "relu_forward", "reparameterise_backward", "reparameterise_forward",
+    "rotate_backward", "rotate_forward", "self_attention_backward", "self_attention_forward", "sigmoid",
+    "sigmoid_backward", "sigmoid_forward", "silu_backward", "silu_forward", "simvq_backward", "simvq_forward",
+    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "spherical_ema_update",
+    "tanh_backward", "tanh_forward", "upsample_backward", "upsample_forward",
 ]

@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_codes, check_float
+from vqnp._check import Array, check_array, check_choice, check_codes, check_float
 from vqnp._shapes import checked, unchecked
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.loss import reduction_scale, scalar_cotangent
+from vqnp.ops.rotation import ESTIMATORS, rotate_backward, rotate_forward
 
 Cache = tuple[Any, ...]
 
@@ -17,6 +18,7 @@ Cache = tuple[Any, ...]
 def quantize_forward(
     z: Array, E: Array, k: Array | None = None, *,
     beta: float = 0.25, codebook_loss: bool = True, reduction: str = "mean",
+    estimator: str = "straight_through",
 ) -> tuple[Array, Array, Array, Array, Cache]:  # fmt: skip
     """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩,  k = argmin_j ‖z − e_j‖².
 
@@ -37,6 +39,8 @@ def quantize_forward(
     reduction : {"mean", "mean_of_sums", "sum"}
         What ⟨·⟩ means: the mean over all entries, as in Sonnet (the default); the sum over D and the mean
         over vectors, as in the paper; or the sum over all entries. See loss.reduction_scale.
+    estimator : {"straight_through", "rotation"}
+        How dz_q reaches z in the backward pass: copied, or by the rotation trick of ops.rotation.
 
     Returns
     -------
@@ -54,6 +58,7 @@ def quantize_forward(
     1308.3432, for the straight-through estimator.
     """
     beta = check_float("quantize_forward", "beta", beta, "[0, inf)")
+    check_choice("quantize_forward", "estimator", estimator, ESTIMATORS)
     c = reduction_scale("quantize_forward", reduction, z.shape)
     if k is None:
         k = unchecked(nearest_code)(z, E)
@@ -65,7 +70,8 @@ def quantize_forward(
     # The two terms differ in what sg holds fixed: the codebook loss moves e, the commitment loss moves z.
     codebook = np.asarray(c * square if codebook_loss else 0.0, z.dtype)
     commitment = np.asarray(beta * c * square, z.dtype)
-    return z_q, codebook, commitment, k, (r, k, len(E), c, beta, codebook_loss)
+    rotation = unchecked(rotate_forward)(z, z_q)[1] if estimator == "rotation" else None
+    return z_q, codebook, commitment, k, (r, k, len(E), c, beta, codebook_loss, rotation)
 
 
 def quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Array, Array]:
@@ -78,10 +84,13 @@ def quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Arr
     The first term of dz is the straight-through estimator: the decoder's gradient is copied to the encoder
     as if z_q were z. None of dz_q reaches E. So (dz, dE) is not the derivative of quantize_forward but that
     of (z + sg(z_q − z), L) with everything inside sg held fixed; gradcheck.surrogate_check checks this.
+    With estimator="rotation" the first term is rotate_backward's λRᵀ dz_q, the derivative of sg(λR) z.
     """
-    r, k, K, c, beta, codebook_loss = cache  # r = z − e_k
+    r, k, K, c, beta, codebook_loss, rotation = cache  # r = z − e_k
     check_array("quantize_backward", "dz_q", dz_q, shape=r.shape, dtype=r.dtype)
     dL = scalar_cotangent("quantize_backward", dL)
+    if rotation is not None:
+        dz_q = rotate_backward(dz_q, rotation)
     dz = dz_q + dL * 2 * c * beta * r
     dE = np.zeros((K, r.shape[-1]), r.dtype)
     if codebook_loss:
