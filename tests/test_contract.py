@@ -81,6 +81,9 @@ LAYERS = {
         ),
         (3,),
     ),
+    "VectorQuantizer, rotation": (
+        lambda rng, dtype: VectorQuantizer(5, 3, estimator="rotation", rng=rng, dtype=dtype), (2, 3),
+    ),
     "FiniteScalarQuantizer": (lambda rng, dtype: FiniteScalarQuantizer((5, 4, 2), dtype), (2, 3)),
 }
 MODELS = {

@@ -72,6 +72,26 @@ def test_finite_scalar():
     np.testing.assert_array_equal(ops.finite_scalar_decode(k, levels, np.float64), z_q)
 
 
+def test_rotation():
+    """dz = λRᵀ dz_q: λRz = q, angles to q become angles to z; opposite vectors reflect, 0 copies."""
+    z, q, g = R.standard_normal((3, 6, 3))
+    _, cache = ops.rotate_forward(z, q)
+    dz = ops.rotate_backward(g, cache)
+    norm, dot = lambda x: np.linalg.norm(x, axis=1), lambda a, b: (a * b).sum(axis=1)
+    np.testing.assert_allclose(norm(dz), norm(g) * norm(q) / norm(z), rtol=1e-9)
+    np.testing.assert_allclose(dot(dz, z), dot(g, q), rtol=1e-9)  # ⟨λRᵀg, z⟩ = ⟨g, λRz⟩ = ⟨g, q⟩
+    turned_q = (2 * dot(z, q)[:, None] * q - dot(q, q)[:, None] * z) / dot(z, z)[:, None]  # λRq
+    np.testing.assert_allclose(dot(dz, q), dot(g, turned_q), rtol=1e-7)
+    np.testing.assert_array_equal(ops.rotate_backward(g, ops.rotate_forward(0 * z, q)[1]), g)
+    np.testing.assert_array_equal(ops.rotate_backward(g, ops.rotate_forward(z, 0 * q)[1]), g)
+    along = dot(g, z)[:, None] / dot(z, z)[:, None] * z
+    np.testing.assert_allclose(ops.rotate_backward(g, ops.rotate_forward(z, -z)[1]), g - 2 * along, rtol=1e-9)
+    E = R.standard_normal((4, 3))
+    z_q, *_, cache = ops.quantize_forward(z, E, beta=0.0, estimator="rotation")
+    turned = ops.rotate_backward(g, ops.rotate_forward(z, z_q)[1])
+    np.testing.assert_array_equal(ops.quantize_backward(g, 0.0, cache)[0], turned)
+
+
 def test_tiling_a_batch():
     z, E = R.standard_normal((4, 3)), R.standard_normal((6, 3))
     for reduction, factor in (("mean", 1), ("mean_of_sums", 1), ("sum", 4)):
@@ -503,13 +523,14 @@ CROSSCHECKED = [
     (EMAVectorQuantizer, {}, {"start": "consistent", "smoothing": "laplace", "write_back": "no"}),
     (EMAVectorQuantizer, {"restart_dead_codes": 0.3}, {"dead_codes": "restart"}),
     (EMAVectorQuantizer, {"codebook_init": "kmeans"}, {"kmeans_start": "stays"}),
+    (VectorQuantizer, {"estimator": "rotation"}, {"straight_through": "rotation"}),
 ]
 
 
 @pytest.mark.parametrize(("kind", "options", "expected"), CROSSCHECKED)
 def test_crosscheck(kind, options, expected):
     """The checker for other people's layers, turned on ours, says of each behaviour what it should be."""
-    allow = {"reduction": "mean_of_sums"} if "reduction" in options else {}
+    allow = {d: v for d, v in expected.items() if d in ("reduction", "straight_through")}
     adapter = crosscheck.QuantizerAdapter(kind, commitment_cost=0.25, **options)
     report = crosscheck.assert_conforms(adapter, allow=allow, beta=0.25)
     expected = ALWAYS | expected

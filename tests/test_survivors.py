@@ -106,6 +106,7 @@ SHARED = {
     "channels": 64, "residual_channels": 32, "residual_blocks": 2, "downsampling": 2, "ndim": None,
     "num_embeddings": 128,
     "codebook": "ema", "commitment_cost": 0.25, "decay": 0.99, "epsilon": 1e-5, "codebook_init": "data",
+    "estimator": "straight_through",
     "quantizer": None, "likelihood": "bernoulli", "noise_std": 0.1, "kl_weight": 1.0, "kl_warmup": 0,
 }  # fmt: skip
 OWN = {

@@ -80,6 +80,21 @@ if codebook_loss:
         "test_finite_scalar",
     ),
     Bug(
+        "rotation trick: the gradient rotated away from the vector, R for its transpose",
+        "ops.rotation:rotate_backward",
+        "scale * (dy - 2 * r * _dot(r, dy) + 2 * z_hat * _dot(q_hat, dy))",
+        "scale * (dy - 2 * r * _dot(r, dy) + 2 * q_hat * _dot(z_hat, dy))",
+        "test_rotation",
+        crosschecked=True,
+    ),
+    Bug(
+        "rotation trick: a code of length 0 stops the gradient",
+        "ops.rotation:rotate_forward",
+        "scale = np.where(none, 1, length_q / np.where(none, 1, length_z)).astype(z.dtype)",
+        "scale = (length_q / np.where(none, 1, length_z)).astype(z.dtype)",
+        "test_rotation",
+    ),
+    Bug(
         "no straight-through: the encoder gets the commitment gradient alone",
         "ops.quantize:quantize_backward",
         "dz = dz_q + dL * 2 * c * beta * r",
@@ -137,6 +152,7 @@ return quantize_forward(
     beta=self.commitment_cost,
     codebook_loss=self.has_codebook_loss,
     reduction=self.reduction,
+    estimator=self.estimator,
 )
 """,
         """
@@ -148,6 +164,7 @@ return quantize_forward(
     beta=self.commitment_cost,
     codebook_loss=self.has_codebook_loss,
     reduction=self.reduction,
+    estimator=self.estimator,
 )
 """,
         "test_forward_uses_the_codes_from_before",

@@ -64,11 +64,12 @@ EXAMPLES = {
     "Reshape": lambda: Reshape(2, 3, 1),
     "Sequential": lambda: Sequential(Sequential(), Sequential(Linear(2, 2), Activation("relu")), Flatten()),
     "VectorQuantizer": lambda: VectorQuantizer(
-        5, 3, 0.5, reduction="sum", codebook_init="kmeans", decay=0.9, restart_dead_codes=0.1, dtype="float64"
+        5, 3, 0.5, reduction="sum", codebook_init="kmeans", decay=0.9, restart_dead_codes=0.1,
+        estimator="rotation", dtype="float64",
     ),
     "EMAVectorQuantizer": lambda: EMAVectorQuantizer(
         5, 3, 0.5, 0.9, 1e-3, smoothing="additive", zero_debias=True, reduction="mean_of_sums",
-        codebook_init="data", restart_dead_codes=0.1, dtype="float64",
+        codebook_init="data", restart_dead_codes=0.1, estimator="rotation", dtype="float64",
     ),
     "FiniteScalarQuantizer": lambda: FiniteScalarQuantizer((5, 4, 2), "float64"),
     "Autoencoder": lambda: Autoencoder(

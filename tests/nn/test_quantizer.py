@@ -246,6 +246,19 @@ def test_the_ema_starts_at_one_vector_for_each_code_or_at_none(zero_debias):
 
 
 @both
+def test_the_rotation_changes_dz_alone(kind, rng):
+    z, dz_q = rng.standard_normal((9, 3)), rng.standard_normal((9, 3))
+    plain, turned = (kind(4, 3, estimator=e, rng=2, dtype="float64") for e in ("straight_through", "rotation"))
+    for a, b in zip(plain.forward(z)[:-1], turned.forward(z)[:-1], strict=True):
+        np.testing.assert_array_equal(a, b)
+    dz, turned_dz = (vq.backward(dz_q, vq.forward(z)[-1]) for vq in (plain, turned))
+    rotated = ops.rotate_backward(dz_q, ops.rotate_forward(z, plain.decode(plain.encode(z)))[1])
+    np.testing.assert_allclose(turned_dz - rotated, dz - dz_q, atol=1e-12)
+    for a, b in zip(plain.parameters(), turned.parameters(), strict=True):
+        np.testing.assert_array_equal(a.grad, b.grad)
+
+
+@both
 def test_the_codebook_by_gradient_is_a_parameter_and_by_ema_a_buffer(kind):
     vq = kind(4, 3)
     names = {VectorQuantizer: (["E"], ["N"]), EMAVectorQuantizer: ([], ["E", "N", "m", "t"])}[kind]
@@ -271,6 +284,8 @@ BAD = [
     ({"commitment_cost": -0.25}, "commitment_cost", "must be in [0, inf)", "-0.25"),
     ({"commitment_cost": None}, "commitment_cost", "must be a number in [0, inf)", "None"),
     ({"reduction": "none"}, "reduction", "must be one of 'mean', 'mean_of_sums', 'sum'", "'none'"),
+    ({"estimator": "copy"}, "estimator", "must be one of 'straight_through', 'rotation'", "'copy'"),
+    ({"estimator": "copy"}, "estimator", "must be one of 'straight_through', 'rotation'", "'copy'"),
     ({"codebook_init": "zeros"}, "codebook_init", "must be one of 'uniform', 'normal', 'scaled_uniform', 'data', 'kmeans'", "'zeros'"),  # noqa: E501
     ({"decay": 1}, "decay", "must be in [0, 1)", "1.0"),
     ({"decay": np.nan}, "decay", "must be in [0, 1)", "nan"),

@@ -19,7 +19,7 @@ CLASSES = {"finite_scalar": "FiniteScalarQuantizer"}
 
 VECTOR = (
     "embedding_dim", "num_embeddings", "codebook", "commitment_cost", "decay", "epsilon", "codebook_init",
-    "restart_dead_codes",
+    "restart_dead_codes", "estimator",
 )  # fmt: skip
 """The arguments of VQVAE.mlp and VQVAE.conv that are about their own quantizer."""
 

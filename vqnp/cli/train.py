@@ -38,6 +38,11 @@ MODEL_OPTIONS: Table = {
         "how the codebook is initialized: from a distribution, from random latents of the images, or from "
         "their k-means (default: data)",
     ),
+    "estimator": (
+        ("straight_through", "rotation"), "",
+        "how the decoder's gradient reaches the encoder: copied, or by the rotation trick "
+        "(default: straight_through)",
+    ),
 }
 MLP_OPTIONS: Table = {
     "num_latents": (int, "M", "latents, and therefore codes, per image (default: 16)"),

@@ -21,7 +21,7 @@ _QUANTIZER = "must be arguments of a quantizer, such as quantizer=EMAVectorQuant
 _MOVED = dict.fromkeys(
     ("image_shape", "num_latents", "hidden", "activation", "channels", "residual_channels", "residual_blocks",
      "downsampling", "ndim", "embedding_dim", "num_embeddings", "codebook", "commitment_cost", "decay",
-     "epsilon", "codebook_init", "restart_dead_codes", "rng", "dtype"),
+     "epsilon", "codebook_init", "restart_dead_codes", "estimator", "rng", "dtype"),
     _NETWORKS,
 )  # fmt: skip
 
@@ -94,7 +94,7 @@ class VQVAE(Model):
         num_latents: int = 16, embedding_dim: int = 16, num_embeddings: int = 128,
         hidden: tuple[int, ...] = (512,), activation: str = "relu",
         codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
-        codebook_init: str = "data", restart_dead_codes: float = 0.05,
+        codebook_init: str = "data", restart_dead_codes: float = 0.05, estimator: str = "straight_through",
         quantizer: Quantizer | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
     ) -> Self:  # fmt: skip
@@ -112,7 +112,7 @@ class VQVAE(Model):
             The function between layers.
         codebook : {"ema", "gradient"}
             EMAVectorQuantizer or VectorQuantizer.
-        commitment_cost, decay, epsilon, codebook_init, restart_dead_codes
+        commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, estimator
             Passed to the quantizer; epsilon applies to EMA only. By default the codes start at random latents
             of the training set, and codes used less than 5 % as often as under uniform use are restarted.
         quantizer : Quantizer, optional
@@ -130,7 +130,8 @@ class VQVAE(Model):
         if quantizer is None:
             quantizer = quantizer_of(
                 codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
-                codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
+                codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, estimator=estimator,
+                rng=rng, dtype=dtype,
             )  # fmt: skip
         return cls(encoder, quantizer, decoder, DataSpec(image_shape))
 
@@ -141,7 +142,7 @@ class VQVAE(Model):
         channels: int = 64, residual_channels: int = 32, residual_blocks: int = 2, downsampling: int = 2,
         embedding_dim: int = 8, num_embeddings: int = 128, ndim: int | None = None,
         codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
-        codebook_init: str = "data", restart_dead_codes: float = 0.2,
+        codebook_init: str = "data", restart_dead_codes: float = 0.2, estimator: str = "straight_through",
         quantizer: Quantizer | None = None,
         rng: np.random.Generator | int = 0, dtype: str = "float32",
     ) -> Self:  # fmt: skip
@@ -162,7 +163,8 @@ class VQVAE(Model):
             D dimensions of each latent, and K codes that they share.
         ndim : 1 or 2, optional
             The number of axes that are convolved; by default 1 for (T,), otherwise 2.
-        codebook, commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, quantizer, rng, dtype
+        codebook, commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, estimator, \
+quantizer, rng, dtype
             As in VQVAE.mlp, but codes are restarted below 20 % of uniform use: many patches of an image
             are alike, and with 5 % the codes are used less evenly.
 
@@ -184,7 +186,8 @@ class VQVAE(Model):
         if quantizer is None:
             quantizer = quantizer_of(
                 codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
-                codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
+                codebook_init=codebook_init, restart_dead_codes=restart_dead_codes, estimator=estimator,
+                rng=rng, dtype=dtype,
             )  # fmt: skip
         return cls(encoder, quantizer, decoder, DataSpec(image_shape))
 

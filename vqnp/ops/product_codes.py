@@ -14,7 +14,7 @@ from vqnp.ops.quantize import quantize_backward, quantize_forward
 Cache = tuple[Any, ...]
 
 
-@checked(E="(G, K, d)", z="(...)")
+@checked(z="(..., D)", E="(G, K, d)")
 def product_quantize_forward(
     z: Array, E: Array, k: Array | None = None, *, reduction: str = "mean", **options: Any
 ) -> tuple[Array, Array, Array, Array, Cache]:
@@ -49,7 +49,7 @@ def product_quantize_forward(
     Jégou, Douze & Schmid 2011, IEEE TPAMI 33, section 2.2.
     """
     where, (G, K, d) = "product_quantize_forward", E.shape
-    if z.ndim == 0 or z.shape[-1] != G * d:
+    if z.shape[-1] != G * d:
         fail(where, "z", f"must have last axis {G * d}, {G} parts of {d}", f"shape {z.shape}")
     if k is not None:
         k = check_codes(where, k, K, "k", (*z.shape[:-1], G))

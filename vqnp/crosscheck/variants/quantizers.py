@@ -135,9 +135,11 @@ class LookUp(Planted):
         return self.nearest(z, self.embeddings)
 
     def forward(self, z: Array, rng: Any = None, step: int = 0) -> Forward:
-        k, terms = self.encode(z), {"codebook_loss": self.has_codebook_loss}
-        beta, reduction = self.commitment_cost, self.reduction
-        return quantize_forward(z, self.book(z, k), k, beta=beta, reduction=reduction, **terms)
+        k = self.encode(z)
+        return quantize_forward(
+            z, self.book(z, k), k, beta=self.commitment_cost, codebook_loss=self.has_codebook_loss,
+            reduction=self.reduction,
+        )  # fmt: skip
 
 
 class Highest(LookUp, dimension="ties", variant="highest"):

@@ -20,7 +20,8 @@ class EMAVectorQuantizer(VectorQuantizer):
 
     Parameters
     ----------
-    num_embeddings, embedding_dim, commitment_cost, reduction, codebook_init, restart_dead_codes, rng, dtype
+    num_embeddings, embedding_dim, commitment_cost, reduction, codebook_init, restart_dead_codes, \
+estimator, rng, dtype
         As in VectorQuantizer. There is no codebook loss.
     decay : float in [0, 1)
         γ, the weight of the old average.
@@ -42,6 +43,7 @@ class EMAVectorQuantizer(VectorQuantizer):
         self, num_embeddings: int, embedding_dim: int, commitment_cost: float = 0.25,
         decay: float = 0.99, epsilon: float = 1e-5, *, smoothing: str = "laplace", zero_debias: bool = False,
         reduction: str = "mean", codebook_init: str = "uniform", restart_dead_codes: float = 0.0,
+        estimator: str = "straight_through",
         rng: np.random.Generator | int = 0, dtype: Any = np.float32,
     ) -> None:  # fmt: skip
         where = type(self).__name__
@@ -50,7 +52,7 @@ class EMAVectorQuantizer(VectorQuantizer):
         self.zero_debias = bool(zero_debias)
         super().__init__(
             num_embeddings, embedding_dim, commitment_cost, reduction=reduction, codebook_init=codebook_init,
-            decay=decay, restart_dead_codes=restart_dead_codes, rng=rng, dtype=dtype,
+            decay=decay, restart_dead_codes=restart_dead_codes, estimator=estimator, rng=rng, dtype=dtype,
         )  # fmt: skip
 
     def config(self) -> dict[str, Any]:

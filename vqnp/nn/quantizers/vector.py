@@ -16,6 +16,7 @@ from vqnp.ops.ema import random_rows, rarely_used
 from vqnp.ops.lloyd import kmeans
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.ops.quantize import quantize_backward, quantize_forward
+from vqnp.ops.rotation import ESTIMATORS
 
 FROM_VECTORS = ("data", "kmeans")
 CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", *FROM_VECTORS)
@@ -43,6 +44,8 @@ class VectorQuantizer(Quantizer):
         γ of the running cluster sizes N, whose only use here is to identify rarely used codes.
     restart_dead_codes : float in [0, 1)
         A code used less than this fraction of uniform use restarts at a vector of the batch; 0: never.
+    estimator : {"straight_through", "rotation"}
+        How the decoder's gradient reaches z: copied, or by the rotation trick of ops.rotation.
     rng : numpy.random.Generator or int
     dtype : float32 or float64
 
@@ -64,7 +67,7 @@ class VectorQuantizer(Quantizer):
     def __init__(
         self, num_embeddings: int, embedding_dim: int, commitment_cost: float = 0.25, *,
         reduction: str = "mean", codebook_init: str = "uniform",
-        decay: float = 0.99, restart_dead_codes: float = 0.0,
+        decay: float = 0.99, restart_dead_codes: float = 0.0, estimator: str = "straight_through",
         rng: np.random.Generator | int = 0, dtype: Any = np.float32,
     ) -> None:  # fmt: skip
         where = type(self).__name__
@@ -75,14 +78,17 @@ class VectorQuantizer(Quantizer):
         self.codebook_init = check_choice(where, "codebook_init", codebook_init, CODEBOOK_INITS)
         self.decay = check_float(where, "decay", decay, "[0, 1)")
         self.restart_dead_codes = check_float(where, "restart_dead_codes", restart_dead_codes, "[0, 1)")
+        self.estimator = check_choice(where, "estimator", estimator, ESTIMATORS)
         dtype = check_dtype(where, dtype)
         self._set_codebook(self._draw(check_rng(where, rng)).astype(dtype))
         self.initialized = self.codebook_init not in FROM_VECTORS
 
     def config(self) -> dict[str, Any]:
-        sizes = ("num_embeddings", "embedding_dim")
-        own = (*sizes, "commitment_cost", "reduction", "codebook_init", "decay", "restart_dead_codes")
-        return {name: getattr(self, name) for name in own} | {"dtype": self.embeddings.dtype.name}
+        own = (
+            "num_embeddings", "embedding_dim", "commitment_cost", "reduction", "codebook_init", "decay",
+            "restart_dead_codes", "estimator",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in own} | {"dtype": self.dtype.name}
 
     # The quantizer and its gradient.
 
@@ -102,13 +108,13 @@ class VectorQuantizer(Quantizer):
         """z_q, codebook loss, commitment loss, k, cache for z; changes nothing and draws nothing."""
         return quantize_forward(
             z, self.embeddings, beta=self.commitment_cost, codebook_loss=self.has_codebook_loss,
-            reduction=self.reduction,
+            reduction=self.reduction, estimator=self.estimator,
         )  # fmt: skip
 
     def backward(  # type: ignore[override]
         self, dz_q: Array, cache: Cache, dL: Array | float = 1.0, need_dx: bool = True
     ) -> Any:
-        """dz = dz_q + dL · ∂L/∂z, straight through;  dE += dL · ∂L/∂E, unless the codebook is an average."""
+        """dz = dz_q + dL · ∂L/∂z, dz_q copied or rotated;  dE += dL · ∂L/∂E, unless E is an average."""
         dz, dE = quantize_backward(dz_q, dL, cache)
         if self.has_codebook_loss:
             self.E.add_grad(dE)
@@ -170,7 +176,7 @@ class VectorQuantizer(Quantizer):
         n = code_statistics(z, k, self.num_embeddings).counts
         self.N = flush(self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype))
         j = rarely_used(self.N, self.restart_dead_codes) if z.size else np.empty(0, np.int64)
-        self.embeddings[j] = random_rows(z, j.size, rng)
+        self.E.value[j] = random_rows(z, j.size, rng)
         self.N[j] = self.N.mean()
         return j
 
