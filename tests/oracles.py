@@ -640,7 +640,7 @@ def density_coverage(x, y, k):
 
 
 def rotation(z, q):
-    """λR for one pair: λ a turn by the angle from z to q in their plane; λ(I − 2ẑẑᵀ) if q is opposite to z."""
+    """λR for one pair: a turn by the angle from z to q in their plane; R = I − 2ẑẑᵀ if q is opposite to z."""
     z, q = [float(v) for v in z], [float(v) for v in q]
     D = len(z)
     length_z, length_q = (math.sqrt(math.fsum(v * v for v in x)) for x in (z, q))

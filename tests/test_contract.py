@@ -11,9 +11,10 @@ from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
 from vqnp.models import Model
 from vqnp.nn import (
-    ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, FiniteScalarQuantizer,
-    Flatten, GroupNorm, LayerNorm, Linear, PixelShuffle, Reshape, Residual, Sequential, TransformerBlock,
-    Upsample, mlp, residual_stack,
+    ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, CosineVectorQuantizer,
+    EMACosineVectorQuantizer, FiniteScalarQuantizer, Flatten, GroupNorm, GumbelQuantizer, LayerNorm, Linear,
+    PixelShuffle, ProductVectorQuantizer, Reshape, Residual, Sequential, SimVQ, TransformerBlock, Upsample,
+    mlp, residual_stack,
 )
 
 TINY = {"image_shape": (2, 3), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
@@ -84,6 +85,23 @@ LAYERS = {
     "VectorQuantizer, rotation": (
         lambda rng, dtype: VectorQuantizer(5, 3, estimator="rotation", rng=rng, dtype=dtype), (2, 3),
     ),
+    "CosineVectorQuantizer": (
+        lambda rng, dtype: CosineVectorQuantizer(5, 3, codebook_init="normal", rng=rng, dtype=dtype), (2, 3),
+    ),
+    "EMACosineVectorQuantizer": (
+        lambda rng, dtype: EMACosineVectorQuantizer(5, 3, codebook_init="normal", rng=rng, dtype=dtype),
+        (2, 3),
+    ),
+    "SimVQ": (lambda rng, dtype: shaken(SimVQ(5, 3, rng=rng, dtype=dtype), rng), (2, 3)),
+    "ProductVectorQuantizer": (
+        lambda rng, dtype: ProductVectorQuantizer(
+            5, 4, codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype
+        ), (2, 4),
+    ),
+    "ProductVectorQuantizer, EMA": (
+        lambda rng, dtype: ProductVectorQuantizer(5, 4, codebook_init="normal", rng=rng, dtype=dtype), (2, 4),
+    ),
+    "GumbelQuantizer": (lambda rng, dtype: GumbelQuantizer(5, 3, kl_warmup=0, rng=rng, dtype=dtype), (2, 3)),
     "FiniteScalarQuantizer": (lambda rng, dtype: FiniteScalarQuantizer((5, 4, 2), dtype), (2, 3)),
 }
 MODELS = {
@@ -104,6 +122,15 @@ MODELS = {
     "HierarchicalVQVAE, stopped": lambda rng, dtype: HierarchicalVQVAE.conv(
         (4, 4), 4, 3, 0, (2, 1), 3, 4, "stopped", 0.5, codebook="gradient", codebook_init="normal", rng=rng,
         dtype=dtype,
+    "VQVAE, product": lambda rng, dtype: VQVAE.mlp(
+        (2, 3), 2, hidden=(5,), rng=rng, dtype=dtype,
+        quantizer=ProductVectorQuantizer(
+            4, 4, codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype
+        ),
+    ),
+    "VQVAE, gumbel": lambda rng, dtype: VQVAE.mlp(
+        (2, 3), 2, hidden=(5,), rng=rng, dtype=dtype,
+        quantizer=GumbelQuantizer(4, 3, kl_warmup=0, rng=rng, dtype=dtype),
     ),
     "Autoencoder": lambda rng, dtype: Autoencoder.mlp((2, 3), 4, (5,), rng=rng, dtype=dtype),
     "Autoencoder, parts": lambda rng, dtype: Autoencoder(*parts(rng, dtype, 3), DataSpec((2, 3))),

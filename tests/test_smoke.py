@@ -92,6 +92,71 @@ def test_rotation():
     np.testing.assert_array_equal(ops.quantize_backward(g, 0.0, cache)[0], turned)
 
 
+def unit(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def test_cosine_codes():
+    """The largest cosine; the gradients through both normalisations; averages that stay on the sphere."""
+    z, E, beta = R.standard_normal((6, 3)), R.standard_normal((4, 3)), 0.3
+
+    def forward(z, E):
+        z_q, codebook, commitment, k, cache = ops.cosine_quantize_forward(z, E, beta=beta)
+        return z_q, codebook + commitment, k, cache
+
+    def freeze(z0, E0):
+        z0, E0 = unit(z0), unit(E0)
+        k = (z0 @ E0.T).argmax(-1)
+        loss = lambda z, E: ((z0 - E[k]) ** 2).mean() + beta * ((z - E0[k]) ** 2).mean()
+        return lambda z, E: (unit(z) + (E0[k] - z0), loss(unit(z), unit(E)))
+
+    surrogate_check(forward, ops.cosine_quantize_backward, freeze, z, E, rng=1).raise_if_failed()
+    k = (unit(z) @ unit(E).T).argmax(-1)
+    state = ops.spherical_ema_update(ops.ema_initialize(unit(E)), z, k, 0.5)
+    for j in range(4):
+        m = unit(E)[j] + unit(z)[k == j].sum(axis=0)
+        np.testing.assert_allclose(state.E[j], unit(m))
+
+
+def test_simvq():
+    """C has no gradient, W that of every code."""
+    z, C, W = R.standard_normal((6, 3)), R.standard_normal((5, 2)), R.standard_normal((2, 3))
+    z_q, *_, k, cache = ops.simvq_forward(z, C, W)
+    np.testing.assert_array_equal(k, ((z[:, None] - C @ W) ** 2).sum(-1).argmin(-1))
+    _, dE = ops.quantize_backward(0 * z, 1.0, ops.quantize_forward(z, C @ W)[-1])
+    np.testing.assert_allclose(ops.simvq_backward(0 * z, 1.0, cache)[1], C.T @ dE, rtol=1e-12)
+
+
+def test_product_codes():
+    """The codes, the losses and the gradients of one quantizer whose codes are all the pairs."""
+    z, E, g = R.standard_normal((6, 4)), R.standard_normal((2, 3, 2)), R.standard_normal((6, 4))
+    pairs = np.stack([np.concatenate([a, b]) for a in E[0] for b in E[1]])
+    for reduction in REDUCTIONS:
+        z_q, *losses, k, cache = ops.product_quantize_forward(z, E, reduction=reduction)
+        whole = ops.quantize_forward(z, pairs, reduction=reduction)
+        np.testing.assert_array_equal(3 * k[:, 0] + k[:, 1], whole[3])
+        np.testing.assert_allclose(losses, whole[1:3], rtol=1e-12)
+        dz, dE = ops.product_quantize_backward(g, 1.5, cache)
+        their_dz, their_dE = ops.quantize_backward(g, 1.5, whole[-1])
+        np.testing.assert_allclose(dz, their_dz, rtol=1e-12)
+        np.testing.assert_allclose(dE[0], their_dE.reshape(3, 3, 4).sum(axis=1)[:, :2], rtol=1e-9, atol=1e-14)
+
+
+def test_gumbel_softmax():
+    """Draws with the probabilities of the logits; the gradient of the soft form; KL from uniform codes."""
+    n, p = 20_000, np.array([0.6, 0.3, 0.1])
+    g = ops.gumbel_noise((n, 3), R)
+    draws = ops.gumbel_softmax_forward(np.log(p) + np.zeros((n, 3)), g, 0.3, hard=True)[0]
+    assert (np.abs(draws.mean(axis=0) - p) < 5 * np.sqrt(p * (1 - p) / n)).all()
+    a, g = R.standard_normal((2, 4, 5))
+    gradcheck(lambda a, g: ops.gumbel_softmax_forward(a, g, 0.5), ops.gumbel_softmax_backward, a, g, rng=1)\
+        .raise_if_failed()  # fmt: skip
+    KL, cache = ops.categorical_kl_forward(a)
+    q = np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
+    assert KL == pytest.approx((q * np.log(5 * q)).sum(axis=1).mean())
+    gradcheck(ops.categorical_kl_forward, ops.categorical_kl_backward, a, rng=1).raise_if_failed()
+
+
 def test_tiling_a_batch():
     z, E = R.standard_normal((4, 3)), R.standard_normal((6, 3))
     for reduction, factor in (("mean", 1), ("mean_of_sums", 1), ("sum", 4)):

@@ -14,9 +14,10 @@ from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, HierarchicalVQVAE,
 from vqnp.data import DataSpec
 from vqnp.models import Level
 from vqnp.nn import (
-    Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, Embedding,
-    FiniteScalarQuantizer, Flatten, GroupNorm, LayerNorm, Linear, Module, Param, PixelShuffle, Reshape,
-    Residual, Sequential, TransformerBlock, Upsample, build, describe, register,
+    Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, CosineVectorQuantizer,
+    EMACosineVectorQuantizer, Embedding, FiniteScalarQuantizer, Flatten, GroupNorm, GumbelQuantizer,
+    LayerNorm, Linear, Module, Param, PixelShuffle, ProductVectorQuantizer, Reshape, Residual, Sequential,
+    SimVQ, TransformerBlock, Upsample, build, describe, register,
 )
 from vqnp.nn.description import MODULES
 from vqnp.nn.module import limited
@@ -72,6 +73,23 @@ EXAMPLES = {
         codebook_init="data", restart_dead_codes=0.1, estimator="rotation", dtype="float64",
     ),
     "FiniteScalarQuantizer": lambda: FiniteScalarQuantizer((5, 4, 2), "float64"),
+    "CosineVectorQuantizer": lambda: CosineVectorQuantizer(
+        5, 3, 0.5, reduction="sum", codebook_init="kmeans", decay=0.9, restart_dead_codes=0.1,
+        estimator="rotation", dtype="float64",
+    ),
+    "EMACosineVectorQuantizer": lambda: EMACosineVectorQuantizer(
+        5, 3, 0.5, 0.9, reduction="sum", codebook_init="kmeans", restart_dead_codes=0.1, estimator="rotation",
+        dtype="float64",
+    ),
+    "SimVQ": lambda: SimVQ(5, 3, 0.5, reduction="sum", estimator="rotation", dtype="float64"),
+    "ProductVectorQuantizer": lambda: ProductVectorQuantizer(
+        5, 6, 3, 0.5, codebook="ema", decay=0.9, epsilon=1e-3, reduction="sum", codebook_init="data",
+        restart_dead_codes=0.1, estimator="rotation", dtype="float64",
+    ),
+    "GumbelQuantizer": lambda: GumbelQuantizer(
+        5, 3, temperature=2.0, final_temperature=0.5, temperature_steps=7, kl_weight=0.1, kl_warmup=3,
+        draw="hard", dtype="float64",
+    ),
     "Autoencoder": lambda: Autoencoder(
         encoder(4), Sequential(Linear(4, 6, dtype="float64"), Reshape(2, 3)), DataSpec((2, 3), -1, 2)
     ),

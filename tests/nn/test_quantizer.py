@@ -248,7 +248,8 @@ def test_the_ema_starts_at_one_vector_for_each_code_or_at_none(zero_debias):
 @both
 def test_the_rotation_changes_dz_alone(kind, rng):
     z, dz_q = rng.standard_normal((9, 3)), rng.standard_normal((9, 3))
-    plain, turned = (kind(4, 3, estimator=e, rng=2, dtype="float64") for e in ("straight_through", "rotation"))
+    estimators = ("straight_through", "rotation")
+    plain, turned = (kind(4, 3, estimator=e, rng=2, dtype="float64") for e in estimators)
     for a, b in zip(plain.forward(z)[:-1], turned.forward(z)[:-1], strict=True):
         np.testing.assert_array_equal(a, b)
     dz, turned_dz = (vq.backward(dz_q, vq.forward(z)[-1]) for vq in (plain, turned))

@@ -9,7 +9,10 @@ from vqnp import VQVAE, EMAVectorQuantizer, VectorQuantizer, fit, load, save
 from vqnp.cli import main
 from vqnp.export import from_torch, load_torch, save_torch
 from vqnp.inspection import code_anatomy, position_influence
-from vqnp.nn import FiniteScalarQuantizer, Quantizer, register
+from vqnp.nn import (
+    CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer, GumbelQuantizer,
+    ProductVectorQuantizer, Quantizer, SimVQ, register,
+)
 from vqnp.plots import inspection_figure, training_figure
 from vqnp.priors import Markov, PixelCNN, generate
 
@@ -50,6 +53,19 @@ QUANTIZERS = {
     "vector": lambda dtype: VectorQuantizer(6, 2, codebook_init="normal", dtype=dtype),
     "ema": lambda dtype: EMAVectorQuantizer(6, 2, codebook_init="data", restart_dead_codes=0.1, dtype=dtype),
     "finite scalar": lambda dtype: FiniteScalarQuantizer((3, 2), dtype),
+    "cosine": lambda dtype: CosineVectorQuantizer(
+        6, 2, codebook_init="kmeans", restart_dead_codes=0.1, dtype=dtype
+    ),
+    "cosine, ema": lambda dtype: EMACosineVectorQuantizer(
+        6, 2, codebook_init="data", restart_dead_codes=0.1, dtype=dtype
+    ),
+    "simvq": lambda dtype: SimVQ(6, 2, dtype=dtype),
+    "product": lambda dtype: ProductVectorQuantizer(
+        3, 2, codebook="gradient", codebook_init="data", restart_dead_codes=0.1, dtype=dtype
+    ),
+    "product, ema": lambda dtype: ProductVectorQuantizer(3, 2, codebook_init="kmeans", dtype=dtype),
+    "gumbel": lambda dtype: GumbelQuantizer(6, 2, dtype=dtype),
+    "gumbel, hard": lambda dtype: GumbelQuantizer(6, 2, draw="hard", kl_warmup=0, dtype=dtype),
     "a pair": lambda dtype: Pair(3, dtype),
 }
 each = pytest.mark.parametrize("name", QUANTIZERS)

@@ -62,7 +62,8 @@ def test_the_declared_estimator(reduction, seed, size, beta):
     z, E, r = draw(seed, size)
 
     def forward(z, E):
-        z_q, codebook, commitment, k, cache = ops.product_quantize_forward(z, E, beta=beta, reduction=reduction)
+        options = {"beta": beta, "reduction": reduction}
+        z_q, codebook, commitment, k, cache = ops.product_quantize_forward(z, E, **options)
         return z_q, np.asarray(codebook + commitment), k, cache
 
     def freeze(z0, E0):
@@ -84,7 +85,8 @@ def test_one_part_is_the_plain_quantizer(seed, size):
     *theirs, their_k, their_cache = ops.quantize_forward(z, E[0])
     for a, b in zip((*ours, k[..., 0]), (*theirs, their_k), strict=True):
         np.testing.assert_array_equal(a, b)
-    (dz, dE), (their_dz, their_dE) = ops.product_quantize_backward(z, 0.5, cache), ops.quantize_backward(z, 0.5, their_cache)  # noqa: E501
+    dz, dE = ops.product_quantize_backward(z, 0.5, cache)
+    their_dz, their_dE = ops.quantize_backward(z, 0.5, their_cache)
     np.testing.assert_array_equal(dz, their_dz)
     np.testing.assert_array_equal(dE[0], their_dE)
 
@@ -99,7 +101,8 @@ def test_the_rotation_is_that_of_each_part(rng):
 
 
 def test_shapes_and_joint_codes():
-    z_q, codebook, commitment, k, cache = ops.product_quantize_forward(np.empty((0, 5, 4)), np.ones((2, 3, 2)))
+    z, E = np.empty((0, 5, 4)), np.ones((2, 3, 2))
+    z_q, codebook, commitment, k, cache = ops.product_quantize_forward(z, E)
     assert z_q.shape == (0, 5, 4) and k.shape == (0, 5, 2) and codebook == commitment == 0
     assert ops.product_quantize_backward(z_q, 1.0, cache)[1].shape == (2, 3, 2)
     assert joint_codes(np.array([[1, 2, 0], [0, 0, 2]]), 3).tolist() == [15, 2]

@@ -1,4 +1,4 @@
-"""The rotation trick: a turn in the plane of z and q, its laws, and what happens where there is no such turn."""
+"""The rotation trick: a turn in the plane of z and q, its laws, and the cases without such a turn."""
 
 import numpy as np
 import oracles
@@ -6,7 +6,7 @@ import pytest
 from helpers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import layouts, lay_out, seeds
+from strategies import lay_out, layouts, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import surrogate_check
@@ -18,7 +18,8 @@ dtypes = st.sampled_from([np.float32, np.float64])
 def matrices(z, q):
     """λR of each pair, from the gradients of the coordinates: (N, D, D)."""
     _, cache = ops.rotate_forward(z, q)
-    rows = [ops.rotate_backward(np.broadcast_to(e, z.shape).copy(), cache) for e in np.eye(z.shape[1], dtype=z.dtype)]
+    units = np.eye(z.shape[1], dtype=z.dtype)
+    rows = [ops.rotate_backward(np.broadcast_to(e, z.shape).copy(), cache) for e in units]
     return np.stack(rows, axis=1)  # row i is (λR)ᵀ e_i
 
 
@@ -150,5 +151,6 @@ def test_bad_input_is_refused():
         ops.rotate_forward(Z, Z.astype("f"))
     with refused("dy", "must have shape (2, 3)", "shape (2, 2)", where="rotate_backward"):
         ops.rotate_backward(Z[:, :2], ops.rotate_forward(Z, Z)[1])
-    with refused("estimator", "must be one of 'straight_through', 'rotation'", "'rotate'", where="quantize_forward"):
+    needed = "must be one of 'straight_through', 'rotation'"
+    with refused("estimator", needed, "'rotate'", where="quantize_forward"):
         ops.quantize_forward(Z, Z, estimator="rotate")

@@ -10,12 +10,23 @@ from typing import Any
 
 QUANTIZERS = {
     "vector": "the nearest of K vectors",
+    "cosine": "the nearest of K directions",
     "finite_scalar": "each coordinate rounded to one of a few values",
+    "gumbel": "one of K vectors, drawn by a Gumbel-softmax (a discrete VAE)",
+    "product": "the nearest vectors of G codebooks, each for a part of the latent",
+    "simvq": "the nearest of K vectors that one matrix moves together (SimVQ)",
 }
 """What --quantizer takes, in words."""
 
-CLASSES = {"finite_scalar": "FiniteScalarQuantizer"}
+CLASSES = {
+    "cosine": "EMACosineVectorQuantizer", "finite_scalar": "FiniteScalarQuantizer",
+    "gumbel": "GumbelQuantizer",
+    "product": "ProductVectorQuantizer", "simvq": "SimVQ",
+}  # fmt: skip
 """The class in vqnp.nn of each but "vector"."""
+
+BY_GRADIENT = {"cosine": "CosineVectorQuantizer"}
+"""The class for --codebook gradient, where that is another one; both have the same arguments."""
 
 VECTOR = (
     "embedding_dim", "num_embeddings", "codebook", "commitment_cost", "decay", "epsilon", "codebook_init",
@@ -24,7 +35,15 @@ VECTOR = (
 """The arguments of VQVAE.mlp and VQVAE.conv that are about their own quantizer."""
 
 OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
+    "draw": (
+        ("soft", "hard"), "",
+        "what the decoder sees in training: mixtures of codes, or single ones (default: soft)",
+    ),
+    "final_temperature": (float, "TAU", "temperature at the end of its schedule (default: 0.0625)"),
+    "groups": (int, "G", "equal parts of a latent, each with a codebook (default: 2)"),
     "levels": (list, "L", "values of each coordinate of a latent (default: 8 6 5)"),
+    "temperature": (float, "TAU", "temperature of the Gumbel-softmax at the first step (default: 1.0)"),
+    "temperature_steps": (int, "STEPS", "steps over which the temperature falls (default: 5000)"),
 }
 """The options of the quantizers in CLASSES that "vector" has not, as in vqnp.cli.train.MODEL_OPTIONS."""
 
@@ -43,6 +62,7 @@ def own_arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of the quantizer's class that JSON can hold, with defaults."""
     found = {n: p.default for n, p in _parameters(name).items() if n not in ("rng", "dtype")}
     plain = {n: list(value) if isinstance(value, tuple) else value for n, value in found.items()}
+    plain |= {"codebook": "ema"} if name in BY_GRADIENT else {}
     return {n: network.get(n, value) for n, value in plain.items()}
 
 
@@ -56,7 +76,10 @@ def made(name: str, model: Mapping[str, Any], rng: Any = 0) -> dict[str, Any]:
     rest = {n: value for n, value in model.items() if n not in parameters or n == "dtype"}
     own = {n: value for n, value in model.items() if n in parameters}
     own |= {"rng": rng} if "rng" in parameters else {}
-    return {**rest, "quantizer": getattr(nn, CLASSES[name])(**own)}
+    cls = CLASSES[name]
+    if name in BY_GRADIENT and rest.pop("codebook", "ema") == "gradient":
+        cls = BY_GRADIENT[name]
+    return {**rest, "quantizer": getattr(nn, cls)(**own)}
 
 
 def _parameters(name: str) -> Mapping[str, inspect.Parameter]:

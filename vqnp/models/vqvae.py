@@ -251,7 +251,8 @@ quantizer, rng, dtype
         counts = statistics["quantizer"]
         row = {"perplexity": mean_perplexity(counts), "codes_used": int(np.count_nonzero(counts))}
         each = enumerate(counts, 1) if counts.ndim > 1 else ()
-        return row | {f"perplexity_{i}": perplexity(n) for i, n in each}
+        row |= {f"perplexity_{i}": perplexity(n) for i, n in each}
+        return row | dict(self.quantizer.row(step))
 
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> Evaluation:
         """MSE, perplexity, utilization and diagnosis over a data set; see evaluation.evaluate_codes."""

@@ -9,13 +9,18 @@ from vqnp.nn.embedding import Embedding
 from vqnp.nn.layers import ACTIVATIONS, Activation, Flatten, Linear, Reshape, Sequential, mlp
 from vqnp.nn.module import Module, Param
 from vqnp.nn.norm import GroupNorm, LayerNorm
-from vqnp.nn.quantizers import EMAVectorQuantizer, FiniteScalarQuantizer, Quantizer, VectorQuantizer
+from vqnp.nn.quantizers import (
+    CosineVectorQuantizer, EMACosineVectorQuantizer, EMAVectorQuantizer, FiniteScalarQuantizer,
+    GumbelQuantizer, ProductVectorQuantizer, Quantizer, SimVQ, VectorQuantizer,
+)
 from vqnp.nn.residual import Residual, residual_stack
 from vqnp.nn.resize import PixelShuffle, Upsample
 
 __all__ = [
     "ACTIVATIONS", "Activation", "CausalConv", "CausalSelfAttention", "CodeConv", "Conv", "ConvTranspose",
-    "EMAVectorQuantizer", "Embedding", "FiniteScalarQuantizer", "Flatten", "GroupNorm", "LayerNorm", "Linear",
-    "Module", "Param", "PixelShuffle", "Quantizer", "Reshape", "Residual", "Sequential", "TransformerBlock",
-    "Upsample", "VectorQuantizer", "build", "describe", "mlp", "register", "residual_stack",
+    "CosineVectorQuantizer", "EMACosineVectorQuantizer", "EMAVectorQuantizer", "Embedding",
+    "FiniteScalarQuantizer", "Flatten", "GroupNorm", "GumbelQuantizer", "LayerNorm", "Linear", "Module",
+    "Param", "PixelShuffle", "ProductVectorQuantizer", "Quantizer", "Reshape", "Residual", "Sequential",
+    "SimVQ", "TransformerBlock", "Upsample", "VectorQuantizer", "build", "describe", "mlp", "register",
+    "residual_stack",
 ]

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vqnp._check import InputError, check_choice, check_int, fail
+from vqnp._check import InputError, check_int, fail
 from vqnp.nn.module import Module
 
 M = TypeVar("M", bound=type[Module])
@@ -69,7 +69,9 @@ def _description(module: Module, before: list[Module]) -> dict[str, Any]:
 
 def _module(description: Mapping[str, Any], before: list[Module]) -> Module:
     """build(description); before: the modules that have been built, to which it is added."""
-    name = check_choice("build", "module", description["module"], (*MODULES, SHARED))
+    name = description["module"]
+    if name not in (*MODULES, SHARED):
+        fail("build", "module", "must be one of the classes that are registered, as Linear is", repr(name))
     if name == SHARED:
         return before[check_int("build", "number", description.get("number"), 0, len(before) - 1)]
     config = {key: _built(value, before) for key, value in description.items() if key != "module"}

@@ -32,7 +32,7 @@ class Quantizer(Module):
     loss_names : tuple of str
         The names of the losses that forward returns; a VQ-VAE adds all of them to its loss.
     fixed_codes : bool
-        Whether no training moves the vectors of the codes, so that none can be restarted.
+        Whether no code can be restarted: no training moves its vector, or none moves it alone.
     initialized : bool
         False only while a codebook waits for `initialize`.
     """
@@ -103,6 +103,10 @@ class Quantizer(Module):
 
         Returns the restarted rows by the name of their parameter, if it has codes that restart.
         """
+        return {}
+
+    def row(self, step: int) -> Mapping[str, float]:
+        """What a schedule of the quantizer's own has at a step: columns of the history."""
         return {}
 
     # On what the meaning of a code depends.
