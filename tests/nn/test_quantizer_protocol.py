@@ -119,6 +119,9 @@ def test_training_lowers_the_loss_and_the_history_names_its_losses(name, trained
     if n > 1:
         assert np.prod(report.perplexities) ** (1 / n) == pytest.approx(report.perplexity)
         assert history[-1]["test_perplexity_2"] == report.as_dict()["perplexities"][1]
+        rows, counts = np.unique(model.encode(images).reshape(-1, n), axis=0, return_counts=True)
+        assert report.joint_perplexity == pytest.approx(vqnp.perplexity(counts))
+        assert report.joint_perplexity <= np.prod(report.perplexities) * (1 + 1e-9)
     assert report.bits_per_image == 16 * n * np.log2(model.num_embeddings)
     assert "restart" not in report.diagnosis.advice or not model.quantizer.fixed_codes
 

@@ -11,6 +11,7 @@ from vqnp.data import ArrayStream
 from vqnp.evaluation.error import SquaredError, Variance, aligned, checked_batches
 from vqnp.metrics.codebook import dead_codes, mean_perplexity, perplexity
 from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
+from vqnp.ops.product_codes import joint_codes
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,9 @@ class Evaluation:
     mse is the mean over all pixels of all images, in the data's own units, squared; data_variance is that of
     the mean image, ⟨(x̄ − x)²⟩, which a model that reconstructs anything is below;
     counts: (K,), or (n, K) of n codebooks: how often each code is used, over all images and latents; the
-    perplexity of n codebooks is the geometric mean of theirs.
+    perplexity of n codebooks is the geometric mean of theirs. joint_perplexity is that of the combinations of
+    codes, at most the product of the codebooks', and equal to it if their codes are independent; like every
+    perplexity it is at most the number of latents.
     """
 
     mse: float
@@ -31,6 +34,7 @@ class Evaluation:
     counts: Array
     diagnosis: Diagnosis
     data_variance: float = math.nan
+    joint_perplexity: float = math.nan
 
     @property
     def utilization(self) -> float:
@@ -68,17 +72,19 @@ class Evaluation:
             "num_embeddings": self.num_embeddings, "bits_per_image": self.bits_per_image,
             "images": self.images, "diagnosis": str(self.diagnosis), "diagnosis_level": self.diagnosis.level,
         }  # fmt: skip
-        return figures | ({"perplexities": self.perplexities} if several else {})
+        own = {"perplexities": self.perplexities, "joint_perplexity": self.joint_perplexity}
+        return figures | (own if several else {})
 
     def __str__(self) -> str:
         several = self.counts.ndim > 1
         each = ", ".join(f"{value:.1f}" for value in self.perplexities)
+        joint = f"{self.joint_perplexity:.1f}; {math.prod(self.perplexities):.1f} if independent"
         return aligned([
             ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),
             ("data's variance", f"{self.data_variance:.5f}"),
             ("codebook perplexity", f"{self.perplexity:.1f} of {self.num_embeddings}"),
-            *([("  of each codebook", each)] if several else []),
+            *([("  of each codebook", each), ("  of combinations", joint)] if several else []),
             ("utilization", f"{100 * self.utilization:.1f} %"),
             ("codes used", f"{self.codes_used} of {self.counts.size}"),
             ("bits per image", f"{self.bits_per_image:g}"),
@@ -97,12 +103,14 @@ def evaluate_codes(
     """
     K = model.num_embeddings
     errors, spread, n = SquaredError(), Variance(), 0
+    together = JointCounts(model.quantizer.num_codebooks, K)
     counts = np.zeros((*model.quantizer.code_shape, K), np.int64)
     for _, batch, x in checked_batches(model, images, progress):
         k = model.encode(batch)
         errors.add(model.decode(k), x)
         spread.add(x)
         counts += model.quantizer.counts(k)
+        together.add(k)
         n += len(batch)
     value, codes = mean_perplexity(counts), int(counts.sum()) // model.quantizer.num_codebooks
     if codes < CODES_PER_EMBEDDING * K:
@@ -110,7 +118,31 @@ def evaluate_codes(
     mse, variance = errors.mean(), float(spread.value().mean())
     diagnosis = diagnose(value, K, history, codes, mse, variance)
     diagnosis = with_restarts(diagnosis, model.quantizer, history)
-    return Evaluation(mse, value, K, model.bits_per_image, n, counts, diagnosis, variance)
+    joint = together.perplexity()
+    return Evaluation(mse, value, K, model.bits_per_image, n, counts, diagnosis, variance, joint)
+
+
+class JointCounts:
+    """How often each combination of the codes of n codebooks occurs; nothing if n = 1 or if K^n ≥ 2⁶³."""
+
+    def __init__(self, num_codebooks: int, num_embeddings: int) -> None:
+        self.num_embeddings = num_embeddings
+        self.counted = num_codebooks > 1 and num_embeddings**num_codebooks < 2**63
+        self.combinations, self.counts = np.empty(0, np.int64), np.empty(0, np.int64)
+
+    def add(self, k: Array) -> None:
+        """Count the codes k: (..., n)."""
+        if self.counted:
+            joint = joint_codes(k, self.num_embeddings).reshape(-1)
+            found, n = np.unique(joint, return_counts=True)
+            every = np.concatenate([self.combinations, found])
+            self.combinations, place = np.unique(every, return_inverse=True)
+            weights = np.concatenate([self.counts, n])
+            self.counts = np.bincount(place, weights).astype(np.int64)
+
+    def perplexity(self) -> float:
+        """exp(−Σ p log p) of the combinations; NaN if none were counted."""
+        return perplexity(self.counts) if self.counts.size else math.nan
 
 
 def with_restarts(diagnosis: Diagnosis, quantizer: Any, history: Any) -> Diagnosis:
