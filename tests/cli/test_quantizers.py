@@ -1,18 +1,23 @@
 """vqnp train --quantizer, and what follows it: every quantizer by every command that takes a run."""
 
+import inspect
 import json
 
 import numpy as np
 import pytest
 from helpers import refused_command
 
-from vqnp import load, load_dataset
+from vqnp import load, load_dataset, nn
 from vqnp.cli import main, quantizers
-from vqnp.cli.train import FLAG_OF
+from vqnp.cli.train import FLAG_OF, LATENT_OPTIONS
 
 SMALL = "--num-latents 4 --hidden 12 --epochs 2 --batch-size 16 --quiet".split()
 OWN = {
+    "cosine": "--estimator rotation --num-embeddings 12".split(),
     "finite_scalar": "--levels 4 3".split(),
+    "gumbel": "--draw hard --kl-weight 0.01 --temperature-steps 5 --num-embeddings 12".split(),
+    "product": "--groups 4 --codebook gradient --num-embeddings 6".split(),
+    "simvq": "--commitment-cost 0.5 --num-embeddings 12".split(),
 }
 """Options of each quantizer, none of them at its default."""
 
@@ -55,7 +60,8 @@ def test_every_command_takes_its_run(name, data, tmp_path, capsys):
     assert (run / "checkpoint.npz").read_bytes() == before
     capsys.readouterr()
     assert "began with" in refused_command(capsys, *train, "--quantizer", "vector", "--resume")
-    for wrong in ("--quantizer vector", ""):
+    foreign = any(FLAG_OF[option] in OWN[name] for option in own.keys() & quantizers.OPTIONS.keys())
+    for wrong in ("--quantizer vector", "") if foreign else ():
         args = [*train[:5], *wrong.split(), *OWN[name]]
         assert "--quantizer " in refused_command(capsys, *args)
 
@@ -82,7 +88,12 @@ def test_options_defaults_and_classes_agree(network):
             shown = " ".join(map(str, value)) if isinstance(value, list) else value
             assert quantizers.OPTIONS[option][2].endswith(f"(default: {shown})"), option
     every = set().union(*(quantizers.own_arguments(name, {}) for name in quantizers.CLASSES))
-    assert quantizers.OPTIONS.keys() == every - set(quantizers.VECTOR)
+    assert quantizers.OPTIONS.keys() == every - {*quantizers.VECTOR, *LATENT_OPTIONS}
+    for name, cls in quantizers.BY_GRADIENT.items():  # both classes have the same arguments
+        parameters = [inspect.signature(getattr(nn, c)).parameters for c in (cls, quantizers.CLASSES[name])]
+        assert set(parameters[0]) == set(parameters[1])
+        made = quantizers.made(name, arguments("vqvae", network, name) | {"codebook": "gradient"})
+        assert type(made["quantizer"]).__name__ == cls and "codebook" not in made
 
 
 def test_wrong_options(capsys, data):

@@ -59,8 +59,8 @@ def arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the quantizer's class that JSON can hold, with defaults."""
-    found = {n: p.default for n, p in _parameters(name).items() if n not in ("rng", "dtype")}
+    """The arguments of the quantizer's class that JSON can hold, with defaults; the reduction is the mean."""
+    found = {n: p.default for n, p in _parameters(name).items() if n not in ("rng", "dtype", "reduction")}
     plain = {n: list(value) if isinstance(value, tuple) else value for n, value in found.items()}
     plain |= {"codebook": "ema"} if name in BY_GRADIENT else {}
     return {n: network.get(n, value) for n, value in plain.items()}
