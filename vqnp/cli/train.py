@@ -81,8 +81,8 @@ LATENT_OPTIONS: Table = {
     ),
     "likelihood": (("bernoulli", "gaussian"), "", "distribution of each pixel (default: bernoulli)"),
     "noise_std": (float, "S", "standard deviation of a pixel, if gaussian (default: 0.1)"),
-    "kl_weight": (float, "W", "weight of the KL divergence (default: 1.0; gumbel: 0.001)"),
-    "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0 (default: 0; gumbel: 1000)"),
+    "kl_weight": (float, "W", "weight of the KL divergence; with gumbel 0.001 (default: 1.0)"),
+    "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0; with gumbel 1000 (default: 0)"),
 }
 SCHEDULE_OPTIONS: Table = {
     "epochs": (int, "N", "passes over the training images (default: 60; conv: 20)"),
