@@ -122,6 +122,7 @@ MODELS = {
     "HierarchicalVQVAE, stopped": lambda rng, dtype: HierarchicalVQVAE.conv(
         (4, 4), 4, 3, 0, (2, 1), 3, 4, "stopped", 0.5, codebook="gradient", codebook_init="normal", rng=rng,
         dtype=dtype,
+    ),
     "VQVAE, product": lambda rng, dtype: VQVAE.mlp(
         (2, 3), 2, hidden=(5,), rng=rng, dtype=dtype,
         quantizer=ProductVectorQuantizer(

@@ -102,7 +102,7 @@ class HierarchicalVQVAE(Model):
         embedding_dim: int | Sequence[int] = 8, num_embeddings: int | Sequence[int] = (128, 32),
         level_gradient: str = "straight_through", level_loss: float = 0.0, ndim: int | None = None,
         codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
-        codebook_init: str = "data", restart_dead_codes: float = 0.2,
+        codebook_init: str = "data", restart_dead_codes: float = 0.2, estimator: str = "straight_through",
         rng: np.random.Generator | int = 0, dtype: str = "float32",
     ) -> Self:  # fmt: skip
         """A hierarchy of convolutional networks, in the published form.
@@ -118,8 +118,8 @@ class HierarchicalVQVAE(Model):
             As in VQVAE.conv, of each encoder and decoder.
         level_gradient, level_loss
             As above.
-        image_shape, ndim, codebook, commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, rng,
-        dtype
+        image_shape, ndim, codebook, commitment_cost, decay, epsilon, codebook_init, restart_dead_codes,
+        estimator, rng, dtype
             As in VQVAE.conv.
 
         Raises
@@ -135,7 +135,8 @@ class HierarchicalVQVAE(Model):
         levels, decoder = hierarchical_networks(
             WHERE, image_shape, channels, residual_channels, residual_blocks, downsampling, embedding_dim,
             num_embeddings, check_float(WHERE, "level_loss", level_loss, "[0, inf)") > 0, ndim, codebook,
-            commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, check_rng(WHERE, rng), dtype,
+            commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, estimator,
+            check_rng(WHERE, rng), dtype,
         )  # fmt: skip
         return cls(levels, decoder, DataSpec(image_shape), level_gradient, level_loss)
 

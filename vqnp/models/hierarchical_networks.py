@@ -24,7 +24,8 @@ def hierarchical_networks(
     where: str, image_shape: tuple[int, ...], channels: int, residual_channels: int, residual_blocks: int,
     downsampling: Sequence[int], embedding_dim: int | Sequence[int], num_embeddings: int | Sequence[int],
     level_decoders: bool, ndim: int | None, codebook: str, commitment_cost: float, decay: float,
-    epsilon: float, codebook_init: str, restart_dead_codes: float, rng: np.random.Generator, dtype: Any,
+    epsilon: float, codebook_init: str, restart_dead_codes: float, estimator: str,
+    rng: np.random.Generator, dtype: Any,
 ) -> tuple[list[Level], Sequential]:  # fmt: skip
     """The levels, the top first, and the decoder of all codes; arguments as in HierarchicalVQVAE.conv."""
     H, R = check_int(where, "channels", channels), check_int(where, "residual_channels", residual_channels)
@@ -68,7 +69,7 @@ def hierarchical_networks(
     for l, part in enumerate(parts):
         quantizer = quantizer_of(
             codebook, K[l], D[l], commitment_cost, epsilon, decay=decay, codebook_init=codebook_init,
-            restart_dead_codes=restart_dead_codes, rng=rng, dtype=shared["dtype"],
+            restart_dead_codes=restart_dead_codes, estimator=estimator, rng=rng, dtype=shared["dtype"],
         )  # fmt: skip
         levels.append(Level(encoders[l], quantizer=quantizer, **part))
     return levels, decoder
