@@ -32,6 +32,7 @@ MORE = {
     "vqnp/metrics": "tests/metrics", "vqnp/optim.py": "tests/test_optim.py tests/kernels/test_subnormal.py",
     "vqnp/checkpoint.py": "tests/test_checkpoint.py tests/test_damaged.py",
     "vqnp/_files.py": "tests/test_files.py tests/test_damaged.py tests/data/test_stream.py",
+    "vqnp/ops/_windows": "tests/ops/test_conv.py tests/ops/test_causal_conv.py", "vqnp/ops/__init__": "tests/ops",
     "vqnp/ops/lloyd": "tests/ops/test_kmeans.py", "vqnp/kernels": "tests/kernels tests/test_optim.py",
 }  # fmt: skip
 """By the beginning of a source's path: tests besides those of the same name, of test_smoke and test_survivors."""

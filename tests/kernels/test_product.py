@@ -1,7 +1,5 @@
 """The products of vqnp.kernels.product: equal to NumPy's to rounding, and the same bits in any company."""
 
-import ctypes
-import mmap
 import os
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from vqnp.kernels import threads
 from vqnp.kernels.adam import adam_factors, adam_step
 from vqnp.kernels.frame import framed, framed_plain
 from vqnp.kernels.jit import JIT
+from vqnp.kernels.llvm import vector_bytes
 from vqnp.kernels.memory import LINE_BYTES, copy, empty, zeros
 from vqnp.kernels.product import (
     adam_gradient, fusible, gradient, gradient_plain, linear, linear_dW, linear_dx, product, product_plain,
@@ -176,36 +175,6 @@ def test_aligned_arrays(shape, dtype):
     assert not zeros(tuple(shape), dtype).any()
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mprotect by ctypes")
-def test_nothing_beyond_the_arrays_is_read():
-    """Each array ends where a page ends, and the next page may not be read: a read beyond it ends the
-    process."""
-    page = mmap.PAGESIZE
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    kept = []
-
-    def at_the_end(array):
-        size = -(-max(array.nbytes, 1) // page) * page
-        room = mmap.mmap(-1, size + page)
-        kept.append(room)
-        start = ctypes.addressof(ctypes.c_char.from_buffer(room))
-        assert libc.mprotect(start + size, page, 0) == 0
-        view = np.frombuffer(room, array.dtype, array.size, size - array.nbytes).reshape(array.shape)
-        view[...] = array
-        return view
-
-    for dtype in (np.float32, np.float64):
-        for M, K, N in ((1, 1, 1), (3, 5, 7), (13, 17, 33), (32, 20, 70)):
-            x, W, b, dy = map(at_the_end, big(dtype, M, K, N))
-            linear(x, W, b, relu=True)
-            linear_dx(dy, W)
-            linear_dW(x, dy)
-            if JIT:
-                m, v = at_the_end(W * 0), at_the_end(W * 0)
-                adam_gradient(x, dy, W, m, v, np.array(adam_factors(x.dtype, 1, 1e-3, 0.9, 0.999, 1e-8)))
-
-
 PROGRAM = """
 import hashlib
 import numpy as np
@@ -262,3 +231,22 @@ def test_a_linear_layer_is_its_plain_form(seed, dtype):
     x, W, b = (r.standard_normal(s).astype(dtype) for s in ((2, 3, 9), (9, 20), (20,)))
     size = linear_plain(abs(x), abs(W), abs(b))
     assert (abs(linear_forward(x, W, b)[0] - linear_plain(x, W, b)) <= bound(9, dtype, size)).all()
+
+
+@only_compiled
+@given(st.integers(1, 300), st.integers(1, 4), st.integers(1, 40), st.integers(1, 300), dtypes)
+def test_the_cost_by_which_work_is_shared_is_that_of_the_product(M, T, K, N, dtype):
+    """M T K N multiply-adds, and at most those of a strip of columns more. No result depends on it."""
+    costs, strip = [], max(kernels.ROWS_PER_TILE) * (vector_bytes() // np.dtype(dtype).itemsize)
+
+    def noted(work, size, multiply_adds, multiple=1):
+        costs.append(size * multiply_adds)
+        work(0, size)
+
+    x, at = np.ones(K + T + M, dtype), np.arange(M)[:, None] + np.arange(T)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernels, "in_blocks", noted)
+        product(x, at, np.ones((T, K, N), dtype))
+        gradient(x, at, K, np.ones((M, N), dtype))
+    whole = M * T * K * N
+    assert whole <= costs[0] < whole + M * T * K * strip and costs[1] == whole

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from strategies import LAYOUTS, dtypes, lay_out, seeds
 
 from vqnp import ops
-from vqnp.kernels import adam
+from vqnp.kernels import adam, product
+from vqnp.kernels.jit import JIT
 from vqnp.kernels.statistics import code_statistics
 from vqnp.kernels.subnormal import flush
 from vqnp.nn import VectorQuantizer
 
 EPSILON = 1e-8
+only_compiled = pytest.mark.skipif(not JIT, reason="of compiled kernels only")
 
 
 def subnormal(a):
@@ -33,6 +35,24 @@ def test_flush(dtype, layout):
 
 
 # Adam.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("form", ["compiled", "plain", pytest.param("fused", marks=only_compiled)])
+def test_adam_keeps_the_smallest_normal_number_and_flushes_the_next(form, dtype):
+    """With gradients 0 and β₁ = β₂ = ½ both moments are halved, exactly."""
+    tiny, how = np.finfo(dtype).tiny, (3, 1e-3, 0.5, 0.5, EPSILON)
+    for start, end in ((2 * tiny, tiny), (2 * np.nextafter(tiny, dtype(0)), dtype(0))):
+        value, m, v = np.ones((5, 9), dtype), np.full((5, 9), start, dtype), np.full((5, 9), start, dtype)
+        arrays = [a.reshape(-1) for a in (value, np.zeros((5, 9), dtype), m, v)]
+        if form == "compiled":
+            adam.adam_step([tuple(arrays)], *how)
+        elif form == "plain":
+            adam.adam_step_plain(*arrays, *how)
+        else:
+            factors = np.array(adam.adam_factors(np.dtype(dtype), *how))
+            product.adam_gradient(np.zeros((2, 5), dtype), np.zeros((2, 9), dtype), value, m, v, factors)
+        assert (m == end).all() and (v == end).all()
 
 
 def unflushed(value, grad, m, v, t, lr, beta1, beta2, epsilon):

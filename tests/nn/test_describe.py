@@ -19,7 +19,7 @@ from vqnp.nn import (
     LayerNorm, Linear, Module, Param, PixelShuffle, ProductVectorQuantizer, Reshape, Residual, Sequential,
     SimVQ, TransformerBlock, Upsample, build, describe, register,
 )
-from vqnp.nn.description import MODULES
+from vqnp.nn.description import MODULES, SHARED
 from vqnp.nn.module import limited
 from vqnp.priors import PixelCNN, Transformer
 
@@ -264,3 +264,19 @@ def test_a_class_is_known_to_another_process_once_its_module_is_imported(tmp_pat
     assert done.returncode == 1 and "module must be one of " in last and "got 'Scale'" in last
     with pytest.raises(InputError):
         build({"module": "Scale"})
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_number_of_a_shared_module_is_that_of_one_before(count):
+    """Any other, the next one included, is a sentence: a description may be from a damaged file."""
+    layers = [describe(Linear(2, 2, i)) for i in range(count)]
+    described = describe(Sequential())
+    (key,) = described.keys() - {"module"}
+    for number in range(-2, count + 3):
+        described[key] = [*layers, {"module": SHARED, "number": number}]
+        if 0 <= number < count:
+            built = build(described)
+            assert built.layers[-1] is built.layers[number]
+        else:
+            with refused("number", f"[0, {count - 1}]", str(number), where="build"):
+                build(described)
