@@ -185,6 +185,15 @@ def test_a_run_folder_holds_on_to_its_settings(name, run, capsys):
     assert option in sentence and ("began with, 0.6; got 0.1" in sentence) == (name in VQVAES)
 
 
+@each_run
+def test_codes_are_known_to_be_of_their_model(name):
+    """By the fingerprint of version 0.1, which another model's is not; networks it did not have got none."""
+    with np.load(FILES / name / "codes.npz") as arrays:
+        stored = arrays["model"].tobytes().hex()
+    owners = [other for other in RUNS if format1.fingerprint_of(load(FILES / other)) == stored]
+    assert owners == [name] and format1.fingerprint_of(VQVAE.conv((8, 8))) is None
+
+
 @pytest.mark.slow
 @each_run
 def test_every_other_command_takes_a_run_folder(name, run, tmp_path, capsys):

@@ -83,7 +83,7 @@ def calls(r, dtype):
 
 
 def main(draws):
-    """Call all, at both places, in both dtypes; what memory.empty gives to kernels' callers is guarded too."""
+    """Call all, at both places, in both dtypes; what memory.empty gives their callers is guarded too."""
     faulthandler.enable()
     r = np.random.default_rng(0)
     for module in list(sys.modules.values()):

@@ -62,6 +62,20 @@ def unflushed(value, grad, m, v, t, lr, beta1, beta2, epsilon):
     value -= lr / (1 - beta1**t) * (m / (np.sqrt(v * (1 / (1 - beta2**t))) + epsilon))
 
 
+@given(seeds, dtypes, st.floats(0.0, 0.99), st.floats(0.0, 0.99))
+def test_adam_of_normal_numbers_is_the_papers_at_any_decay(seed, dtype, beta1, beta2):
+    """Plain and compiled, bit for bit; defaults alone would not tell 1 − β from 1 mod β."""
+    r = np.random.default_rng(seed)
+    arrays = [r.uniform(0.5, 2, 12).astype(dtype) for _ in range(4)]
+    paper, plain, compiled = ([a.copy() for a in arrays] for _ in range(3))
+    how = int(r.integers(1, 9)), 1e-3, beta1, beta2, EPSILON
+    unflushed(*paper, *how)
+    adam.adam_step_plain(*plain, *how)
+    adam.adam_step([tuple(compiled)], *how)
+    np.testing.assert_array_equal(plain, paper)
+    np.testing.assert_array_equal(compiled, paper)
+
+
 def fading_gradients(r, steps, dtype):
     """g: (steps, 12); a third of the parameters dies after some steps, a third fades, a third stays tiny.
 
