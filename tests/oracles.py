@@ -463,6 +463,66 @@ def finite_scalar(z, levels):
     return z_q, np.array(codes, np.int64), slope, margin
 
 
+# Lookup-free quantization: Yu et al. 2023, section 3.1.
+
+
+def lookup_free(z, dz_q, dL, scale, beta, reduction):
+    """z_q, β Σ (z − sg z_q)², k, dz; z: (N, D)."""
+    size, commitment = count(z.shape, reduction), 0.0
+    z_q, dz, codes = np.zeros(z.shape), np.zeros(z.shape), []
+    for n in range(len(z)):
+        codes.append(0)
+        for d in range(z.shape[1]):
+            z_q[n, d] = scale if z[n, d] > 0 else -scale
+            codes[-1] += 2**d * int(z[n, d] > 0)
+            r = float(z[n, d]) - z_q[n, d]
+            commitment += beta * r * r / size
+            dz[n, d] = float(dz_q[n, d]) + dL * beta * 2 * r / size
+    return z_q, commitment, np.array(codes, np.int64), dz
+
+
+def bit_entropies(a):
+    """⟨H(p_n)⟩ over all codes, H(⟨p_n⟩) over all codes, Σ_d h(⟨p_nd⟩), in nats; a: (N, D)."""
+    N, D = a.shape
+    p = [[1 / (1 + math.exp(-float(v))) for v in row] for row in a]
+    of = lambda row, k: math.prod(row[d] if k >> d & 1 else 1 - row[d] for d in range(D))
+    joint = [[of(row, k) for k in range(2**D)] for row in p]
+    entropy = lambda q: -math.fsum(v * math.log(v) for v in q if v > 0)
+    if N == 0:
+        return 0.0, 0.0, 0.0
+    mean = [math.fsum(row[k] for row in joint) / N for k in range(2**D)]
+    bits = [math.fsum(row[d] for row in p) / N for d in range(D)]
+    sample = math.fsum(entropy(row) for row in joint) / N
+    return sample, entropy(mean), math.fsum(entropy([b, 1 - b]) for b in bits)
+
+
+# Residual quantization: Lee et al. 2022, section 3.1.
+
+
+def residual_quantize(z, E, n, used, dz_q, dL, beta, codebook_loss, reduction):
+    """z_q, the losses, k and the gradients, a vector and a depth at a time; z: (N, D)."""
+    N, D = z.shape
+    size = n * count(z.shape, reduction)
+    z_q, dz, dE = np.zeros(z.shape), np.array(dz_q, np.float64), np.zeros(E.shape)
+    k, codebook, commitment = np.full((N, n), -1), 0.0, 0.0
+    for row in range(N):
+        r = z[row].copy()
+        for i in range(n if used is None else int(used[row])):
+            e = E[i % len(E)]
+            j = int(nearest(r[None], e)[0])
+            k[row, i] = j
+            z_q[row] += e[j]
+            r = r - e[j]
+            for d in range(D):
+                left = float(r[d])
+                commitment += beta * left * left / size
+                dz[row, d] += dL * beta * 2 * left / size
+                if codebook_loss:
+                    codebook += left * left / size
+                    dE[i % len(E), j, d] -= dL * 2 * left / size
+    return {"z_q": z_q, "codebook": codebook, "commitment": commitment, "k": k, "dz": dz, "dE": dE}
+
+
 # EMA: the same paper's appendix A. A state is (E, N, m, t).
 
 

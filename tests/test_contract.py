@@ -13,8 +13,8 @@ from vqnp.models import Model
 from vqnp.nn import (
     ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, CosineVectorQuantizer,
     EMACosineVectorQuantizer, FiniteScalarQuantizer, Flatten, GroupNorm, GumbelQuantizer, LayerNorm, Linear,
-    PixelShuffle, ProductVectorQuantizer, Reshape, Residual, Sequential, SimVQ, TransformerBlock, Upsample,
-    mlp, residual_stack,
+    LookupFreeQuantizer, PixelShuffle, ProductVectorQuantizer, Reshape, Residual, ResidualVectorQuantizer,
+    Sequential, SimVQ, TransformerBlock, Upsample, mlp, residual_stack,
 )
 
 TINY = {"image_shape": (2, 3), "num_latents": 2, "embedding_dim": 3, "num_embeddings": 4, "hidden": (5,)}
@@ -102,6 +102,17 @@ LAYERS = {
         lambda rng, dtype: ProductVectorQuantizer(5, 4, codebook_init="normal", rng=rng, dtype=dtype), (2, 4),
     ),
     "GumbelQuantizer": (lambda rng, dtype: GumbelQuantizer(5, 3, kl_warmup=0, rng=rng, dtype=dtype), (2, 3)),
+    "LookupFreeQuantizer": (lambda rng, dtype: LookupFreeQuantizer(3, 0.3, 0.2, 0.5, dtype=dtype), (2, 3)),
+    "LookupFreeQuantizer, spherical": (
+        lambda rng, dtype: LookupFreeQuantizer(3, spherical=True, batch_entropy="bound", dtype=dtype), (2, 3)
+    ),
+    "ResidualVectorQuantizer": (
+        lambda rng, dtype: ResidualVectorQuantizer(3, 5, 3, codebook="gradient", rng=rng, dtype=dtype), (2, 3)
+    ),
+    "ResidualVectorQuantizer, ema": (
+        lambda rng, dtype: ResidualVectorQuantizer(3, 5, 3, shared_codebook=True, rng=rng, dtype=dtype),
+        (2, 3),
+    ),
     "FiniteScalarQuantizer": (lambda rng, dtype: FiniteScalarQuantizer((5, 4, 2), dtype), (2, 3)),
 }
 MODELS = {
@@ -112,6 +123,15 @@ MODELS = {
     "VQVAE, parts": vqvae_of_parts,
     "VQVAE, conv": lambda rng, dtype: VQVAE.conv(
         (2, 4), 4, 3, 1, 1, 3, 4, codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype
+    ),
+    "VQVAE, lookup-free": lambda rng, dtype: VQVAE.mlp(
+        (2, 3), 2, hidden=(5,), quantizer=LookupFreeQuantizer(3, dtype=dtype), rng=rng, dtype=dtype
+    ),
+    "VQVAE, residual": lambda rng, dtype: VQVAE.mlp(
+        (2, 3), 2, hidden=(5,), rng=rng, dtype=dtype,
+        quantizer=ResidualVectorQuantizer(
+            2, 4, 3, codebook="gradient", codebook_init="normal", quantizer_dropout=0.5, rng=rng, dtype=dtype
+        ),
     ),
     "VQVAE, finite scalar": lambda rng, dtype: VQVAE.mlp(
         (2, 3), 2, hidden=(5,), quantizer=FiniteScalarQuantizer((5, 4), dtype), rng=rng, dtype=dtype

@@ -12,7 +12,7 @@ from vqnp.gradcheck import gradcheck, gradcheck_module, surrogate_check
 from vqnp.kernels.nearest import nearest_code_plain
 from vqnp.metrics import grey_level_nats, precision_recall
 from vqnp.models import HierarchicalVQVAE, Level
-from vqnp.nn import EMAVectorQuantizer, Linear, Param, VectorQuantizer, residual_stack
+from vqnp.nn import EMAVectorQuantizer, Linear, LookupFreeQuantizer, Param, VectorQuantizer, residual_stack
 from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.optim import Adam
@@ -155,6 +155,55 @@ def test_gumbel_softmax():
     q = np.exp(a) / np.exp(a).sum(axis=1, keepdims=True)
     assert KL == pytest.approx((q * np.log(5 * q)).sum(axis=1).mean())
     gradcheck(ops.categorical_kl_forward, ops.categorical_kl_backward, a, rng=1).raise_if_failed()
+
+
+def test_residual():
+    """One straight-through step around the sum; a loss for each depth, the residual before it being fixed."""
+    z, E, beta, n = R.standard_normal((6, 3)), R.standard_normal((3, 4, 3)), 0.3, 3
+
+    def freeze(z0, E0):
+        r, total, kept = z0.copy(), np.zeros_like(z0), []
+        for e in E0:
+            k = ((r[:, None] - e) ** 2).sum(-1).argmin(-1)
+            kept.append((r, k, total + e[k]))
+            r, total = r - e[k], total + e[k]
+        codebook = lambda E: sum(((r - e[k]) ** 2).mean() for e, (r, k, _) in zip(E, kept, strict=True)) / n
+        commitment = lambda z: beta * sum(((z - partial) ** 2).mean() for *_, partial in kept) / n
+        return lambda z, E: (z + (total - z0), codebook(E) + commitment(z))
+
+    def forward(z, E):
+        z_q, codebook, commitment, k, cache = ops.residual_quantize_forward(z, E, n, beta=beta)
+        return z_q, codebook + commitment, k, cache
+
+    surrogate_check(forward, ops.residual_quantize_backward, freeze, z, E, rng=1).raise_if_failed()
+
+
+@pytest.mark.parametrize("batch", ["exact", "bound"])
+def test_lookup_free(batch):
+    """Signs, straight through; certain choices are rewarded, and diverse ones; the encoder is held near."""
+    z = R.standard_normal((6, 3))
+    q = LookupFreeQuantizer(3, 0.7, 0.2, 0.9, 1.5, batch, dtype="float64")
+    codes = q.decode(np.arange(8))
+
+    def loss(z, z_q):
+        p = np.exp(-((z[:, None] - codes) ** 2).sum(-1) / 1.5)
+        p /= p.sum(axis=1, keepdims=True)
+        entropy = lambda p: -(p * np.log(p)).sum()
+        ones = p @ (codes > 0) if batch == "bound" else None
+        whole = entropy(p.mean(0)) if batch == "exact" else entropy(ones.mean(0)) + entropy(1 - ones.mean(0))
+        return 0.2 * (entropy(p) / len(z) - 0.9 * whole) + 0.7 * ((z - z_q) ** 2).mean()
+
+    def freeze(z0):
+        z_q = np.where(z0 > 0, 1.0, -1.0)
+        return lambda z: (z + (z_q - z0), np.asarray(loss(z, z_q)))
+
+    def forward(z):
+        z_q, entropy, commitment, k, cache = q.forward(z)
+        np.testing.assert_array_equal(k, (z > 0) @ [1, 2, 4])
+        return z_q, entropy + commitment, cache
+
+    backward = lambda dz_q, dL, cache: q.backward(dz_q, cache, dL)
+    surrogate_check(forward, backward, freeze, z, rng=1).raise_if_failed()
 
 
 def test_tiling_a_batch():

@@ -137,6 +137,27 @@ if codebook_loss:
         "test_gumbel_softmax",
     ),
     Bug(
+        "residual: a straight-through step at each depth, so that the gradient is multiplied by their number",
+        "ops.residual_quantize:residual_quantize_backward",
+        "dz, dE = dz_q, np.zeros(shape, dz_q.dtype)",
+        "dz, dE = len(residuals) * dz_q, np.zeros(shape, dz_q.dtype)",
+        "test_residual",
+    ),
+    Bug(
+        "residual: no commitment from the second depth on",
+        "ops.residual_quantize:residual_quantize_backward",
+        "dz = dz + dL * 2 * c * beta * r",
+        "dz = dz + dL * 2 * c * beta * r * (i == 0)",
+        "test_residual",
+    ),
+    Bug(
+        "lookup-free: the entropy of the batch is made small, not large",
+        "nn.quantizers.lookup_free:LookupFreeQuantizer.backward",
+        "bit_entropy_backward(w, -self.diversity_weight * w, entropies)",
+        "bit_entropy_backward(w, self.diversity_weight * w, entropies)",
+        "test_lookup_free",
+    ),
+    Bug(
         "no straight-through: the encoder gets the commitment gradient alone",
         "ops.quantize:quantize_backward",
         "dz = dz_q + dL * 2 * c * beta * r",

@@ -18,6 +18,9 @@ OWN = {
     "gumbel": "--draw hard --kl-weight 0.01 --temperature-steps 5 --num-embeddings 12".split(),
     "product": "--groups 4 --codebook gradient --num-embeddings 6".split(),
     "simvq": "--commitment-cost 0.5 --num-embeddings 12".split(),
+    "lookup_free": "--bits 3 --entropy-weight 0.2 --diversity-weight 0.9 --entropy-temperature 0.5 "
+    "--batch-entropy bound --spherical".split(),
+    "residual": "--num-quantizers 2 --quantizer-dropout 0.5 --shared-codebook".split(),
 }
 """Options of each quantizer, none of them at its default."""
 
@@ -85,6 +88,9 @@ def test_options_defaults_and_classes_agree(network):
         assert own.keys() <= FLAG_OF.keys()
         for option in own.keys() & quantizers.OPTIONS.keys():
             value = own[option]
+            if isinstance(value, bool):  # a flag
+                assert not value
+                continue
             shown = " ".join(map(str, value)) if isinstance(value, list) else value
             assert quantizers.OPTIONS[option][2].endswith(f"(default: {shown})"), option
     every = set().union(*(quantizers.own_arguments(name, {}) for name in quantizers.CLASSES))
@@ -103,6 +109,11 @@ def test_wrong_options(capsys, data):
         "--quantizer finite_scalar --decay 0.5": "--decay must be given only with --quantizer vector",
         "--quantizer finite_scalar --levels 4 1": "--levels must be an integer in [2, 1000]; got 1",
         "--model vae --quantizer finite_scalar": "--quantizer must be given only with --model vqvae",
+        "--quantizer lookup_free --num-embeddings 8": "--num-embeddings must be given only with --quantizer ",
+        "--quantizer lookup_free --bits 13": "--batch-entropy must be 'bound' for more than 12 bits",
+        "--quantizer residual --num-quantizers 1": "--num-quantizers must be an integer of at least 2; got 1",
+        "--spherical": "--spherical must be given only with --quantizer lookup_free; got --quantizer vector",
+        "--quantizer residual --codebook gradient --epsilon 1": "--epsilon must be given only with --codeb",
         "--model vae --levels 3": "--levels must be given only with --model vqvae; got --model vae",
     }
     for words, sentence in told.items():

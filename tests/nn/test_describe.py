@@ -16,8 +16,9 @@ from vqnp.models import Level
 from vqnp.nn import (
     Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, CosineVectorQuantizer,
     EMACosineVectorQuantizer, Embedding, FiniteScalarQuantizer, Flatten, GroupNorm, GumbelQuantizer,
-    LayerNorm, Linear, Module, Param, PixelShuffle, ProductVectorQuantizer, Reshape, Residual, Sequential,
-    SimVQ, TransformerBlock, Upsample, build, describe, register,
+    LayerNorm, Linear, LookupFreeQuantizer, Module, Param, PixelShuffle, ProductVectorQuantizer, Reshape,
+    Residual, ResidualVectorQuantizer, Sequential, SimVQ, TransformerBlock, Upsample, build, describe,
+    register,
 )
 from vqnp.nn.description import MODULES, SHARED
 from vqnp.nn.module import limited
@@ -71,6 +72,12 @@ EXAMPLES = {
     "EMAVectorQuantizer": lambda: EMAVectorQuantizer(
         5, 3, 0.5, 0.9, 1e-3, smoothing="additive", zero_debias=True, reduction="mean_of_sums",
         codebook_init="data", restart_dead_codes=0.1, estimator="rotation", dtype="float64",
+    ),
+    "LookupFreeQuantizer": lambda: LookupFreeQuantizer(
+        3, 0.5, 0.2, 0.7, 0.3, "bound", True, "sum", "float64"
+    ),
+    "ResidualVectorQuantizer": lambda: ResidualVectorQuantizer(
+        3, 5, 2, 0.5, "gradient", 0.9, 1e-3, "kmeans", 0.1, True, 0.5, "sum", dtype="float64"
     ),
     "FiniteScalarQuantizer": lambda: FiniteScalarQuantizer((5, 4, 2), "float64"),
     "CosineVectorQuantizer": lambda: CosineVectorQuantizer(

@@ -11,7 +11,7 @@ from vqnp.export import from_torch, load_torch, save_torch
 from vqnp.inspection import code_anatomy, position_influence
 from vqnp.nn import (
     CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer, GumbelQuantizer,
-    ProductVectorQuantizer, Quantizer, SimVQ, register,
+    LookupFreeQuantizer, ProductVectorQuantizer, Quantizer, ResidualVectorQuantizer, SimVQ, register,
 )
 from vqnp.plots import inspection_figure, training_figure
 from vqnp.priors import Markov, PixelCNN, generate
@@ -66,6 +66,14 @@ QUANTIZERS = {
     "product, ema": lambda dtype: ProductVectorQuantizer(3, 2, codebook_init="kmeans", dtype=dtype),
     "gumbel": lambda dtype: GumbelQuantizer(6, 2, dtype=dtype),
     "gumbel, hard": lambda dtype: GumbelQuantizer(6, 2, draw="hard", kl_warmup=0, dtype=dtype),
+    "lookup-free": lambda dtype: LookupFreeQuantizer(2, dtype=dtype),
+    "binary spherical": lambda dtype: LookupFreeQuantizer(
+        2, entropy_weight=0.01, spherical=True, batch_entropy="bound", dtype=dtype
+    ),
+    "residual": lambda dtype: ResidualVectorQuantizer(3, 5, 2, restart_dead_codes=0.1, dtype=dtype),
+    "residual, shared": lambda dtype: ResidualVectorQuantizer(
+        2, 5, 2, codebook="gradient", shared_codebook=True, quantizer_dropout=0.5, dtype=dtype
+    ),
     "a pair": lambda dtype: Pair(3, dtype),
 }
 each = pytest.mark.parametrize("name", QUANTIZERS)
@@ -177,7 +185,7 @@ def test_a_prior_takes_the_codes_as_a_grid(name, trained):
         np.testing.assert_array_equal(grid[:, :, :n], codes[:, :, 0])
     chain = Markov(grid, model.num_embeddings)
     assert generate(model, chain, 3, rng=0).shape == (3, 8, 8)
-    PixelCNN(model.num_embeddings, model.grid_shape, channels=4, layers=4).nll(grid)
+    PixelCNN(model.num_embeddings, model.grid_shape, channels=4, layers=8).nll(grid)
 
 
 def test_what_is_no_quantizer_and_what_does_not_fit():

@@ -13,15 +13,17 @@ QUANTIZERS = {
     "cosine": "the nearest of K directions",
     "finite_scalar": "each coordinate rounded to one of a few values",
     "gumbel": "one of K vectors, drawn by a Gumbel-softmax (a discrete VAE)",
+    "lookup_free": "the sign of each coordinate",
     "product": "the nearest vectors of G codebooks, each for a part of the latent",
+    "residual": "the nearest of K vectors, then that of what is left, n times",
     "simvq": "the nearest of K vectors that one matrix moves together (SimVQ)",
 }
 """What --quantizer takes, in words."""
 
 CLASSES = {
     "cosine": "EMACosineVectorQuantizer", "finite_scalar": "FiniteScalarQuantizer",
-    "gumbel": "GumbelQuantizer",
-    "product": "ProductVectorQuantizer", "simvq": "SimVQ",
+    "gumbel": "GumbelQuantizer", "lookup_free": "LookupFreeQuantizer",
+    "product": "ProductVectorQuantizer", "residual": "ResidualVectorQuantizer", "simvq": "SimVQ",
 }  # fmt: skip
 """The class in vqnp.nn of each but "vector"."""
 
@@ -35,17 +37,35 @@ VECTOR = (
 """The arguments of VQVAE.mlp and VQVAE.conv that are about their own quantizer."""
 
 OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
+    "batch_entropy": (
+        ("exact", "bound"), "",
+        "the entropy of a batch's codes, over all codes, or its bound from single bits (default: exact)",
+    ),
+    "bits": (int, "D", "coordinates of a latent, of one bit each (default: 7)"),
+    "diversity_weight": (float, "GAMMA", "weight of the entropy of a batch's codes (default: 1.0)"),
     "draw": (
         ("soft", "hard"), "",
         "what the decoder sees in training: mixtures of codes, or single ones (default: soft)",
     ),
+    "entropy_temperature": (float, "TAU", "temperature of the entropies' probabilities (default: 0.1)"),
+    "entropy_weight": (float, "W", "weight of the entropy loss (default: 0.1)"),
     "final_temperature": (float, "TAU", "temperature at the end of its schedule (default: 0.0625)"),
     "groups": (int, "G", "equal parts of a latent, each with a codebook (default: 2)"),
     "levels": (list, "L", "values of each coordinate of a latent (default: 8 6 5)"),
+    "num_quantizers": (int, "N", "codes of a latent, each of what the ones before leave (default: 4)"),
+    "quantizer_dropout": (
+        float, "P", "part of the training examples that have their first codes alone (default: 0.0)"
+    ),
+    "shared_codebook": (bool, "", "one codebook for all codes of a latent"),
+    "spherical": (bool, "", "codes on the unit sphere: binary spherical quantization"),
     "temperature": (float, "TAU", "temperature of the Gumbel-softmax at the first step (default: 1.0)"),
     "temperature_steps": (int, "STEPS", "steps over which the temperature falls (default: 5000)"),
 }
 """The options of the quantizers in CLASSES that "vector" has not, as in vqnp.cli.train.MODEL_OPTIONS."""
+
+
+NOT_OFFERED = ("rng", "dtype", "reduction")
+"""Arguments of the classes that are no options."""
 
 
 def arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,8 +79,8 @@ def arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of the quantizer's class that JSON can hold, with defaults; the reduction is the mean."""
-    found = {n: p.default for n, p in _parameters(name).items() if n not in ("rng", "dtype", "reduction")}
+    """The arguments of the quantizer's class that JSON can hold, with defaults."""
+    found = {n: p.default for n, p in _parameters(name).items() if n not in NOT_OFFERED}
     plain = {n: list(value) if isinstance(value, tuple) else value for n, value in found.items()}
     plain |= {"codebook": "ema"} if name in BY_GRADIENT else {}
     return {n: network.get(n, value) for n, value in plain.items()}

@@ -19,8 +19,8 @@ DESCRIPTION = (
 )
 
 Table = dict[str, tuple[type | tuple[str, ...], str, str]]
-"""By the name of Python's argument: the type and the metavar of a number, list for several integers, or the
-choices and ""; the help."""
+"""By the name of Python's argument: the type and the metavar of a number, list for several integers,
+bool for a flag, or the choices and ""; the help."""
 
 MODEL_OPTIONS: Table = {
     "embedding_dim": (list, "D", "dimensions of a latent and of a code (default: 16; conv: 8)"),
@@ -120,6 +120,8 @@ def _options(group: str, table: Table) -> Iterator[Option]:
         values: dict[str, Any] = {"type": kind, "metavar": metavar}
         if isinstance(kind, tuple):
             values = {"choices": kind}
+        elif kind is bool:
+            values = {"action": "store_true", "default": argparse.SUPPRESS}
         elif kind is list:
             values = {"type": int, "nargs": "+", "metavar": metavar}
         yield option(_flag(name), group=group, help=help, **values)

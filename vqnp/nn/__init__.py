@@ -11,7 +11,8 @@ from vqnp.nn.module import Module, Param
 from vqnp.nn.norm import GroupNorm, LayerNorm
 from vqnp.nn.quantizers import (
     CosineVectorQuantizer, EMACosineVectorQuantizer, EMAVectorQuantizer, FiniteScalarQuantizer,
-    GumbelQuantizer, ProductVectorQuantizer, Quantizer, SimVQ, VectorQuantizer,
+    GumbelQuantizer, LookupFreeQuantizer, ProductVectorQuantizer, Quantizer, ResidualVectorQuantizer, SimVQ,
+    VectorQuantizer,
 )
 from vqnp.nn.residual import Residual, residual_stack
 from vqnp.nn.resize import PixelShuffle, Upsample
@@ -19,8 +20,8 @@ from vqnp.nn.resize import PixelShuffle, Upsample
 __all__ = [
     "ACTIVATIONS", "Activation", "CausalConv", "CausalSelfAttention", "CodeConv", "Conv", "ConvTranspose",
     "CosineVectorQuantizer", "EMACosineVectorQuantizer", "EMAVectorQuantizer", "Embedding",
-    "FiniteScalarQuantizer", "Flatten", "GroupNorm", "GumbelQuantizer", "LayerNorm", "Linear", "Module",
-    "Param", "PixelShuffle", "ProductVectorQuantizer", "Quantizer", "Reshape", "Residual", "Sequential",
-    "SimVQ", "TransformerBlock", "Upsample", "VectorQuantizer", "build", "describe", "mlp", "register",
-    "residual_stack",
+    "FiniteScalarQuantizer", "Flatten", "GroupNorm", "GumbelQuantizer", "LayerNorm", "Linear",
+    "LookupFreeQuantizer", "Module", "Param", "PixelShuffle", "ProductVectorQuantizer", "Quantizer",
+    "Reshape", "Residual", "ResidualVectorQuantizer", "Sequential", "SimVQ", "TransformerBlock",
+    "Upsample", "VectorQuantizer", "build", "describe", "mlp", "register", "residual_stack",
 ]

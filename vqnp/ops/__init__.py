@@ -8,6 +8,7 @@ from vqnp.ops.activation import (
 from vqnp.ops.attention import (
     attention_backward, attention_forward, self_attention_backward, self_attention_forward,
 )
+from vqnp.ops.bit_entropy import bit_entropy_backward, bit_entropy_forward
 from vqnp.ops.causal_conv import causal_conv_backward, causal_conv_forward, causal_taps
 from vqnp.ops.code_conv import code_conv_backward, code_conv_forward
 from vqnp.ops.conv import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
@@ -26,6 +27,7 @@ from vqnp.ops.gumbel import (
 from vqnp.ops.linear import linear_backward, linear_forward
 from vqnp.ops.lloyd import kmeans
 from vqnp.ops.logit_laplace import logit_laplace_nll_backward, logit_laplace_nll_forward
+from vqnp.ops.lookup_free import lookup_free_backward, lookup_free_decode, lookup_free_forward
 from vqnp.ops.loss import (
     bce_logits_backward, bce_logits_forward, mse_backward, mse_forward, softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
@@ -33,6 +35,7 @@ from vqnp.ops.loss import (
 from vqnp.ops.norm import group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward
 from vqnp.ops.product_codes import product_quantize_backward, product_quantize_forward
 from vqnp.ops.quantize import quantize_backward, quantize_forward
+from vqnp.ops.residual_quantize import residual_quantize_backward, residual_quantize_forward
 from vqnp.ops.resize import pixel_shuffle_backward, pixel_shuffle_forward, upsample_backward, upsample_forward
 from vqnp.ops.rotation import rotate_backward, rotate_forward
 from vqnp.ops.simvq import simvq_backward, simvq_forward
@@ -53,6 +56,8 @@ __all__ = [
     "gelu_backward", "gelu_forward", "group_norm_backward", "group_norm_forward", "gumbel_noise",
     "gumbel_softmax_backward", "gumbel_softmax_forward", "kmeans", "laplace_smoothing", "layer_norm_backward",
     "layer_norm_forward", "leaky_relu_backward", "leaky_relu_forward", "linear_backward", "linear_forward",
+    "lookup_free_backward", "lookup_free_decode", "lookup_free_forward", "residual_quantize_backward",
+    "residual_quantize_forward", "bit_entropy_backward", "bit_entropy_forward",
     "logit_laplace_nll_backward", "logit_laplace_nll_forward", "mse_backward", "mse_forward",
     "normalize_backward", "normalize_forward", "pixel_shuffle_backward", "pixel_shuffle_forward",
     "product_quantize_backward", "product_quantize_forward", "quantize_backward", "quantize_forward",

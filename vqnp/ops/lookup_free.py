@@ -1,0 +1,81 @@
+"""z_q = s·sign(z),  k = Σ_d 2^(d−1) [z_d > 0],  L = β⟨(z − sg z_q)²⟩: one bit for each coordinate.
+
+z: (..., D) -> z_q: (..., D), k: (...,) in [0, 2^D)
+"""
+
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array, check_array, check_codes, check_finite, check_float, check_int
+from vqnp._shapes import checked
+from vqnp.ops.loss import reduction_scale, scalar_cotangent
+
+Cache = tuple[Any, ...]
+
+MOST_BITS = 24
+"""D, so that reports can count each of the 2^D codes."""
+
+
+@checked(z="(..., D)")
+def lookup_free_forward(
+    z: Array, *, scale: float = 1.0, beta: float = 0.25, reduction: str = "mean"
+) -> tuple[Array, Array, Array, Cache]:
+    """z_q = s·sign(z),  L = β⟨(z − sg z_q)²⟩,  k = Σ_d 2^(d−1) [z_d > 0].
+
+    z: (..., D) -> z_q: (..., D), commitment: (), k: (...,)
+
+    Parameters
+    ----------
+    z : ndarray of float32 or float64, shape (..., D), D at most 24
+        The sign of 0 is −1.
+    scale : float, above 0
+        s: 1, or 1/√D for codes on the unit sphere.
+    beta : float, at least 0
+        The commitment cost β.
+    reduction : {"mean", "mean_of_sums", "sum"}
+        What ⟨·⟩ means; see loss.reduction_scale.
+
+    Returns
+    -------
+    z_q, commitment, k, cache
+        z_q is the nearest of the 2^D vectors with entries ±s; k: int64, its first bit that of z_1.
+
+    References
+    ----------
+    Yu et al. 2023 (MAGVIT-v2), arXiv 2310.05737, section 3.1.
+    """
+    where = "lookup_free_forward"
+    s, beta = check_float(where, "scale", scale, "(0, inf)"), check_float(where, "beta", beta, "[0, inf)")
+    D = check_int(where, "z's last axis", z.shape[-1], 1, MOST_BITS)
+    check_finite(where, "z", z)
+    c = reduction_scale(where, reduction, z.shape)
+    bits = z > 0
+    k = bits @ (1 << np.arange(D, dtype=np.int64))
+    z_q = np.where(bits, z.dtype.type(s), z.dtype.type(-s))
+    r = z - z_q
+    commitment = np.asarray(beta * c * np.square(r, dtype=np.float64).sum(), z.dtype)
+    return z_q, commitment, k, (r, c, beta)
+
+
+def lookup_free_backward(dz_q: Array, dL: Array | float, cache: Cache) -> Array:
+    """dz = dz_q + dL · 2cβ (z − z_q): straight through the sign.
+
+    dz_q: (..., D), dL: () -> dz: (..., D)
+
+    dz is the derivative of (z + sg(z_q − z), β⟨(z − sg z_q)²⟩).
+    """
+    r, c, beta = cache
+    check_array("lookup_free_backward", "dz_q", dz_q, shape=r.shape, dtype=r.dtype)
+    return np.asarray(dz_q + scalar_cotangent("lookup_free_backward", dL) * 2 * c * beta * r)
+
+
+def lookup_free_decode(k: Any, bits: int, scale: float = 1.0, dtype: Any = np.float32) -> Array:
+    """z_q = s (2 b − 1), b the bits of k, the lowest first.
+
+    k: (...,), integers in [0, 2^D) -> z_q: (..., D), bit for bit that of lookup_free_forward
+    """
+    D = check_int("lookup_free_decode", "bits", bits, 1, MOST_BITS)
+    k = check_codes("lookup_free_decode", k, 1 << D, "k").astype(np.int64)
+    s = np.dtype(dtype).type(scale)
+    return np.where(k[..., None] >> np.arange(D) & 1, s, -s)
