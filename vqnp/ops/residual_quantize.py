@@ -16,7 +16,7 @@ from vqnp.ops.loss import reduction_scale, scalar_cotangent
 Cache = tuple[Any, ...]
 
 
-@checked(E="(C, K, D)", z="(..., D)")
+@checked(z="(..., D)", E="(C, K, D)")
 def residual_quantize_forward(
     z: Array, E: Array, depth: int, used: Array | None = None, *,
     beta: float = 0.25, codebook_loss: bool = True, reduction: str = "mean",
