@@ -56,7 +56,8 @@ class Place:
             from vqnp.cli import configuration, train
             from vqnp.cli.options import Parser
 
-            given = {name: list(value) if name == "hidden" else value for name, value in SMALL.items()}
+            several = ("hidden", "embedding_dim", "num_embeddings")  # options that take several numbers
+            given = {name: np.atleast_1d(v).tolist() if name in several else v for name, v in SMALL.items()}
             args = Parser().parse_args([])
             vars(args).update(given, resume=False, force=False, data=str(data), epochs=2, batch_size=16)
             config = train._configuration(args)

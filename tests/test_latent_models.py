@@ -252,7 +252,7 @@ def run(*args):
     [
         ("--model vae --decay 0.9", "--decay", "given only with --model vqvae", "--model vae"),
         ("--model vae --restart-dead-codes 0", "--restart-dead-codes", "with --model vqvae", "--model vae"),
-        ("--model autoencoder --kl-weight 1", "--kl-weight", "only with --model vae", "--model autoencoder"),
+        ("--model autoencoder --kl-weight 1", "--kl-weight", "with --model vqvae or vae", "autoencoder"),
         ("--latent-dim 9", "--latent-dim", "given only with --model vae or autoencoder", "--model vqvae"),
         ("--model vae --noise-std 0.2", "--noise-std", "given only with --likelihood gaussian", "bernoulli"),
         ("--model vae --kl-weight -1", "--kl-weight", "[0, inf)", "-1.0"),
