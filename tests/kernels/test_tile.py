@@ -76,6 +76,14 @@ def test_what_the_kernel_and_its_plain_form_certify_is_the_nearest_code(kind, se
         np.testing.assert_array_equal(k[k >= 0], exact[k >= 0])
 
 
+@given(st.tuples(*[st.floats(1e-3, 1e3)] * 4))
+def test_the_plain_bound_is_its_formula(values):
+    """With g and h of one size, so that both terms show: in use the second is far below the first."""
+    R, g, h, zeta = (Fraction(x) for x in values)
+    B = g * R * (R / 2 + zeta) + h * (R + zeta) ** 2 / 2
+    assert bound.Bound(*values[:3], limit=1e15).at(values[3]) == pytest.approx(float(B), rel=1e-14)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_kernel_certifies_as_many_rows_as_its_plain_form(rng, dtype):
     z, E = rng.standard_normal((2000, 16)).astype(dtype), rng.standard_normal((64, 16)).astype(dtype)
