@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import vqnp.priors.transformer  # noqa: F401 - it makes its class known to build
+import vqnp.priors.hierarchical  # noqa: F401 - it makes the priors known to build
 from vqnp._check import Array, InputError, check_path, fail
 from vqnp._files import META, one_line, read_npz, write_arrays
 from vqnp._version import __version__

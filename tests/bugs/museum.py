@@ -551,7 +551,7 @@ return dE
     ),
     Bug(
         "a residual whose gradient is forgotten",
-        "priors.gated_blocks:TwoStacks.backward",
+        "priors.gated_blocks:TwoStacks.backward_all",
         "dh + dh_in",
         "dh_in",
         "test_a_pixelcnns_gradients",

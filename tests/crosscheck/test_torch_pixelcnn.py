@@ -49,8 +49,31 @@ def gate(x):
     return torch.tanh(a) * torch.sigmoid(b)
 
 
-def their_logits(ours, leaves, k, y):
+def residual(x, leaves, name):
+    """x + conv1(ReLU(conv3(ReLU(x))))."""
+    for i in (1, 3):
+        W, b = leaves[f"{name}.{i}.W"].permute(3, 2, 0, 1), leaves[f"{name}.{i}.b"]
+        y = F.conv2d(F.relu(x if i == 1 else y), W, b, padding=W.shape[-1] // 2)
+    return x + y
+
+
+def features(ours, leaves, above):
+    """(B, C, H, W) from the codes of the levels above, or None."""
+    m = None
+    for i, k in enumerate(above, 1):
+        layers = f"above_codes.layers_{i}"
+        x = F.embedding(torch.tensor(k), leaves[f"above_codes.embedding_{i}.E"]).permute(0, 3, 1, 2)
+        x = F.conv2d(x, leaves[layers + ".0.W"].permute(3, 2, 0, 1), leaves[layers + ".0.b"], padding=1)
+        x = F.relu(residual(x, leaves, layers + ".1.inner"))
+        W = leaves[layers + ".3.W"].permute(3, 2, 0, 1)
+        x = F.conv_transpose2d(x, W, leaves[layers + ".3.b"], stride=W.shape[-2:])
+        m = x if m is None else m + x
+    return m
+
+
+def their_logits(ours, leaves, k, y, above=()):
     """(B, K, H, W), from our parameters by name."""
+    m = features(ours, leaves, above)
     K, C = ours.num_embeddings, len(leaves["blocks.0.out.b"])
     v = h = F.one_hot(torch.tensor(k), K).permute(0, 3, 1, 2).double()
     blocks = ours.config()["layers"] + 1
@@ -59,6 +82,9 @@ def their_logits(ours, leaves, k, y):
         c = torch.zeros(1, 4 * C, 1, 1)
         if ours.num_classes:
             c = F.embedding(torch.tensor(y), leaves[name + "classes.E"])[:, :, None, None]
+        if m is not None:
+            shown = linear(m, leaves, name + "from_above")
+            c = shown + (c if ours.num_classes else 0)
         if ours.stacks == 1:
             H = conv(h, leaves, name + "before", kernel, "before", own)
         else:
@@ -73,26 +99,27 @@ def their_logits(ours, leaves, k, y):
 
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("stacks", [1, 2])
-@pytest.mark.parametrize(("kernel", "layers"), [(3, 4), (5, 2)])
-def test_loss_logits_and_gradients(classes, stacks, kernel, layers):
+@pytest.mark.parametrize(("kernel", "layers", "above"), [(3, 4, ()), (5, 2, ()), (5, 2, ((5, (1, 2)), (4, (2, 3))))])
+def test_loss_logits_and_gradients(classes, stacks, kernel, layers, above):
     r = np.random.default_rng(0)
     ours = PixelCNN(
-        7, (4, 6), 5, layers, kernel, 5, stacks, num_classes=classes, rng=1, dtype="float64"
+        7, (4, 6), 5, layers, kernel, 5, stacks, num_classes=classes, rng=1, dtype="float64", above=above
     )  # fmt: skip
     for param in ours.parameters():
         param.value += 0.3 * r.standard_normal(param.value.shape)
     leaves = {name: torch.tensor(p.value, requires_grad=True) for name, p in ours.named_parameters()}
     k, y = r.integers(0, 7, (3, 4, 6)), r.integers(0, classes + 1, 3)
     flat = k.reshape(3, 24)
-    losses, cache = ours.loss((flat, y) if classes else (flat,))
+    up = tuple(r.integers(0, count, (3, *each)) for count, each in above)
+    ours_loss, cache = ours.cross_entropy(flat, y if classes else None, up, None)
     ours.backward(cache)
-    a = their_logits(ours, leaves, k, y)
+    a = their_logits(ours, leaves, k, y, up)
     loss = F.cross_entropy(a, torch.tensor(k))
     loss.backward()
-    assert abs(losses["loss"] - loss.item()) < 1e-12 * loss.item()
+    assert abs(ours_loss - loss.item()) < 1e-12 * loss.item()
     labels = y if classes else np.zeros(3, int)
     theirs = a.detach().permute(0, 2, 3, 1).reshape(3, 24, 7).numpy()
-    np.testing.assert_allclose(ours.logits_forward(flat, labels)[0], theirs, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(ours.logits_forward(flat, labels, None, up)[0], theirs, rtol=1e-12, atol=1e-12)
     for name, param in ours.named_parameters():
         grad = leaves[name].grad.numpy()
         assert grad.any() and np.abs(param.grad - grad).max() <= 1e-12 * max(np.abs(grad).max(), 0.1), name

@@ -40,11 +40,14 @@ class Block(torch.nn.Module):
 
 
 class Prior(torch.nn.Module):
-    def __init__(self, K, M, C, L, heads, classes, tied):
+    def __init__(self, K, M, C, L, heads, classes, tied, above=()):
         super().__init__()
         self.embedding = torch.nn.Embedding(K, C)
         self.start = torch.nn.Parameter(torch.randn(C))
-        self.positions = torch.nn.Parameter(torch.randn(M + (classes > 0), C))
+        self.positions = torch.nn.Parameter(torch.randn(M + (classes > 0) + sum(m for _, m in above), C))
+        self.levels = len(above)
+        for i, (count, _) in enumerate(above, 1):
+            setattr(self, f"above_{i}", torch.nn.Embedding(count, C))
         if classes:
             self.classes = torch.nn.Embedding(classes + 1, C)
         self.blocks = torch.nn.ModuleList([Block(C, heads) for _ in range(L)])
@@ -55,8 +58,9 @@ class Prior(torch.nn.Module):
         else:
             self.head = torch.nn.Linear(C, K)
 
-    def forward(self, k, y):
+    def forward(self, k, y, above=()):
         tokens = [self.start.expand(len(k), 1, -1), self.embedding(k[:, :-1])]
+        tokens[:0] = [getattr(self, f"above_{i}")(each) for i, each in enumerate(above, 1)]
         if hasattr(self, "classes"):
             tokens.insert(0, self.classes(y)[:, None])
         x = torch.cat(tokens, dim=1) + self.positions
@@ -82,23 +86,28 @@ def load(theirs, ours):
 
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("tied", [False, True])
-def test_loss_logits_and_gradients(classes, tied):
+@pytest.mark.parametrize("above", [(), ((5, (1, 2)), (4, (2, 2)))])
+def test_loss_logits_and_gradients(classes, tied, above):
+    """above: a level of two levels' codes below which the prior stands."""
     r = np.random.default_rng(0)
     K, shape, C, L, heads = 7, (3, 4), 12, 3, 4
-    ours = Transformer(K, shape, C, L, heads, 0.1, classes, tied=tied, rng=1, dtype="float64")
+    ours = Transformer(K, shape, C, L, heads, 0.1, classes, tied=tied, rng=1, dtype="float64", above=above)
     for param in ours.parameters():
         param.value += 0.3 * r.standard_normal(param.value.shape)
-    theirs = Prior(K, 12, C, L, heads, classes, tied).double()
+    flat = [(count, int(np.prod(each))) for count, each in above]
+    theirs = Prior(K, 12, C, L, heads, classes, tied, flat).double()
     pairs = load(theirs, ours)
     k, y = r.integers(0, K, (5, 12)), r.integers(0, classes + 1, 5)
-    losses, cache = ours.loss((k, y) if classes else (k,))
+    up = tuple(r.integers(0, count, (5, *each)) for count, each in above)
+    ours_loss, cache = ours.cross_entropy(k, y if classes else None, up, None)
     ours.backward(cache)
-    a = theirs(torch.tensor(k), torch.tensor(y))
+    a = theirs(torch.tensor(k), torch.tensor(y), [torch.tensor(each.reshape(5, -1)) for each in up])
     loss = F.cross_entropy(a.reshape(-1, K), torch.tensor(k).reshape(-1))
     loss.backward()
-    assert abs(losses["loss"] - loss.item()) < 1e-12 * loss.item()
+    assert abs(ours_loss - loss.item()) < 1e-12 * loss.item()
     labels = y if classes else np.zeros(5, int)
-    np.testing.assert_allclose(ours.logits_forward(k, labels)[0], a.detach().numpy(), rtol=1e-12, atol=1e-12)
+    logits = ours.logits_forward(k, labels, None, up)[0]
+    np.testing.assert_allclose(logits, a.detach().numpy(), rtol=1e-12, atol=1e-12)
     whole = max(float(their.grad.abs().max()) for their, _ in pairs.values())
     for name, param in ours.named_parameters():
         their, turned = pairs[name]

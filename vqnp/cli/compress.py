@@ -3,6 +3,7 @@
 import argparse
 from typing import Any
 
+from vqnp._check import fail
 from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_option, flag, new_file, option
 
 HELP = "compress images into a file of as many bits as the prior says"
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> None:
     out = new_file(args.out, (".vqnp",), args.force)
     opened = open_codes_run(args.model)
     model: Any = opened.model
+    if model.encoding.name == "levels":
+        fail("RUN", "", "must be a run with one level of codes", f"{args.model}, which has several")
     prior = read_prior(opened.run, model).prior
     data = args.data if "data" in args else opened.trained_on()
     with by_option(SOURCE):

@@ -13,7 +13,8 @@ HELP = "train a prior over a model's codes, from which vqnp sample draws new ima
 DESCRIPTION = (
     "Encode the run's own data with its model, train a prior over the codes, and print the bits that an "
     "image needs under it, beside four baselines. Write prior.npz, prior.csv and samples.png into the run "
-    "folder. Ctrl-C saves; --resume continues, to the same result, bit for bit."
+    "folder. Ctrl-C saves; --resume continues, to the same result, bit for bit. Of a run with several levels of "
+    "codes the prior has a network for each, which is given the codes of the levels above."
 )
 
 KINDS = ("transformer", "pixelcnn", "markov")
@@ -83,7 +84,7 @@ OPTIONS = (
     option(
         "--model", dest="kind", choices=KINDS,
         help="the kind of prior; pixelcnn: for codes in a plane; markov: a chain from counts, without "
-        "training (default: transformer)",
+        "training (default: transformer; of several levels: pixelcnn)",
     ),
     option(
         "--condition", choices=("none", "class"),
@@ -115,6 +116,8 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     from vqnp.cli.prior_files import read_prior
     from vqnp.data import load_splits
     from vqnp.nn.module import trainable
+    from vqnp.priors import HierarchicalPrior
+    from vqnp.priors.generation import as_grids
 
     model, folder = opened.model, opened.run
     stored = None
@@ -123,7 +126,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     elif folder.prior_files() and not args.force:
         needed = "must be a run without a prior (--force replaces it, --resume goes on with it)"
         fail("RUN", "", needed, f"{folder.folder}, which has {folder.prior_files()[0].name}")
-    kind, condition = _kind_and_condition(args, stored)
+    kind, condition = _kind_and_condition(args, stored, model.encoding.name == "levels")
     data = opened.trained_on()
     splits = load_splits(data)
     labels = _labels(data, splits) if condition == "class" else None
@@ -137,11 +140,8 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     sizes = f"{len(splits[0])} training images, {len(splits[1])} test images"
     if not args.json:
         say(f"{sizes} of {data}; writing {folder.folder}")
-    codes = [
-        model.encode(split.images, progress=not args.quiet).reshape(len(split), *model.grid_shape)
-        for split in splits
-    ]
-    table = _baselines(codes, model.num_embeddings)
+    codes = [as_grids(model, model.encode(split.images, progress=not args.quiet)) for split in splits]
+    table, parts = _baselines(codes, model.num_embeddings), dict[str, Any]()
     if kind == "markov":
         prior = _counted(folder, model, codes[0])
     else:
@@ -151,10 +151,18 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         table[kind if labels is None else f"{kind}, given the class"] = (
             reports[0].bits_per_image, reports[1].bits_per_image
         )  # fmt: skip
+        if isinstance(prior, HierarchicalPrior):
+            levels = zip(*(report.levels for report in reports), strict=True)
+            parts = {f"level {l}": tuple(each.bits_per_image for each in pair)
+                     for l, pair in enumerate(levels, 1)}  # fmt: skip
     figures = {
         "data": data, "model": kind, "condition": condition, "num_latents": model.num_codes,
-        "num_embeddings": model.num_embeddings, "train_images": len(codes[0]), "test_images": len(codes[1]),
+        "num_embeddings": model.num_embeddings, "train_images": len(splits[0]),
+        "test_images": len(splits[1]),
     }  # fmt: skip
+    if parts:
+        bits = {name: dict(zip(("train", "test"), pair, strict=True)) for name, pair in parts.items()}
+        figures["bits_per_level"] = bits
     if not args.json:
         print(_printed(table, figures))
     _draw(args, folder, model, prior, stored.trainer if stored else None)
@@ -165,15 +173,17 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         print("\n".join(f"{'wrote':<30}{path}" for path in wrote))
 
 
-def _kind_and_condition(args: argparse.Namespace, stored: Any) -> tuple[str, str]:
+def _kind_and_condition(args: argparse.Namespace, stored: Any, several: bool) -> tuple[str, str]:
     """--model and --condition; those of the stored prior, with which all options that are given agree."""
-    kind = getattr(args, "kind", stored.kind if stored else "transformer")
+    kind = getattr(args, "kind", stored.kind if stored else "pixelcnn" if several else "transformer")
+    if several and kind == "markov":
+        fail("", "--model", "must be transformer or pixelcnn for a run with several levels of codes", kind)
     condition = getattr(args, "condition", "none")
     if stored:
         began = {"kind": stored.kind}
         if stored.kind != "markov":
             condition = "class" if stored.prior.num_classes else "none"
-            own = stored.prior.config()
+            own = (stored.prior.levels[-1] if several else stored.prior).config()
             began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in _arguments(stored.kind)}}
             began |= {n: stored.trainer["schedule"][n] for n in SCHEDULE}
         for name, value in began.items():
@@ -207,24 +217,35 @@ def _arguments(kind: str) -> list[str]:
 
 def _new(args: argparse.Namespace, kind: str, model: Any, labels: list[Any] | None) -> tuple[Any, Any]:
     """A prior of this kind for the model's codes, and its schedule."""
-    from vqnp.priors import PixelCNN, Transformer
+    from vqnp.priors import HierarchicalPrior, PixelCNN, Transformer
     from vqnp.training import Schedule
 
     schedule = Schedule(**_chosen(args, kind, SCHEDULE))
     given = _chosen(args, kind, NETWORK)
+    classes = 0 if labels is None else 1 + max(int(each.max()) for each in labels)
+    if model.encoding.name == "levels":
+        if kind == "pixelcnn" and "layers" not in args:
+            given["layers"] = None  # as many as each level needs
+        network = {NAMES.get(name, name): value for name, value in given.items()}
+        form, options = (model.num_embeddings, model.latent_shape), {"rng": schedule.seed, **network}
+        return HierarchicalPrior.of(kind, *form, num_classes=classes, **options), schedule
     if kind == "pixelcnn" and "layers" not in args:
         needed = PixelCNN.layers_for(model.grid_shape, given["kernel"]) if given["kernel"] > 1 else 1
         given["layers"] = max(PIXELCNN_LAYERS, needed)
     network = {NAMES.get(name, name): value for name, value in given.items()}
-    classes = 0 if labels is None else 1 + max(int(each.max()) for each in labels)
     cls = Transformer if kind == "transformer" else PixelCNN
     shape = model.grid_shape
     return cls(model.num_embeddings, shape, num_classes=classes, rng=schedule.seed, **network), schedule
 
 
 def _baselines(codes: list[Any], num_embeddings: int) -> dict[str, tuple[float, float]]:
-    """The bits of each baseline, on the training codes and on the test codes."""
+    """The bits of each baseline, on the training codes and on the test codes; of several levels their sum."""
     from vqnp.priors import baseline_bits
+
+    if isinstance(codes[0], tuple):
+        levels = zip(*codes, num_embeddings, strict=True)  # each without those above
+        tables = [_baselines([train, test], K) for train, test, K in levels]
+        return {name: (sum(t[name][0] for t in tables), sum(t[name][1] for t in tables)) for name in tables[0]}
 
     train, test = (baseline_bits(codes[0], k, num_embeddings) for k in codes)
     return {name: (bits, test[name]) for name, bits in train.items()}
@@ -279,7 +300,10 @@ def _printed(table: Mapping[str, tuple[float, float]], figures: Mapping[str, Any
     for name in table:
         numbers = [f"{b:9.2f}" for b in bits[name].values()] + [f"{x:9.4f}" for x in nats[name].values()]
         lines.append(f"{name:<30}" + "".join(numbers))
-    lines.append(f"{'codes':<30}{M} of {K} an image")
+    for name, pair in figures.get("bits_per_level", {}).items():
+        lines.append(f"  {name:<28}" + "".join(f"{b:9.2f}" for b in pair.values()))
+    of = " and ".join(map(str, K)) if isinstance(K, tuple) else K
+    lines.append(f"{'codes':<30}{M} of {of} an image")
     sizes = f"{figures['train_images']} images to train, {figures['test_images']} to test"
     return "\n".join([*lines, f"{'data':<30}{figures['data']}: {sizes}"])
 

@@ -14,6 +14,7 @@ from vqnp.checkpoint import load_all, read_arrays
 from vqnp.cli.runs import Opened, Run, open_run
 from vqnp.priors.autoregressive import AutoregressivePrior
 from vqnp.priors.generation import check_fits
+from vqnp.priors.hierarchical import HierarchicalPrior
 from vqnp.priors.markov import Markov
 
 CHAIN = {"format": "vqnp-checkpoint", "format_version": 2, "kind": "markov"}
@@ -66,8 +67,9 @@ def read_prior(run: Run, model: Any) -> Stored:
             raise InputError(f"prior {path}", "", "must hold a whole chain", error) from None
     else:
         prior, meta, _ = load_all(path)
-        kind, trainer = type(prior).__name__.lower(), meta.get("trainer", {})
-        if not isinstance(prior, AutoregressivePrior):
+        one = prior.levels[0] if isinstance(prior, HierarchicalPrior) else prior
+        kind, trainer = type(one).__name__.lower(), meta.get("trainer", {})
+        if not isinstance(one, AutoregressivePrior):
             fail(f"prior {path}", "", "must be a prior over codes", type(prior).__name__)
     if meta.get("about") != about(model):
         needed = "must be the prior of the model beside it (vqnp prior --force replaces it)"

@@ -84,7 +84,8 @@ def _sources(
     """The prior, the ceiling of every prior, the floor of every measure, and codes without a prior."""
     import numpy as np
 
-    from vqnp.priors import Markov, generate
+    from vqnp.priors import generate
+    from vqnp.priors.generation import as_grids
 
     prior, n, progress = stored.prior, len(real.images), not args.quiet
     options = {name: getattr(args, name) for name in SAMPLING if name in args and name != "seed"}
@@ -98,10 +99,25 @@ def _sources(
     yield Source(f"prior: {stored.kind}", drawn, condition)
     yield Source("reconstructions of these", model.reconstruct(real.images), real.labels)
     yield real
-    codes = model.encode(train).reshape(len(train), *model.grid_shape)
+    codes = as_grids(model, model.encode(train))
     for name, order in (("Markov chain", 1), ("frequencies by position", 0)):
         if (name, options) != ("Markov chain" if stored.kind == "markov" else "", {}):
-            chain = Markov(codes, model.num_embeddings, order=order)
-            yield Source(name, generate(model, chain, n, seed, progress=progress), None)
-    k = np.random.default_rng(seed).integers(model.num_embeddings, size=(n, *model.code_shape))
-    yield Source("codes at random", model.decode(k), None)
+            yield Source(name, _of_chains(model, codes, order, n, seed, progress), None)
+    rng = np.random.default_rng(seed)
+    k = tuple(rng.integers(each.num_embeddings, size=(n, *each.shape)) for each in model.encodings)
+    yield Source("codes at random", model.decode(k if isinstance(codes, tuple) else k[0]), None)
+
+
+def _of_chains(model: Any, codes: Any, order: int, n: int, seed: int, progress: bool) -> Array:
+    """Images of codes of a Markov chain; of several levels each from a chain of its own."""
+    import numpy as np
+
+    from vqnp.priors import Markov, generate
+
+    if not isinstance(codes, tuple):
+        return generate(model, Markov(codes, model.num_embeddings, order=order), n, seed, progress=progress)
+    chains = [Markov(k, K, order=order) for k, K in zip(codes, model.num_embeddings, strict=True)]
+    rngs = np.random.default_rng(seed).spawn(len(chains))
+    drawn = (chain.sample(n, rng) for chain, rng in zip(chains, rngs, strict=True))
+    images: Array = model.decode(tuple(drawn))
+    return images

@@ -20,7 +20,7 @@ from vqnp._check import Array, check_codes, fail
 from vqnp._files import atomic, check_file, one_line
 from vqnp.kernels import memory
 from vqnp.priors.coding import conditionals, fingerprint
-from vqnp.priors.generation import check_fits
+from vqnp.priors.generation import check_fits, check_one_level
 
 MAGIC, VERSION = b"vqnpcode", 1
 HEADER = struct.Struct("<8sHIQ16s16sII")
@@ -73,6 +73,7 @@ def write_compressed(
     """
     stream, family = _coder()
     where = "write_compressed"
+    check_one_level(where, model)
     check_fits(where, model, prior)
     K = model.num_embeddings
     n = len(codes) if np.ndim(codes) else 0
@@ -110,6 +111,7 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
         prior's arithmetic is different on this machine.
     """
     path = Path(path)
+    check_one_level("read_compressed", model)
     where, head, words = _read(path)
     model_id, prior_id = _owners(model, prior)
     if head["model"] != model_id:

@@ -261,6 +261,11 @@ class HierarchicalVQVAE(Model):
         return int(sum(np.prod(shape) for shape in self.latent_shape))
 
     @property
+    def num_codes(self) -> int:
+        """M, as of a VQVAE."""
+        return self.num_latents
+
+    @property
     def latent_bytes(self) -> int:
         """Bytes of the latents of an example, before the quantizers."""
         sizes = zip(self.latent_shape, self.levels, strict=True)

@@ -14,19 +14,22 @@ if TYPE_CHECKING:
     from vqnp.priors.bound import LikelihoodBound, likelihood_bound
     from vqnp.priors.coding import conditionals
     from vqnp.priors.generation import generate
+    from vqnp.priors.hierarchical import HierarchicalPrior, HierarchicalPriorEvaluation
     from vqnp.priors.markov import Markov, code_length
     from vqnp.priors.pixelcnn import PixelCNN
     from vqnp.priors.transformer import Transformer
 
 _HOME = {
+    "HierarchicalPrior": "hierarchical", "HierarchicalPriorEvaluation": "hierarchical",
     "LikelihoodBound": "bound", "Markov": "markov", "PixelCNN": "pixelcnn",
     "PriorEvaluation": "autoregressive", "Transformer": "transformer", "baseline_bits": "baselines",
     "code_length": "markov", "conditionals": "coding", "generate": "generation", "likelihood_bound": "bound",
 }  # fmt: skip
 
 __all__ = [
-    "LikelihoodBound", "Markov", "PixelCNN", "PriorEvaluation", "Transformer", "baseline_bits", "code_length",
-    "conditionals", "generate", "likelihood_bound",
+    "HierarchicalPrior", "HierarchicalPriorEvaluation", "LikelihoodBound", "Markov", "PixelCNN",
+    "PriorEvaluation", "Transformer", "baseline_bits", "code_length", "conditionals", "generate",
+    "likelihood_bound",
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """p(k) = Π_m p(k_m | k_1, …, k_{m−1}, c): what all autoregressive priors over codes have in common.
 
-k: (n, *latent_shape) codes, in raster order k_1, …, k_M, each in [0, K); c: a class, or no class
+k: (n, *latent_shape) codes, in raster order k_1, …, k_M, each in [0, K); c: a class, or no class, and the codes
+of the levels above, if the prior is that of a level of a hierarchy
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ from vqnp.nn import Module
 from vqnp.nn.module import Cache
 from vqnp.nn.trainable import Batch, Losses, Trainable
 from vqnp.ops.loss import softmax_cross_entropy_backward, softmax_cross_entropy_forward
+from vqnp.priors.above import checked_above
 from vqnp.priors.sampling import MOST_GUIDANCE, Choice, draw, guide, probabilities, streams
 
 CHUNK_GRIDS = 128
 """Grids in each pass of nll and logits, and samples drawn at a time, so that little memory is needed. No
 result depends on this number, as a grid's bits do not depend on other grids (see vqnp.kernels.product)."""
+
+Codes = tuple[Array, ...]
+"""Codes of several levels."""
 
 MOST_LAYERS = 1000  # of a prior; many more are a slip, and take for ever
 
@@ -97,11 +102,13 @@ class AutoregressivePrior(Trainable, Module):
         The fraction of the training examples whose class is replaced by no class, so that the prior also
         learns the unconditional distribution, which guidance needs.
     dtype : float32 or float64
+    above : sequence of (num_embeddings, latent_shape)
+        The levels above, the top first, of a prior that is conditioned on their codes; () for none.
     """
 
     def __init__(
         self, num_embeddings: int, latent_shape: tuple[int, ...], num_classes: int, condition_dropout: float,
-        dtype: Any,
+        dtype: Any, above: Any = (),
     ) -> None:  # fmt: skip
         where = type(self).__name__
         self.num_embeddings = check_int(where, "num_embeddings", num_embeddings)
@@ -112,21 +119,25 @@ class AutoregressivePrior(Trainable, Module):
         self.num_classes = check_int(where, "num_classes", num_classes, 0)
         self.condition_dropout = check_float(where, "condition_dropout", condition_dropout, "[0, 1]")
         self.dtype = check_dtype(where, dtype)
+        self.above = checked_above(where, above)
 
     # What a subclass provides.
 
     @abstractmethod
     def logits_forward(
-        self, codes: Array, labels: Array, rng: np.random.Generator | None = None
+        self, codes: Array, labels: Array, rng: np.random.Generator | None = None, above: Codes = ()
     ) -> tuple[Array, Cache]:
-        """a, cache; codes: (B, M), labels: (B,) in [0, num_classes] -> a: (B, M, K); rng: for dropout."""
+        """a, cache; codes: (B, M), labels: (B,) in [0, num_classes] -> a: (B, M, K); rng: for dropout.
+
+        above: the codes of each level above, (B, *shape)
+        """
 
     @abstractmethod
     def logits_backward(self, da: Array, cache: Cache) -> None:
         """Add to the grad of every Param; da: (B, M, K)."""
 
     @abstractmethod
-    def begin(self, labels: Array) -> tuple[Any, Array]:
+    def begin(self, labels: Array, above: Codes = ()) -> tuple[Any, Array]:
         """The state of grids of which no code is known yet, and the logits of their first code, (B, K)."""
 
     @abstractmethod
@@ -136,7 +147,13 @@ class AutoregressivePrior(Trainable, Module):
     # Training.
 
     def prepare(self, data: Any) -> Batch:
-        """codes (n, M) int64 and, for a prior with classes, labels (n,); data: codes, or (codes, labels)."""
+        """codes (n, M) int64 and, for a prior with classes, labels (n,); data: codes, or (codes, labels).
+
+        The prior of a level below others is trained as a part of a HierarchicalPrior.
+        """
+        if self.above:
+            needed = "must be a HierarchicalPrior, which has the codes of the levels above"
+            fail("fit", "model", needed, f"{type(self).__name__} with levels above")
         codes, labels = self._codes_and_labels("fit", data)
         if self.num_classes and labels is None:
             fail("fit", "data", "must be (codes, labels) for a prior with classes", "codes alone")
@@ -147,14 +164,18 @@ class AutoregressivePrior(Trainable, Module):
 
         rng: the generator for dropout and for the classes that are replaced; without it there is neither.
         """
-        codes = batch[0]
-        labels = batch[1] if len(batch) > 1 else np.full(len(codes), self.num_classes)
+        L, cache = self.cross_entropy(batch[0], batch[1] if len(batch) > 1 else None, (), rng)
+        bits = np.asarray(L * (self.num_latents / math.log(2)), L.dtype)
+        return {"loss": L, "bits_per_image": bits}, cache
+
+    def cross_entropy(self, codes: Array, labels: Array | None, above: Codes, rng: Any) -> tuple[Array, Cache]:
+        """⟨−log p(k_m | …)⟩, cache; codes: (B, M), labels: (B,) or None, above: (B, *shape) of each level."""
+        labels = np.full(len(codes), self.num_classes) if labels is None else labels
         if rng is not None and self.num_classes:
             labels = np.where(rng.random(len(labels)) < self.condition_dropout, self.num_classes, labels)
-        a, cache = self.logits_forward(codes, labels, rng)
+        a, cache = self.logits_forward(codes, labels, rng, above)
         L, loss_cache = softmax_cross_entropy_forward(a, codes)
-        bits = np.asarray(L * (self.num_latents / math.log(2)), L.dtype)
-        return {"loss": L, "bits_per_image": bits}, (cache, loss_cache)
+        return L, (cache, loss_cache)
 
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
@@ -166,33 +187,35 @@ class AutoregressivePrior(Trainable, Module):
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> PriorEvaluation:
         """The report on codes, or on (codes, labels), given these classes."""
         codes, labels = self._codes_and_labels("evaluate", data)
-        nats = self._nll(codes, self._labels("evaluate", len(codes), labels), progress)
+        above = self._above("evaluate", len(codes), ())
+        nats = self._nll(codes, self._labels("evaluate", len(codes), labels), above, progress)
         return PriorEvaluation(nats, self.num_embeddings)
 
     # Likelihood.
 
-    def nll(self, codes: Any, condition: Any = None) -> Array:
+    def nll(self, codes: Any, condition: Any = None, above: Any = ()) -> Array:
         """−log p(k_m | k_1, …, k_{m−1}, c) in nats: (n, *latent_shape) codes -> (n, *latent_shape) float64.
 
         condition: a class for each grid, (n,), or one for all; None: the distribution without a class.
+        above: the codes of the levels above, an array (n, *shape) for each, if the prior has such levels.
         """
         where = f"{type(self).__name__}.nll"
         k = self._codes(where, codes)
-        return self._nll(k, self._labels(where, len(k), condition))
+        return self._nll(k, self._labels(where, len(k), condition), self._above(where, len(k), above))
 
-    def logits(self, codes: Any, condition: Any = None) -> Array:
+    def logits(self, codes: Any, condition: Any = None, above: Any = ()) -> Array:
         """a, whose softmax is p(k_m | k_1, …, k_{m−1}, c): (n, *latent_shape) -> (n, *latent_shape, K)."""
         where = f"{type(self).__name__}.logits"
         k = self._codes(where, codes, 2 * self.num_latents * self.num_embeddings * self.dtype.itemsize)
-        labels = self._labels(where, len(k), condition)
-        a = _in_chunks(lambda rows: self.logits_forward(k[rows], labels[rows])[0], len(k))
+        labels, up = self._labels(where, len(k), condition), self._above(where, len(k), above)
+        a = _in_chunks(lambda i: self.logits_forward(k[i], labels[i], None, _rows(up, i))[0], len(k))
         return a.reshape(len(k), *self.latent_shape, self.num_embeddings)
 
-    def _nll(self, k: Array, labels: Array, progress: bool = False) -> Array:
+    def _nll(self, k: Array, labels: Array, above: Codes = (), progress: bool = False) -> Array:
         """(n, M), (n,) -> (n, *latent_shape)."""
 
         def nats(rows: slice) -> Array:
-            a = self.logits_forward(k[rows], labels[rows])[0].astype(np.float64)
+            a = self.logits_forward(k[rows], labels[rows], None, _rows(above, rows))[0].astype(np.float64)
             a -= a.max(axis=-1, keepdims=True)
             picked = np.take_along_axis(a, k[rows][..., None], axis=-1)[..., 0]
             return np.log(np.exp(a).sum(axis=-1)) - picked
@@ -204,6 +227,7 @@ class AutoregressivePrior(Trainable, Module):
     def sample(
         self, n: int, rng: np.random.Generator | int, condition: Any = None, temperature: float = 1.0,
         top_k: int | None = None, top_p: float | None = None, guidance: float = 1.0, progress: bool = False,
+        above: Any = (),
     ) -> Array:  # fmt: skip
         """k ~ p(k | c), code by code -> (n, *latent_shape) int64.
 
@@ -223,11 +247,13 @@ class AutoregressivePrior(Trainable, Module):
             the class.
         progress : bool
             Whether to show a progress bar on standard error.
+        above : tuple of ndarray
+            The codes of the levels above, (n, *shape) of each, if the prior has such levels.
         """
         where = f"{type(self).__name__}.sample"
         n, rng = check_int(where, "n", n, 0), check_rng(where, rng)
         memory.check_memory(where, "n", n, 2 * 8 * self.num_latents + 8)  # codes, in chunks and whole; labels
-        labels = self._labels(where, n, condition)
+        labels, up = self._labels(where, n, condition), self._above(where, n, above)
         choice = Choice(temperature, top_k, top_p).checked(where)
         guidance = check_float(where, "guidance", guidance, f"[0, {MOST_GUIDANCE:g}]")
         if guidance != 1 and condition is None:
@@ -237,16 +263,19 @@ class AutoregressivePrior(Trainable, Module):
             def samples(rows: slice) -> Array:
                 chosen = labels[rows]
                 u = streams(rng, len(chosen), self.num_latents)
-                return self._sample(u, chosen, choice, guidance, bar)
+                return self._sample(u, chosen, choice, guidance, bar, _rows(up, rows))
 
             k = _in_chunks(samples, n)
         return k.reshape(n, *self.latent_shape)
 
-    def _sample(self, u: Array, labels: Array, choice: Choice, guidance: float, bar: Any) -> Array:
+    def _sample(
+        self, u: Array, labels: Array, choice: Choice, guidance: float, bar: Any, above: Codes
+    ) -> Array:
         """(n, M) numbers in [0, 1), (n,) -> (n, M) codes; with guidance, both distributions in one batch."""
         n, copies = len(u), 1 if guidance == 1 else 2
         null = np.full(n, self.num_classes)
-        state, a = self.begin(np.concatenate([labels, null][:copies]))
+        twice = tuple(np.concatenate([k] * copies) for k in above)
+        state, a = self.begin(np.concatenate([labels, null][:copies]), twice)
         k = np.empty((n, self.num_latents), np.int64)
         for m in range(self.num_latents):
             if m:
@@ -278,6 +307,16 @@ class AutoregressivePrior(Trainable, Module):
         k = check_codes(where, codes, self.num_embeddings, "codes", (n, *self.latent_shape))
         return k.reshape(n, self.num_latents).astype(np.int64)
 
+    def _above(self, where: str, n: int, above: Any) -> Codes:
+        """The codes of the levels above, (n, *shape) int64 of each."""
+        if not isinstance(above, (list, tuple)) or len(above) != len(self.above):
+            got = len(above) if isinstance(above, (list, tuple)) else type(above).__name__
+            fail(where, "above", f"must be the codes of {len(self.above)} levels, an array for each", got)
+        return tuple(
+            check_codes(where, k, K, f"above[{i}]", (n, *shape)).astype(np.int64)
+            for i, (k, (K, shape)) in enumerate(zip(above, self.above, strict=True))
+        )
+
     def _labels(self, where: str, n: int, condition: Any) -> Array:
         """(n,) int64 in [0, num_classes] of a condition."""
         if condition is None:
@@ -295,3 +334,8 @@ def _in_chunks(f: Callable[[slice], Array], n: int, progress: bool = False) -> A
     starts = range(0, max(n, 1), CHUNK_GRIDS)
     bar = tqdm(starts, unit="chunk", disable=not progress, leave=False)
     return np.concatenate([f(slice(start, min(start + CHUNK_GRIDS, n))) for start in bar])
+
+
+def _rows(above: Codes, rows: slice) -> Codes:
+    """Some grids of each level."""
+    return tuple(k[rows] for k in above)

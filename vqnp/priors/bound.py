@@ -15,6 +15,7 @@ import numpy as np
 
 from vqnp._check import Array, fail
 from vqnp.metrics.likelihood import fit_scale, grey_level_nats
+from vqnp.priors.generation import as_grids
 
 
 class LikelihoodBound(NamedTuple):
@@ -45,7 +46,7 @@ def likelihood_bound(model: Any, prior: Any, images: Array, training_images: Arr
 
     Parameters
     ----------
-    model : VQVAE
+    model : VQVAE or HierarchicalVQVAE
         A model of images with values in [0, 1].
     prior : Transformer, PixelCNN or Markov
         A prior over the model's codes; its distribution without a class is used.
@@ -61,13 +62,15 @@ def likelihood_bound(model: Any, prior: Any, images: Array, training_images: Arr
         if each.dtype != np.uint8:
             fail("likelihood_bound", name, "must be uint8, which has 256 levels", each.dtype)
     k = model.encode(images)
-    nats = float(prior.nll(k.reshape(len(k), *model.grid_shape)).reshape(len(k), -1).sum(axis=1).mean())
+    nats = prior.nll(as_grids(model, k))
+    levels = nats if isinstance(nats, tuple) else (nats,)
+    prior_nats = sum(float(each.reshape(len(each), -1).sum(axis=1).mean()) for each in levels)
     scale = fit_scale(_scaled(model, model.encode(training_images)), training_images)
     decoder = grey_level_nats(_scaled(model, k), images, scale)
-    return LikelihoodBound(nats, float(decoder.mean()), scale, images[0].size)
+    return LikelihoodBound(prior_nats, float(decoder.mean()), scale, images[0].size)
 
 
-def _scaled(model: Any, k: Array) -> Array:
+def _scaled(model: Any, k: Any) -> Array:
     """x̂ scaled to [0, 1] from the model's range."""
     low, high = model.data.low, model.data.high
     return np.asarray((model.decode(k).astype(np.float64) - low) / (high - low))

@@ -1,6 +1,7 @@
 """h' = h + drop(gate(H + c)) W_out: the blocks of a PixelCNN, with two stacks of convolutions or with one.
 
-v, h: (B, H, W, C) features of each position, c: (B, …) of its class;  gate(a, b) = tanh(a) σ(b)
+v, h: (B, H, W, C) features of each position, c: of the class, the same everywhere, and of what is known of
+each position from the levels above, m: (B, H, W, C);  gate(a, b) = tanh(a) σ(b)
 
 The first block reads codes, (B, H, W), instead of features, and adds its output to nothing. Each block
 computes all positions at once or, in sampling, a row and then its positions from what it has kept (Room).
@@ -79,7 +80,7 @@ class Room:
 
 
 class GatedBlock(Module):
-    """What both kinds of blocks share: the class, the gate, dropout, and the last product.
+    """What both kinds of blocks share: the condition, the gate, dropout, and the last product.
 
     Parameters
     ----------
@@ -91,20 +92,30 @@ class GatedBlock(Module):
         If 0, there is no c. Otherwise c is a row of a table with num_classes + 1 rows.
     gates : int
         The number of maps of 2 C channels to which c is added.
+    above : bool
+        Whether there is an m, of which c has m W_m as a part.
     """
 
     def __init__(
         self, channels: int, dropout: float, num_classes: int, gates: int, first: bool,
-        rng: np.random.Generator, dtype: Any,
+        rng: np.random.Generator, dtype: Any, above: bool,
     ) -> None:  # fmt: skip
         self.first, self.dropout = first, dropout
         self.out = Linear(channels, channels, rng, dtype)
         if num_classes:
             self.classes = Embedding(num_classes + 1, 2 * gates * channels, 0.02, rng, dtype)
+        if above:
+            self.from_above = Linear(channels, 2 * gates * channels, rng, dtype)
 
-    def of_class(self, labels: Array) -> tuple[Array | None, Cache]:
-        """c: (B,) -> (B, 1, 1, 2 C gates), or None without classes."""
-        return self.classes.forward(labels[:, None, None]) if hasattr(self, "classes") else (None, None)
+    def condition(self, labels: Array, m: Array | None = None) -> tuple[Array | None, Cache]:
+        """c: (B,) -> (B, 1, 1, 2 C gates); with m: (B, H, W, C) it is (B, H, W, 2 C gates); None for neither."""
+        c, class_cache = None, None
+        if hasattr(self, "classes"):
+            c, class_cache = self.classes.forward(labels[:, None, None])
+        if m is None:
+            return c, (class_cache, None)
+        y, cache = self.from_above.forward(m)
+        return y if c is None else y + c, (class_cache, cache)
 
     def finish(self, H: Array, c: Array | None, h: Array, rng: Any) -> tuple[Array, Cache]:
         """h' = h + drop(gate(H + c)) W_out, without h in the first block."""
@@ -119,11 +130,28 @@ class GatedBlock(Module):
         dg = self.out.backward(dh, out_cache)
         return gated_backward(dropout_backward(dg, drop_cache), gate_cache)
 
-    def class_backward(self, maps: list[Array], cache: Cache) -> None:
-        """Add the gradient of c: the sum over all positions of each map."""
-        if cache is not None:
+    def condition_backward(self, maps: list[Array], cache: Cache) -> Array | None:
+        """Add the gradients of c's parts: of the class the sum over all positions of each map; dm, if any."""
+        class_cache, above_cache = cache
+        if class_cache is not None:
             sums = [d.sum(axis=(1, 2), keepdims=True) for d in maps]
-            self.classes.backward(np.concatenate(sums, axis=-1), cache)
+            self.classes.backward(np.concatenate(sums, axis=-1), class_cache)
+        if above_cache is None:
+            return None
+        dm: Array = self.from_above.backward(np.concatenate(maps, axis=-1), above_cache)
+        return dm
+
+    def backward(self, dy: Any, cache: Cache, need_dx: bool = True) -> Any:
+        """The gradient of x alone."""
+        return self.backward_all(dy, cache)[0]
+
+    def backward_all(self, dy: Any, cache: Cache) -> tuple[Any, Array | None]:
+        """The gradients of x and of m."""
+        raise NotImplementedError
+
+    def at(self, c: Array | None, rows: slice, columns: slice = slice(None)) -> Array | None:
+        """c at these positions: what is of the class alone is the same at all."""
+        return c[:, rows, columns] if c is not None and hasattr(self, "from_above") else c
 
 
 def gated(x: Array, c: Array | None) -> tuple[Array, Cache]:
@@ -153,10 +181,10 @@ class TwoStacks(GatedBlock):
 
     def __init__(
         self, channels: int, kernel: int, codes: int, last: bool, dropout: float, num_classes: int,
-        rng: np.random.Generator, dtype: Any,
+        rng: np.random.Generator, dtype: Any, above_codes: bool = False,
     ) -> None:  # fmt: skip
         C, r = channels, kernel // 2
-        super().__init__(C, dropout, num_classes, 1 if last else 2, codes > 0, rng, dtype)
+        super().__init__(C, dropout, num_classes, 1 if last else 2, codes > 0, rng, dtype, above_codes)
         self.kernel, self.last = kernel, last
         self.above: Module
         self.left: Module
@@ -168,42 +196,42 @@ class TwoStacks(GatedBlock):
             self.left = Conv(C, 2 * C, (1, r + 1), padding=((0, 0), (r, 0)), rng=rng, dtype=dtype)
         self.link = Linear(2 * C, 2 * C, rng, dtype)
 
-    def forward(self, x: Any, labels: Any = None, rng: Any = None) -> Any:
+    def forward(self, x: Any, labels: Any = None, rng: Any = None, m: Array | None = None) -> Any:
         """(v', h'), cache; x: (v, h), or the codes in the first block."""
         v, h = (x, x) if self.first else x
         V, above_cache = self.above.forward(v)
         linked, link_cache = self.link.forward(V)
         H, left_cache = self.left.forward(h)
-        c, class_cache = self.of_class(labels)
+        c, condition_cache = self.condition(labels, m)
         cH, cV = self._split(c)
         h, finish_cache = self.finish(H + linked, cH, h, rng)
         g, gate_cache, drop_cache = None, None, None
         if not self.last:
             g, gate_cache = gated(V, cV)
             g, drop_cache = dropout_forward(g, self.dropout, rng)
-        caches = above_cache, link_cache, left_cache, class_cache, finish_cache, gate_cache, drop_cache
+        caches = above_cache, link_cache, left_cache, condition_cache, finish_cache, gate_cache, drop_cache
         return (self._next(v, g), h), caches
 
-    def backward(self, dy: Any, cache: Cache, need_dx: bool = True) -> Any:
-        """(dv, dh) for (dv', dh'); None in the first block."""
+    def backward_all(self, dy: Any, cache: Cache) -> tuple[Any, Array | None]:
+        """(dv, dh) for (dv', dh'), None in the first block; dm."""
         dv, dh = dy
-        above_cache, link_cache, left_cache, class_cache, finish_cache, gate_cache, drop_cache = cache
+        above_cache, link_cache, left_cache, condition_cache, finish_cache, gate_cache, drop_cache = cache
         dH = self.finish_backward(dh, finish_cache)
         dV = self.link.backward(dH, link_cache)
         maps = [dH]
         if not self.last:
             maps.append(gated_backward(dropout_backward(dv, drop_cache), gate_cache))
             dV = dV + maps[1]
-        self.class_backward(maps, class_cache)
+        dm = self.condition_backward(maps, condition_cache)
         dv_in, dh_in = self.above.backward(dV, above_cache), self.left.backward(dH, left_cache)
         if self.first:
-            return None
-        return (dv_in if self.last else dv + dv_in), dh + dh_in
+            return None, dm
+        return ((dv_in if self.last else dv + dv_in), dh + dh_in), dm
 
-    def room(self, labels: Array, width: int, dtype: Any) -> Room:
+    def room(self, labels: Array, width: int, dtype: Any, m: Array | None = None) -> Room:
         """The Room of grids of which no code is known yet."""
         B, C, r = len(labels), len(self.out.b.value), self.kernel // 2
-        room = Room(self.of_class(labels)[0])
+        room = Room(self.condition(labels, m)[0])
         if self.first:
             room.tables = {"above": self.above.tables(), "left": self.left.tables()}  # type: ignore
         else:
@@ -220,7 +248,7 @@ class TwoStacks(GatedBlock):
                 frame.next_row()
             V = _conv(room.frames["above"].put(0, v), self.above)
         room.linked = self.link.forward(V)[0]
-        return None if self.last else self._next(v, gated(V, self._split(room.c)[1])[0])
+        return None if self.last else self._next(v, gated(V, self.at(self._split(room.c)[1], slice(i, i + 1)))[0])
 
     def extend(self, room: Room, h: Any, i: int, j: int, t: int) -> Array:
         """h' at the positions j to j + t − 1 of row i; h: theirs, (B, 1, t, C)."""
@@ -229,7 +257,8 @@ class TwoStacks(GatedBlock):
         else:
             H = _conv(room.frames["left"].put(j, h), self.left)
         H = H + room.linked[:, :, j : j + t]  # type: ignore[index]
-        return self.finish(H, self._split(room.c)[0], h, None)[0]
+        c = self.at(self._split(room.c)[0], slice(i, i + 1), slice(j, j + t))
+        return self.finish(H, c, h, None)[0]
 
     def _next(self, v: Any, g: Array | None) -> Array | None:
         """v' from v and the gate's output; None in the last block."""
@@ -256,9 +285,9 @@ class OneStack(GatedBlock):
 
     def __init__(
         self, channels: int, kernel: int, codes: int, last: bool, dropout: float, num_classes: int,
-        rng: np.random.Generator, dtype: Any,
+        rng: np.random.Generator, dtype: Any, above_codes: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(channels, dropout, num_classes, 1, codes > 0, rng, dtype)
+        super().__init__(channels, dropout, num_classes, 1, codes > 0, rng, dtype, above_codes)
         self.kernel = kernel
         self.before: Module
         if codes:
@@ -266,26 +295,26 @@ class OneStack(GatedBlock):
         else:
             self.before = CausalConv(channels, 2 * channels, kernel, True, rng=rng, dtype=dtype)
 
-    def forward(self, x: Any, labels: Any = None, rng: Any = None) -> Any:
+    def forward(self, x: Any, labels: Any = None, rng: Any = None, m: Array | None = None) -> Any:
         """(None, h'), cache; x: (None, h), or the codes in the first block."""
         h = x if self.first else x[1]
         H, conv_cache = self.before.forward(h)
-        c, class_cache = self.of_class(labels)
+        c, condition_cache = self.condition(labels, m)
         h, finish_cache = self.finish(H, c, h, rng)
-        return (None, h), (conv_cache, class_cache, finish_cache)
+        return (None, h), (conv_cache, condition_cache, finish_cache)
 
-    def backward(self, dy: Any, cache: Cache, need_dx: bool = True) -> Any:
-        """(None, dh) for (None, dh'); None in the first block."""
-        conv_cache, class_cache, finish_cache = cache
+    def backward_all(self, dy: Any, cache: Cache) -> tuple[Any, Array | None]:
+        """(None, dh) for (None, dh'), None in the first block; dm."""
+        conv_cache, condition_cache, finish_cache = cache
         dH = self.finish_backward(dy[1], finish_cache)
-        self.class_backward([dH], class_cache)
+        dm = self.condition_backward([dH], condition_cache)
         dh = self.before.backward(dH, conv_cache)
-        return None if self.first else (None, dy[1] + dh)
+        return (None if self.first else (None, dy[1] + dh)), dm
 
-    def room(self, labels: Array, width: int, dtype: Any) -> Room:
+    def room(self, labels: Array, width: int, dtype: Any, m: Array | None = None) -> Room:
         """The Room of grids of which no code is known yet."""
         B, C, r = len(labels), len(self.out.b.value), self.kernel // 2
-        room = Room(self.of_class(labels)[0])
+        room = Room(self.condition(labels, m)[0])
         if self.first:
             room.tables["before"] = self.before.tables()  # type: ignore
         else:
@@ -303,7 +332,7 @@ class OneStack(GatedBlock):
             H = self.before.part(h, room.tables["before"], (i, j), (i + 1, j + t))  # type: ignore
         else:
             H = _conv(room.frames["before"].put(j, h), self.before)
-        return self.finish(H, room.c, h, None)[0]
+        return self.finish(H, self.at(room.c, slice(i, i + 1), slice(j, j + t)), h, None)[0]
 
 
 def _conv(x: Array, layer: Any) -> Array:

@@ -24,9 +24,9 @@ def generate(
 
     Parameters
     ----------
-    model : VQVAE
+    model : VQVAE or HierarchicalVQVAE
         The model that decodes the codes.
-    prior : Transformer, PixelCNN or Markov
+    prior : Transformer, PixelCNN or Markov; of a HierarchicalVQVAE a HierarchicalPrior
         A prior over the codes of this model. With a prior over another model's codes of the same shape, the
         images are meaningless, and no error is raised.
     n : int
@@ -62,16 +62,39 @@ def generate(
     each = CODE_BYTES * model.num_codes + model.latent_bytes + model.decoded_bytes
     memory.check_memory("generate", "n", n, each)
     codes = prior.sample(n, rng, condition, temperature, top_k, top_p, guidance, progress)
-    images: Array = model.decode(codes.reshape(n, *model.code_shape))
+    several = isinstance(codes, tuple)  # an array for each level of a hierarchy
+    images: Array = model.decode(codes if several else codes.reshape(n, *model.code_shape))
     return images
+
+
+def as_grids(model: Any, codes: Any) -> Any:
+    """Codes, as the model's encode returns them, in the form in which priors take them.
+
+    Of n codebooks in one grid, (n, *grid_shape); of several levels as they are, an array for each.
+    """
+    return codes if isinstance(codes, tuple) else codes.reshape(len(codes), *model.grid_shape)
+
+
+def check_one_level(where: str, model: Any) -> None:
+    """Raise for codes of several levels."""
+    if model.encoding.name == "levels":
+        fail(where, "model", "must have one level of codes", f"{len(model.encodings)} levels")
 
 
 def check_fits(where: str, model: Any, prior: Any) -> None:
     """Raise unless the prior's grids of codes are the model's."""
     if not getattr(model, "num_embeddings", 0) or not callable(getattr(model, "decode", None)):
         fail(where, "model", "must be a VQ-VAE, whose latents are codes", type(model).__name__)
-    wanted = f"{model.num_codes} codes of {model.num_embeddings}"
+    wanted = _grids(model, model.num_codes)
     if not callable(getattr(prior, "sample", None)):
         fail(where, "prior", "must be a prior over codes", type(prior).__name__)
-    if (found := f"{prior.num_latents} codes of {prior.num_embeddings}") != wanted:
+    if (found := _grids(prior, prior.num_latents)) != wanted:
         fail(where, "prior", f"must be over grids of {wanted}, as the model's", found)
+
+
+def _grids(of: Any, codes: int) -> str:
+    """In words, the codes of a model or a prior: how many, out of how many; of a hierarchy each level's."""
+    if not isinstance(of.num_embeddings, tuple):
+        return f"{codes} codes of {of.num_embeddings}"
+    levels = zip(of.latent_shape, of.num_embeddings, strict=True)
+    return " above ".join(f"{' × '.join(map(str, shape))} codes of {K}" for shape, K in levels)

@@ -14,7 +14,8 @@ import numpy as np
 from vqnp._check import Array, check_codes, check_float, check_int, check_rng, fail
 from vqnp.nn import Activation, Linear, Sequential, register
 from vqnp.nn.module import Cache
-from vqnp.priors.autoregressive import MOST_LAYERS, AutoregressivePrior
+from vqnp.priors.above import AboveCodes
+from vqnp.priors.autoregressive import MOST_LAYERS, AutoregressivePrior, Codes
 from vqnp.priors.gated_blocks import OneStack, Room, TwoStacks, above, before, left
 
 
@@ -52,9 +53,10 @@ class PixelCNN(AutoregressivePrior):
         2: the gated PixelCNN, a vertical and a horizontal stack. 1: masked convolutions, mask A and then B.
     dropout : float
         The fraction of each gate's output that is set to 0 during training.
-    num_classes, condition_dropout
+    num_classes, condition_dropout, above
         As in AutoregressivePrior: 0 classes for an unconditional prior. Each block has a vector for each
-        class, which it adds to the input of its gate.
+        class, which it adds to the input of its gate. The codes of the levels above become features of each
+        position (AboveCodes), which each block adds to the input of its gate, too.
     rng : numpy.random.Generator or int
         The source of the initial values: variance 1/fan-in, and 1/L of this for the last product of each
         block, since the outputs of L blocks are added.
@@ -84,8 +86,9 @@ class PixelCNN(AutoregressivePrior):
         self, num_embeddings: int, latent_shape: tuple[int, ...], channels: int = 64, layers: int = 5,
         kernel: int = 3, first_kernel: int = 7, stacks: int = 2, dropout: float = 0.3, num_classes: int = 0,
         condition_dropout: float = 0.1, rng: np.random.Generator | int = 0, dtype: Any = "float32",
+        above: Any = (),
     ) -> None:  # fmt: skip
-        super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype)
+        super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype, above)
         where = "PixelCNN"
         if len(self.latent_shape) != 2:
             needed = "must have two axes, rows and columns (a Transformer takes any number)"
@@ -101,11 +104,13 @@ class PixelCNN(AutoregressivePrior):
         K, block = self.num_embeddings, TwoStacks if self.stacks == 2 else OneStack
         self.blocks = Sequential(*(
             block(C, self.kernel if l else self.first_kernel, 0 if l else K, l == L, self.dropout,
-                  self.num_classes, rng, self.dtype)
+                  self.num_classes, rng, self.dtype, bool(self.above))
             for l in range(L + 1)
         ))  # fmt: skip
         for each in self._blocks()[1:]:
             each.out.W.value /= math.sqrt(L)
+        if self.above:
+            self.above_codes = AboveCodes(self.above, self.latent_shape, C, rng, self.dtype)
         self.head = Sequential(
             Activation("relu"), Linear(C, 4 * C, rng, self.dtype),
             Activation("relu"), Linear(4 * C, K, rng, self.dtype),
@@ -118,40 +123,46 @@ class PixelCNN(AutoregressivePrior):
             "channels": len(blocks[0].out.b.value), "layers": len(blocks) - 1, "kernel": self.kernel,
             "first_kernel": self.first_kernel, "stacks": self.stacks, "dropout": self.dropout,
             "num_classes": self.num_classes, "condition_dropout": self.condition_dropout,
-            "dtype": self.dtype.name,
+            "dtype": self.dtype.name, "above": self.above,
         }  # fmt: skip
 
     def _blocks(self) -> tuple[TwoStacks | OneStack, ...]:
         return self.blocks.layers  # type: ignore[return-value]
 
     def logits_forward(
-        self, codes: Array, labels: Array, rng: np.random.Generator | None = None
+        self, codes: Array, labels: Array, rng: np.random.Generator | None = None, above: Codes = ()
     ) -> tuple[Array, Cache]:
         """a, cache: no block reads the code of the position itself, so nothing is shifted."""
         x: Any = codes.reshape(len(codes), *self.latent_shape)
+        m, above_cache = self.above_codes.forward(above) if self.above else (None, None)
         caches = []
         for block in self._blocks():
-            x, cache = block.forward(x, labels, rng)
+            x, cache = block.forward(x, labels, rng, m)
             caches.append(cache)
         a, head_cache = self.head.forward(x[1])
-        return a.reshape(len(codes), self.num_latents, -1), (caches, head_cache)
+        return a.reshape(len(codes), self.num_latents, -1), (caches, head_cache, above_cache)
 
     def logits_backward(self, da: Array, cache: Cache) -> None:
         """The gradient by the chain rule, last block first."""
-        caches, head_cache = cache
+        caches, head_cache, above_cache = cache
         dh = self.head.backward(da.reshape(len(da), *self.latent_shape, -1), head_cache)
         dx: Any = (None, dh)
+        dm: Any = 0
         for block, block_cache in zip(reversed(self._blocks()), reversed(caches), strict=True):
-            dx = block.backward(dx, block_cache)
+            dx, own = block.backward_all(dx, block_cache)
+            dm = dm if own is None else dm + own
+        if self.above:
+            self.above_codes.backward(dm, above_cache)
 
     # Sampling: of each block the rows that its kernel still sees are kept, and only new positions computed.
 
-    def begin(self, labels: Array) -> tuple[Known, Array]:
+    def begin(self, labels: Array, above: Codes = ()) -> tuple[Known, Array]:
         """The state of grids of which no code is known yet, and the logits of their first code, (B, K)."""
         labels = check_codes("PixelCNN.begin", labels, self.num_classes + 1, "labels")
         codes = np.zeros((len(labels), *self.latent_shape), np.int64)
         width = self.latent_shape[1]
-        state = Known(codes, tuple(block.room(labels, width, self.dtype) for block in self._blocks()))
+        m = self.above_codes.forward(above)[0] if self.above else None
+        state = Known(codes, tuple(block.room(labels, width, self.dtype, m) for block in self._blocks()))
         return state, self._advance(state, 1)[:, 0]
 
     def extend(self, state: Known, codes: Array) -> Array:

@@ -1,6 +1,8 @@
 """a_m = head(norm(blocks(c, start, k_1, …, k_{m−1}))): a transformer as a prior over codes.
 
 k: (B, M) codes, c: (B,) classes -> a: (B, M, K) logits of k_m given c and the earlier codes
+
+Below other levels of a hierarchy their codes come before the start token.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from vqnp.nn import Embedding, LayerNorm, Linear, Param, Sequential, Transformer
 from vqnp.nn.module import Cache, TorchName, check_room
 from vqnp.ops.dropout import dropout_backward, dropout_forward
 from vqnp.ops.linear import linear_backward, linear_forward
-from vqnp.priors.autoregressive import MOST_LAYERS, AutoregressivePrior
+from vqnp.priors.autoregressive import MOST_LAYERS, AutoregressivePrior, Codes
 
 STD = 0.02
 """σ of every initial matrix and table, as in GPT-2."""
@@ -52,8 +54,9 @@ class Transformer(AutoregressivePrior):
         C; the number of blocks, L; and the number of heads in each, which divides C.
     dropout : float
         The fraction of the embeddings and of the output of each branch that is set to 0 during training.
-    num_classes, condition_dropout
-        As in AutoregressivePrior: 0 classes for an unconditional prior.
+    num_classes, condition_dropout, above
+        As in AutoregressivePrior: 0 classes for an unconditional prior. The codes of the levels above are a
+        prefix of the sequence, with vectors of their own: c, k of the top level, …, start, E[k_1], ….
     tied : bool
         Whether the head is Eᵀ, without a bias, instead of a linear layer of its own.
     rng : numpy.random.Generator or int
@@ -78,18 +81,21 @@ class Transformer(AutoregressivePrior):
     def __init__(
         self, num_embeddings: int, latent_shape: tuple[int, ...], channels: int = 128, layers: int = 4,
         heads: int = 4, dropout: float = 0.1, num_classes: int = 0, condition_dropout: float = 0.1,
-        tied: bool = False, rng: np.random.Generator | int = 0, dtype: Any = "float32",
+        tied: bool = False, rng: np.random.Generator | int = 0, dtype: Any = "float32", above: Any = (),
     ) -> None:  # fmt: skip
-        super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype)
+        super().__init__(num_embeddings, latent_shape, num_classes, condition_dropout, dtype, above)
         C = check_int("Transformer", "channels", channels)
         L = check_int("Transformer", "layers", layers, 1, MOST_LAYERS)
         self.dropout = check_float("Transformer", "dropout", dropout, "[0, 1)")
         self.tied, rng = bool(tied), check_rng("Transformer", rng)
         self.prefix = 1 if num_classes else 0  # positions before the start token
+        self.prefix += sum(math.prod(shape) for _, shape in self.above)
         K, dtype = self.num_embeddings, self.dtype
         self.embedding = Embedding(K, C, STD, rng, dtype)
         if num_classes:
             self.classes = Embedding(num_classes + 1, C, STD, rng, dtype)  # the last one: no class
+        for i, (count, _) in enumerate(self.above, 1):
+            setattr(self, f"above_{i}", Embedding(count, C, STD, rng, dtype))
         length = self.prefix + self.num_latents
         check_room("Transformer", 1 + length, C)  # the start token and the positions
         self.start = Param((STD * rng.standard_normal(C)).astype(dtype))
@@ -115,7 +121,7 @@ class Transformer(AutoregressivePrior):
             "channels": len(self.start.value), "layers": len(self.blocks.layers),
             "heads": self._blocks()[0].attention.heads, "dropout": self.dropout,
             "num_classes": self.num_classes, "condition_dropout": self.condition_dropout,
-            "tied": self.tied, "dtype": self.dtype.name,
+            "tied": self.tied, "dtype": self.dtype.name, "above": self.above,
         }  # fmt: skip
 
     def torch_names(self) -> dict[str, TorchName]:
@@ -126,10 +132,10 @@ class Transformer(AutoregressivePrior):
         return self.blocks.layers  # type: ignore[return-value]
 
     def logits_forward(
-        self, codes: Array, labels: Array, rng: np.random.Generator | None = None
+        self, codes: Array, labels: Array, rng: np.random.Generator | None = None, above: Codes = ()
     ) -> tuple[Array, Cache]:
         """a, cache: the last code is only predicted, never read."""
-        x, token_cache = self._tokens(codes[:, :-1], labels)
+        x, token_cache = self._tokens(codes[:, :-1], labels, above)
         x = x + self.positions.value
         x, drop_cache = dropout_forward(x, self.dropout, rng)
         block_caches = []
@@ -152,12 +158,12 @@ class Transformer(AutoregressivePrior):
 
     # Sampling: the keys and values of what is known are kept, and only new positions are computed.
 
-    def begin(self, labels: Array) -> tuple[Known, Array]:
+    def begin(self, labels: Array, above: Codes = ()) -> tuple[Known, Array]:
         """The state of grids of which no code is known yet, and the logits of their first code, (B, K)."""
         labels = check_codes("Transformer.begin", labels, self.num_classes + 1, "labels")
         rooms = (b.attention.room(len(labels), len(self.positions.value)) for b in self._blocks())
         state = Known(tuple(rooms), len(labels))
-        tokens, _ = self._tokens(np.empty((len(labels), 0), np.int64), labels)
+        tokens, _ = self._tokens(np.empty((len(labels), 0), np.int64), labels, above)
         return state, self._extend(state, tokens)[:, -1]
 
     def extend(self, state: Known, codes: Array) -> Array:
@@ -181,22 +187,32 @@ class Transformer(AutoregressivePrior):
 
     # The two ends.
 
-    def _tokens(self, codes: Array, labels: Array) -> tuple[Array, Cache]:
-        """c, start, E[codes]; codes: (B, t), labels: (B,) -> (B, prefix + 1 + t, C)."""
+    def _tokens(self, codes: Array, labels: Array, above: Codes = ()) -> tuple[Array, Cache]:
+        """c, above, start, E[codes]; codes: (B, t), labels: (B,) -> (B, prefix + 1 + t, C)."""
         B, C = len(codes), len(self.start.value)
         E, cache = self.embedding.forward(codes)
         parts, class_cache = [np.broadcast_to(self.start.value, (B, 1, C)), E], None
+        above_caches = []
+        for i, k in enumerate(above, 1):
+            e, above_cache = getattr(self, f"above_{i}").forward(k.reshape(B, math.prod(k.shape[1:])))
+            parts.insert(i - 1, e)
+            above_caches.append(above_cache)
         if self.num_classes:
             c, class_cache = self.classes.forward(labels[:, None])
             parts.insert(0, c)
-        return np.concatenate(parts, axis=1), (cache, class_cache)
+        return np.concatenate(parts, axis=1), (cache, class_cache, above_caches)
 
     def _tokens_backward(self, dx: Array, cache: Cache) -> None:
-        code_cache, class_cache = cache
+        code_cache, class_cache, above_caches = cache
         self.start.add_grad(dx[:, self.prefix].sum(axis=0))
         self.embedding.backward(dx[:, self.prefix + 1 :], code_cache)
         if self.num_classes:
             self.classes.backward(dx[:, :1], class_cache)
+        first = 1 if self.num_classes else 0
+        for i, (above_cache, (_, shape)) in enumerate(zip(above_caches, self.above, strict=True), 1):
+            last = first + math.prod(shape)
+            getattr(self, f"above_{i}").backward(dx[:, first:last], above_cache)
+            first = last
 
     def _output(self, x: Array) -> tuple[Array, Cache]:
         """norm(x) W + b, or norm(x) Eᵀ."""
