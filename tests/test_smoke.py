@@ -16,7 +16,7 @@ from vqnp.nn import EMAVectorQuantizer, Linear, LookupFreeQuantizer, Param, Vect
 from vqnp.ops.conv import conv_plain
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.optim import Adam
-from vqnp.priors import PixelCNN, Transformer
+from vqnp.priors import HierarchicalPrior, PixelCNN, Transformer
 from vqnp.priors.sampling import Choice, probabilities
 
 R = np.random.default_rng(0)
@@ -721,3 +721,39 @@ def test_what_a_level_carries_is_measured_with_another_images_codes():
     model = HierarchicalVQVAE(levels, linear([1.0], [0.0]), {"shape": (1,)})
     top, bottom = model.evaluate(np.array([[0.0], [0.0], [1.0], [1.0]])).levels
     assert top.mse == 0 and top.swapped_mse == 1 and bottom.swapped_mse == 0 and bottom.carries_nothing
+
+
+def prior_below_a_level(kind):
+    """A prior of 2 × 4 codes below 1 × 2, with parameters that all matter, and codes of both levels."""
+    options = {"layers": 2, "first_kernel": 3} if kind == "pixelcnn" else {"layers": 1, "heads": 2}
+    options |= {"channels": 4, "dropout": 0.0, "num_classes": 2, "rng": 0, "dtype": "float64"}
+    prior = HierarchicalPrior.of(kind, (3, 2), ((1, 2), (2, 4)), **options)
+    for param in prior.parameters():
+        param.value += 0.3 * R.standard_normal(param.value.shape)
+    return prior, (R.integers(0, 3, (3, 1, 2)), R.integers(0, 2, (3, 2, 4)))
+
+
+@pytest.mark.parametrize("kind", ["transformer", "pixelcnn"])
+def test_a_prior_below_a_level_samples_as_it_was_trained(kind):
+    """Logits from what is kept of earlier positions are those of the whole grid, given the codes above."""
+    prior, (top, bottom) = prior_below_a_level(kind)
+    level, labels, flat = prior.levels[1], np.array([0, 1, 2]), bottom.reshape(3, 8)
+    state, first = level.begin(labels, (top,))
+    parts = [first[:, None], *(level.extend(state, flat[:, m : m + 1]) for m in range(7))]
+    full = level.logits_forward(flat, labels, None, (top,))[0]
+    np.testing.assert_allclose(np.concatenate(parts, axis=1), full, rtol=1e-12, atol=1e-12)
+
+
+def test_a_prior_below_a_levels_gradients():
+    prior, codes = prior_below_a_level("transformer")
+    batch = prior.prepare((codes, [0, 1, 1]))
+
+    def forward(_):
+        losses, cache = prior.loss(batch)
+        return losses["loss"], cache
+
+    def backward(dL, cache):
+        prior.backward(cache, dL)
+        return np.zeros(1)
+
+    gradcheck_module(prior, np.zeros(1), rng=1, forward=forward, backward=backward).raise_if_failed()

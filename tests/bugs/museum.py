@@ -588,17 +588,17 @@ return dE
     Bug(
         "the input is not shifted: each position reads the code that it predicts",
         "priors.transformer:Transformer.logits_forward",
-        "x, token_cache = self._tokens(codes[:, :-1], labels)",
-        "x, token_cache = self._tokens(codes, labels); x = x[:, 1:]",
+        "x, token_cache = self._tokens(codes[:, :-1], labels, above)",
+        "x, token_cache = self._tokens(codes, labels, above); x = x[:, 1:]",
         "test_a_prior_is_causal",
         autoregressive=True,
     ),
     Bug(
         "the input is shifted twice: the last code is never read",
         "priors.transformer:Transformer.logits_forward",
-        "x, token_cache = self._tokens(codes[:, :-1], labels)",
+        "x, token_cache = self._tokens(codes[:, :-1], labels, above)",
         """
-x, token_cache = self._tokens(codes[:, :-2], labels)
+x, token_cache = self._tokens(codes[:, :-2], labels, above)
 x = np.concatenate([x[:, : self.prefix + 1], x[:, self.prefix :]], axis=1)
 """,
         "test_a_prior_is_causal",
@@ -764,5 +764,19 @@ before = np.cumsum(warm, axis=-1) - warm
         "np.roll(k[l], len(batch) // 2, axis=0)",
         "np.roll(k[l], len(batch), axis=0)",
         "test_what_a_level_carries_is_measured_with_another_images_codes",
+    ),
+    Bug(
+        "a sampler that reads the codes above at the first row for every row",
+        "priors.gated_blocks:TwoStacks.extend",
+        "slice(i, i + 1)",
+        "slice(0, 1)",
+        "test_a_prior_below_a_level_samples_as_it_was_trained",
+    ),
+    Bug(
+        "the gradient of a prefix goes to the places of other codes",
+        "priors.transformer:Transformer._tokens_backward",
+        "1 if self.num_classes else 0",
+        "0",
+        "test_a_prior_below_a_levels_gradients",
     ),
 ]

@@ -163,3 +163,66 @@ def test_what_needs_one_level_of_codes_says_so(rng):
         code_anatomy(model, x)
     with refused("model", "must be a VQVAE", "HierarchicalVQVAE"):
         position_influence(model, x, 0)
+
+
+# The prior.
+
+PRIOR = ["--epochs", "1", "--width", "4", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def with_prior(run):
+    assert main(["prior", str(run), *PRIOR]) == 0
+    return run
+
+
+def test_a_prior_of_both_levels_and_its_samples(with_prior, images, tmp_path, capsys):
+    prior = load(with_prior / "prior.npz")
+    assert [type(level).__name__ for level in prior.levels] == ["PixelCNN", "PixelCNN"]
+    assert prior.levels[1].above == ((8, (7, 7)),)
+    rows = list(csv.DictReader((with_prior / "prior.csv").read_text().splitlines()))
+    assert {"bits_1", "bits_2", "bits_per_image", "test_bits_2"} <= rows[0].keys()
+    assert (with_prior / "samples.png").stat().st_size > 1000
+    few, many = str(tmp_path / "few.npy"), str(tmp_path / "many.npy")
+    for path, n in ((few, "2"), (many, "5")):
+        assert main(["sample", str(with_prior), "--n", n, "--out", path, "--quiet"]) == 0
+    np.testing.assert_array_equal(np.load(many)[:2], np.load(few))
+    assert np.load(many).shape == (5, 28, 28)
+    capsys.readouterr()
+    assert main(["prior", str(with_prior), *PRIOR, "--resume"]) == 0
+    text = capsys.readouterr().out
+    for line in ("  level 1", "  level 2", "245 of 8 and 4 an image", "   539.00"):
+        assert line in text, line
+    sentence = refused_command(capsys, "prior", with_prior, "--resume", "--width", "5", "--quiet")
+    assert "--width must be what the prior began with, 4" in sentence
+
+
+def test_what_a_prior_of_several_levels_cannot_be(with_prior, tmp_path, capsys):
+    sentence = refused_command(capsys, "prior", with_prior, "--model", "markov", "--force")
+    assert "--model must be transformer or pixelcnn for a run with several levels of codes" in sentence
+    sentence = refused_command(capsys, "compress", with_prior, "--out", tmp_path / "x.vqnp")
+    assert "must be a run with one level of codes" in sentence
+
+
+@pytest.mark.slow
+def test_transformers_with_classes_and_the_quality_of_samples(run, tmp_path, capsys):
+    """On digits, for the classifier; a prior of every kind takes --samples."""
+    digits = str(tmp_path / "digits.npz")
+    train, test = (load_dataset("digits", part) for part in ("train", "test"))
+    np.savez(digits, x_train=train.images[:64], y_train=train.labels[:64],
+             x_test=test.images[:60], y_test=test.labels[:60])  # fmt: skip
+    folder = str(tmp_path / "r")
+    assert main(["train", "--model", "hierarchical", "--data", digits, "--out", folder, *SMALL]) == 0
+    options = ["--model", "transformer", "--heads", "2", "--layers", "1", "--condition", "class", "--json"]
+    capsys.readouterr()
+    assert main(["prior", folder, *options, *PRIOR]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["num_embeddings"] == [8, 4] and figures["bits_per_level"].keys() == {"level 1", "level 2"}
+    total = sum(bits["test"] for bits in figures["bits_per_level"].values())
+    assert total == pytest.approx(figures["bits_per_image"]["transformer, given the class"]["test"])
+    assert main(["evaluate", folder, "--samples", "20", "--guidance", "1.5", "--quiet"]) == 0
+    text = capsys.readouterr().out
+    for name in ("prior: transformer", "Markov chain", "codes at random", "bound on -log2 p(x)"):
+        assert name in text
+    label = ["--label", "3", "--n", "2", "--out", str(tmp_path / "s.npy"), "--quiet"]
+    assert main(["sample", folder, *label]) == 0

@@ -51,9 +51,10 @@ def gate(x):
 
 def residual(x, leaves, name):
     """x + conv1(ReLU(conv3(ReLU(x))))."""
+    y = x
     for i in (1, 3):
         W, b = leaves[f"{name}.{i}.W"].permute(3, 2, 0, 1), leaves[f"{name}.{i}.b"]
-        y = F.conv2d(F.relu(x if i == 1 else y), W, b, padding=W.shape[-1] // 2)
+        y = F.conv2d(F.relu(y), W, b, padding=W.shape[-1] // 2)
     return x + y
 
 
@@ -99,7 +100,9 @@ def their_logits(ours, leaves, k, y, above=()):
 
 @pytest.mark.parametrize("classes", [0, 3])
 @pytest.mark.parametrize("stacks", [1, 2])
-@pytest.mark.parametrize(("kernel", "layers", "above"), [(3, 4, ()), (5, 2, ()), (5, 2, ((5, (1, 2)), (4, (2, 3))))])
+@pytest.mark.parametrize(
+    ("kernel", "layers", "above"), [(3, 4, ()), (5, 2, ()), (5, 2, ((5, (1, 2)), (4, (2, 3))))]
+)
 def test_loss_logits_and_gradients(classes, stacks, kernel, layers, above):
     r = np.random.default_rng(0)
     ours = PixelCNN(

@@ -22,7 +22,7 @@ from vqnp.nn import (
 )
 from vqnp.nn.description import MODULES, SHARED
 from vqnp.nn.module import limited
-from vqnp.priors import PixelCNN, Transformer
+from vqnp.priors import HierarchicalPrior, PixelCNN, Transformer
 
 
 @register
@@ -119,6 +119,10 @@ EXAMPLES = {
     ),
     "Transformer": lambda: Transformer(5, (2, 3), 6, 2, 3, 0.2, 4, 0.3, True, 5, "float64"),
     "PixelCNN": lambda: PixelCNN(5, (2, 3), 4, 2, 5, 3, 1, 0.2, 4, 0.3, 5, "float64"),
+    "HierarchicalPrior": lambda: HierarchicalPrior([
+        Transformer(5, (1, 2), 6, 1, 3, dtype="float64"),
+        PixelCNN(4, (2, 4), 4, 2, dtype="float64", above=((5, (1, 2)),)),
+    ]),
     "CodeConv": lambda: CodeConv(4, 2, 3, [(0, -1), (-1, 2)], 5, np.float64),
     "Scale": lambda: Scale(3),
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""HierarchicalPrior: gradients, what a level sees, cached = full logits, likelihoods, samples, training, files."""
+"""HierarchicalPrior: gradients, what a level sees, cached = full logits, likelihood, samples, training."""
 
 import numpy as np
 import pytest
@@ -171,7 +171,8 @@ def test_a_description_and_images(kind, rng):
     bound = likelihood_bound(model, prior, x, x)
     nats = sum(each.sum() for each in prior.nll(model.encode(x))) / 4
     assert bound.prior_nats == pytest.approx(nats)
-    with refused("prior", "2 × 3 codes of 5 above 4 × 6 codes of 4", "2 × 3 codes of 4 above 4 × 6 codes of 5"):
+    needed, got = "2 × 3 codes of 5 above 4 × 6 codes of 4", "2 × 3 codes of 4 above 4 × 6 codes of 5"
+    with refused("prior", needed, got):
         generate(model, make(kind, K=(4, 5)), 1, 0)
 
 

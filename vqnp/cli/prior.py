@@ -13,8 +13,8 @@ HELP = "train a prior over a model's codes, from which vqnp sample draws new ima
 DESCRIPTION = (
     "Encode the run's own data with its model, train a prior over the codes, and print the bits that an "
     "image needs under it, beside four baselines. Write prior.npz, prior.csv and samples.png into the run "
-    "folder. Ctrl-C saves; --resume continues, to the same result, bit for bit. Of a run with several levels of "
-    "codes the prior has a network for each, which is given the codes of the levels above."
+    "folder. Ctrl-C saves; --resume continues, to the same result, bit for bit. Of a run with several "
+    "levels of codes the prior has a network for each, which is given the codes of the levels above."
 )
 
 KINDS = ("transformer", "pixelcnn", "markov")
@@ -238,14 +238,15 @@ def _new(args: argparse.Namespace, kind: str, model: Any, labels: list[Any] | No
     return cls(model.num_embeddings, shape, num_classes=classes, rng=schedule.seed, **network), schedule
 
 
-def _baselines(codes: list[Any], num_embeddings: int) -> dict[str, tuple[float, float]]:
+def _baselines(codes: list[Any], num_embeddings: Any) -> dict[str, tuple[float, float]]:
     """The bits of each baseline, on the training codes and on the test codes; of several levels their sum."""
     from vqnp.priors import baseline_bits
 
     if isinstance(codes[0], tuple):
         levels = zip(*codes, num_embeddings, strict=True)  # each without those above
         tables = [_baselines([train, test], K) for train, test, K in levels]
-        return {name: (sum(t[name][0] for t in tables), sum(t[name][1] for t in tables)) for name in tables[0]}
+        rows = {name: [each[name] for each in tables] for name in tables[0]}
+        return {name: (sum(a for a, _ in row), sum(b for _, b in row)) for name, row in rows.items()}
 
     train, test = (baseline_bits(codes[0], k, num_embeddings) for k in codes)
     return {name: (bits, test[name]) for name, bits in train.items()}

@@ -33,9 +33,9 @@ def _is_pair(each: Any) -> bool:
 
 
 class AboveCodes(Module):
-    """m = Σ_i up_i(stack_i(E_i[k_i])), stack: Conv 3 and a residual block, up: a transposed convolution.
+    """m = Σ_i up_i(stack_i(E_i[k_i])), stack: Conv 3, a residual block; up: a transposed convolution.
 
-    In up the kernel is as long as the stride, so that each position within a code's patch has its own weights.
+    In up the kernel is as long as the stride: each position within a code's patch has its own weights.
 
     Parameters
     ----------

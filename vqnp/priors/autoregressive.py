@@ -1,7 +1,7 @@
 """p(k) = Π_m p(k_m | k_1, …, k_{m−1}, c): what all autoregressive priors over codes have in common.
 
-k: (n, *latent_shape) codes, in raster order k_1, …, k_M, each in [0, K); c: a class, or no class, and the codes
-of the levels above, if the prior is that of a level of a hierarchy
+k: (n, *latent_shape) codes, in raster order k_1, …, k_M, each in [0, K); c: a class, or no class, and, if the
+prior is that of a level of a hierarchy, the codes of the levels above
 """
 
 from __future__ import annotations
@@ -168,7 +168,9 @@ class AutoregressivePrior(Trainable, Module):
         bits = np.asarray(L * (self.num_latents / math.log(2)), L.dtype)
         return {"loss": L, "bits_per_image": bits}, cache
 
-    def cross_entropy(self, codes: Array, labels: Array | None, above: Codes, rng: Any) -> tuple[Array, Cache]:
+    def cross_entropy(
+        self, codes: Array, labels: Array | None, above: Codes, rng: Any
+    ) -> tuple[Array, Cache]:
         """⟨−log p(k_m | …)⟩, cache; codes: (B, M), labels: (B,) or None, above: (B, *shape) of each level."""
         labels = np.full(len(codes), self.num_classes) if labels is None else labels
         if rng is not None and self.num_classes:

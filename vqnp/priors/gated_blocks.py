@@ -108,7 +108,7 @@ class GatedBlock(Module):
             self.from_above = Linear(channels, 2 * gates * channels, rng, dtype)
 
     def condition(self, labels: Array, m: Array | None = None) -> tuple[Array | None, Cache]:
-        """c: (B,) -> (B, 1, 1, 2 C gates); with m: (B, H, W, C) it is (B, H, W, 2 C gates); None for neither."""
+        """c: (B,) -> (B, 1, 1, 2 C gates), or (B, H, W, 2 C gates) with m: (B, H, W, C); None for neither."""
         c, class_cache = None, None
         if hasattr(self, "classes"):
             c, class_cache = self.classes.forward(labels[:, None, None])
@@ -248,7 +248,8 @@ class TwoStacks(GatedBlock):
                 frame.next_row()
             V = _conv(room.frames["above"].put(0, v), self.above)
         room.linked = self.link.forward(V)[0]
-        return None if self.last else self._next(v, gated(V, self.at(self._split(room.c)[1], slice(i, i + 1)))[0])
+        c = self.at(self._split(room.c)[1], slice(i, i + 1))
+        return None if self.last else self._next(v, gated(V, c)[0])
 
     def extend(self, room: Room, h: Any, i: int, j: int, t: int) -> Array:
         """h' at the positions j to j + t − 1 of row i; h: theirs, (B, 1, t, C)."""

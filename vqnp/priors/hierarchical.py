@@ -66,7 +66,7 @@ class HierarchicalPriorEvaluation:
 
 
 @register
-class HierarchicalPrior(Trainable, Module):  # type: ignore[misc]
+class HierarchicalPrior(Trainable, Module):
     """L = −⟨log p(k_1, …, k_L)⟩/M, the sum over levels in nats per code; the levels share no parameters.
 
     codes: (k_1, …, k_L), k_l: (n, *latent_shape[l − 1]), as HierarchicalVQVAE.encode returns them
