@@ -67,7 +67,7 @@ def measure(scale, folder: str, seed: int, way: str, value: float) -> dict:
     if way == "reconstructions":
         images = net.reconstruct(images)
     elif way != "test images":
-        options = PLAIN | ({way: value} if way != "guidance and top_p" else {"guidance": 1.5, "top_p": value})
+        options = PLAIN | ({way: value} if way != "guidance+top_p" else {"guidance": 1.5, "top_p": value})
         options["top_k"] = int(options["top_k"]) or None
         labels = np.arange(n) % 10
         images = vqnp.generate(net, prior, n, seed, labels, **options)
@@ -90,7 +90,7 @@ def draw(rows: list[Row]) -> Figure:
     top = figure.add_gridspec(1, 1, left=0.14, right=0.99, top=0.97, bottom=0.56)
     low = figure.add_gridspec(1, 3, left=0.06, right=0.985, top=0.46, bottom=0.085, wspace=0.3)
     shown = [row for row in rows if row.setting["way"] in ("test images", "reconstructions")]
-    for name in (*NAMES, "guidance and top_p"):
+    for name in (*NAMES, "guidance+top_p"):
         mine = select(rows, way=name)
         shown += mine[:1] + mine[-1:] if name == "temperature" else mine[-1:]
     images = [unpack(row["drawn"][0]) for row in shown]
@@ -142,7 +142,7 @@ def main() -> None:
     values = few if scale.values == "few" else every
     settings = [{"way": way, "value": 0.0} for way in ("test images", "reconstructions")]
     settings += [{"way": way, "value": float(value)} for way in values for value in values[way]]
-    settings += [{"way": "guidance and top_p", "value": p} for p in values["top_p"]]
+    settings += [{"way": "guidance+top_p", "value": p} for p in values["top_p"]]
     with tempfile.TemporaryDirectory() as folder:
         study.run([{"model": "conv"}], partial(train, scale, folder))
         rows = study.run(settings, partial(measure, scale, folder))
@@ -154,7 +154,7 @@ def main() -> None:
         Column("frechet", "Fréchet distance", ".2f"),
     ]
     caption = (
-        "Samples of the ten classes, drawn in several ways (guidance and top_p: guidance 1.5 with this "
+        "Samples of the ten classes, drawn in several ways (guidance+top-p: guidance 1.5 with this "
         "top-p), and three measures against the coverage of real images."
     )
     study.write(rows, columns, draw(rows), caption)
