@@ -66,7 +66,7 @@ def measure(scale, folder: str, seed: int, way: str, value: float) -> dict:
     images, labels = test.images[:n], test.labels[:n]
     if way == "reconstructions":
         images = net.reconstruct(images)
-    elif way != "test images":
+    elif way != "test-images":
         options = PLAIN | ({way: value} if way != "guidance+top_p" else {"guidance": 1.5, "top_p": value})
         options["top_k"] = int(options["top_k"]) or None
         labels = np.arange(n) % 10
@@ -89,12 +89,12 @@ def draw(rows: list[Row]) -> Figure:
     figure = new_figure(9.6, 6.4)
     top = figure.add_gridspec(1, 1, left=0.14, right=0.99, top=0.97, bottom=0.56)
     low = figure.add_gridspec(1, 3, left=0.06, right=0.985, top=0.46, bottom=0.085, wspace=0.3)
-    shown = [row for row in rows if row.setting["way"] in ("test images", "reconstructions")]
+    shown = [row for row in rows if row.setting["way"] in ("test-images", "reconstructions")]
     for name in (*NAMES, "guidance+top_p"):
         mine = select(rows, way=name)
         shown += mine[:1] + mine[-1:] if name == "temperature" else mine[-1:]
     images = [unpack(row["drawn"][0]) for row in shown]
-    labels = [row.setting["way"].replace("_", "-") for row in shown]
+    labels = [row.setting["way"].replace("_", "-").replace("test-", "test ") for row in shown]
     values = [f" {row.setting['value']:g}" if row.setting["value"] else "" for row in shown]
     strip(figure.add_subplot(top[0]), images, [a + b for a, b in zip(labels, values, strict=True)])
     x = "coverage"
@@ -140,7 +140,7 @@ def main() -> None:
         "top_p": [0.5, 0.7, 0.8, 0.9, 0.95, 0.98], "guidance": [0.5, 1.25, 1.5, 2.0, 3.0, 5.0],
     }  # fmt: skip
     values = few if scale.values == "few" else every
-    settings = [{"way": way, "value": 0.0} for way in ("test images", "reconstructions")]
+    settings = [{"way": way, "value": 0.0} for way in ("test-images", "reconstructions")]
     settings += [{"way": way, "value": float(value)} for way in values for value in values[way]]
     settings += [{"way": "guidance+top_p", "value": p} for p in values["top_p"]]
     with tempfile.TemporaryDirectory() as folder:
