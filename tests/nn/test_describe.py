@@ -108,7 +108,7 @@ EXAMPLES = {
         Sequential(encoder(12), Reshape(2, 2, 3)),
         VectorQuantizer(5, 3, dtype="float64"),
         Sequential(Scale(3), Flatten(), Activation("sigmoid"), Linear(12, 6, dtype="float64"), Reshape(2, 3)),
-        DataSpec((2, 3), -1, 2),
+        DataSpec((2, 3), -1, 2), "squared_error",
     ),
     "Level": lambda: Level(
         Linear(4, 3, dtype="float64"), Linear(5, 2, dtype="float64"), VectorQuantizer(5, 2, dtype="float64"),

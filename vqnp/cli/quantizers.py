@@ -49,7 +49,7 @@ OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
     ),
     "entropy_temperature": (float, "TAU", "temperature of the entropies' probabilities (default: 0.1)"),
     "entropy_weight": (float, "W", "weight of the entropy loss (default: 0.1)"),
-    "final_temperature": (float, "TAU", "temperature at the end of its schedule (default: 0.0625)"),
+    "final_temperature": (float, "TAU", "temperature at the end of its schedule (default: 0.5)"),
     "groups": (int, "G", "equal parts of a latent, each with a codebook (default: 2)"),
     "levels": (list, "L", "values of each coordinate of a latent (default: 8 6 5)"),
     "num_quantizers": (int, "N", "codes of a latent, each of what the ones before leave (default: 4)"),
@@ -58,7 +58,7 @@ OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
     ),
     "shared_codebook": (bool, "", "one codebook for all codes of a latent"),
     "spherical": (bool, "", "codes on the unit sphere: binary spherical quantization"),
-    "temperature": (float, "TAU", "temperature of the Gumbel-softmax at the first step (default: 1.0)"),
+    "temperature": (float, "TAU", "temperature of the Gumbel-softmax at the first step (default: 4.0)"),
     "temperature_steps": (int, "STEPS", "steps over which the temperature falls (default: 5000)"),
 }
 """The options of the quantizers in CLASSES that "vector" has not, as in vqnp.cli.train.MODEL_OPTIONS."""

@@ -95,11 +95,17 @@ class Model(Trainable, Module):  # type: ignore[misc]
             fail(type(self).__name__, name, "must give an array of shape (B, ..., D)", f"shape {y.shape}")
         return y
 
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """The shape of the decoder's output for one example: the data's."""
+        return self.data.shape
+
     def _check_decoder(self, z: Array) -> None:
         """Raise unless the decoder turns latents z: (1, *latent_shape, D) into an example."""
         shape = self._tried("decoder", self.decoder, np.zeros_like(z)).shape[1:]
-        if shape != self.data.shape:
-            needed = f"must give arrays of the data's shape, {self.data.shape}"
+        if shape != self.decoded_shape:
+            what = "the data's shape," if self.decoded_shape == self.data.shape else "shape"
+            needed = f"must give arrays of {what} {self.decoded_shape}"
             fail(type(self).__name__, "decoder", needed, f"shape {shape}")
 
     def config(self) -> dict[str, Any]:

@@ -14,7 +14,12 @@ from vqnp.models.conv import conv_networks
 from vqnp.nn import EMAVectorQuantizer, Module, Quantizer, VectorQuantizer, register
 from vqnp.nn.module import Cache
 from vqnp.nn.trainable import Batch, Losses
+from vqnp.ops.logit_laplace import (
+    logit_laplace_median, logit_laplace_nll_backward, logit_laplace_nll_forward, squeeze,
+)
 from vqnp.ops.loss import mse_backward, mse_forward
+
+LIKELIHOODS = ("squared_error", "logit_laplace")
 
 _NETWORKS = "must be given to VQVAE.mlp or VQVAE.conv, which make the networks"
 _QUANTIZER = "must be arguments of a quantizer, such as quantizer=EMAVectorQuantizer(K, D, ...)"
@@ -45,6 +50,11 @@ class VQVAE(Model):
     decoder, data
         As in Autoencoder.
 
+    likelihood : {"squared_error", "logit_laplace"}
+        The reconstruction loss: ⟨(x̂ − x)²⟩, or, as in DALL·E's discrete VAE, −log p(x) of
+        ops.logit_laplace for the squeezed pixels, in nats for each pixel value. The decoder then returns
+        (B, *data.shape, 2): μ and log b.
+
     Raises
     ------
     InputError
@@ -71,9 +81,14 @@ class VQVAE(Model):
     @moved("VQVAE", needs_parts("VQVAE"), **_MOVED, quantizer_options=_QUANTIZER)
     def __init__(
         self, encoder: Module, quantizer: Quantizer, decoder: Module,
-        data: DataSpec | Mapping[str, Any] = DataSpec(),
+        data: DataSpec | Mapping[str, Any] = DataSpec(), likelihood: str = "squared_error",
     ) -> None:  # fmt: skip
+        self.likelihood = check_choice("VQVAE", "likelihood", likelihood, LIKELIHOODS)
         z = self._connect(encoder, decoder, data)
+        ends = self.data.low, self.data.high
+        if likelihood == "logit_laplace" and ends != (0, 1):
+            needed = "must be in [0, 1] for a logit-Laplace likelihood"
+            fail("VQVAE", "data", needed, f"[{ends[0]:g}, {ends[1]:g}]")
         if not isinstance(quantizer, Quantizer):
             fail("VQVAE", "quantizer", "must be a quantizer of vqnp.nn", type(quantizer).__name__)
         if z.shape[-1] != quantizer.embedding_dim:
@@ -192,12 +207,12 @@ quantizer, rng, dtype
         return cls(encoder, quantizer, decoder, DataSpec(image_shape))
 
     def config(self) -> dict[str, Any]:
-        return super().config() | {"quantizer": self.quantizer}
+        return super().config() | {"quantizer": self.quantizer, "likelihood": self.likelihood}
 
     # The loss and its gradient.
 
     def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
-        """L = ⟨(x̂ − x)²⟩ + the quantizer's losses for a batch (x,).
+        """L = ⟨(x̂ − x)²⟩, or −⟨log p(x)⟩, + the quantizer's losses for a batch (x,).
 
         Of a VectorQuantizer these are ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩. rng and step are for the quantizers
         that draw or have a schedule.
@@ -206,12 +221,12 @@ quantizer, rng, dtype
         z, encoder_cache = self.encoder.forward(x)
         z_q, *terms, k, quantizer_cache = self.quantizer.forward(z, rng, step)
         x_hat, decoder_cache = self.decoder.forward(z_q)
-        reconstruction, mse_cache = mse_forward(x_hat, x)
+        reconstruction, error_cache = self._error(x_hat, x)
         losses = {
             "loss": sum(terms, reconstruction), "reconstruction_loss": reconstruction,
             **dict(zip(self.quantizer.loss_names, terms, strict=True)),
         }  # fmt: skip
-        return losses, (encoder_cache, quantizer_cache, decoder_cache, mse_cache, z, k)
+        return losses, (encoder_cache, quantizer_cache, decoder_cache, error_cache, z, k)
 
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
@@ -220,11 +235,24 @@ quantizer, rng, dtype
 
         dx, if needed, is the gradient through the encoder alone: as the target, x is treated as constant.
         """
-        encoder_cache, quantizer_cache, decoder_cache, mse_cache, _, _ = cache
-        dx_hat, _ = mse_backward(dL, mse_cache)
+        encoder_cache, quantizer_cache, decoder_cache, error_cache, _, _ = cache
+        dx_hat = self._error_backward(dL, error_cache)
         dz_q = self.decoder.backward(dx_hat, decoder_cache)
         dz = self.quantizer.backward(dz_q, quantizer_cache, dL)
         return self.encoder.backward(dz, encoder_cache, need_dx)
+
+    def _error(self, x_hat: Array, x: Array) -> tuple[Array, Cache]:
+        """The reconstruction loss of the decoder's output, a mean over all pixel values."""
+        if self.likelihood == "squared_error":
+            return mse_forward(x_hat, x)
+        return logit_laplace_nll_forward(x_hat[..., 0], x_hat[..., 1], squeeze(x), "mean")
+
+    def _error_backward(self, dL: Array | float, cache: Cache) -> Array:
+        """The gradient of the decoder's output."""
+        if self.likelihood == "squared_error":
+            return mse_backward(dL, cache)[0]
+        dmu, dlogb, _ = logit_laplace_nll_backward(dL, cache)
+        return np.stack([dmu, dlogb], axis=-1)
 
     # What else the trainer calls.
 
@@ -301,11 +329,23 @@ quantizer, rng, dtype
             fail("VQVAE.decode", "codes", f"must have shape {many(self.code_shape)}", f"shape {k.shape}")
         return self.decode_latents(self.quantizer.decode(k))
 
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """The shape of the decoder's output for one example."""
+        return self.data.shape if self.likelihood == "squared_error" else (*self.data.shape, 2)
+
+    def to_data(self, x_hat: Array) -> Array:
+        """The decoder's output clipped to the data's range, or the median of p(x)."""
+        if self.likelihood == "squared_error":
+            return super().to_data(x_hat)
+        return logit_laplace_median(x_hat[..., 0])
+
     def defining_arrays(self) -> list[Array]:
         return self.quantizer.defining_arrays()
 
     def defining_values(self) -> list[Any]:
-        return super().defining_values() + self.quantizer.defining_values()
+        own = [] if self.likelihood == "squared_error" else [self.likelihood]
+        return super().defining_values() + self.quantizer.defining_values() + own
 
 
 def given_dim(where: str, quantizer: Any, embedding_dim: Any) -> Any:

@@ -34,6 +34,8 @@ def codebook_training_figure(model: VQVAE, history: History, images: Array, resu
         "codebook_loss": (PURPLE, "codebook loss, training"),
         "commitment_loss": (GREEN, "commitment loss, training"),
     }
+    if model.likelihood != "squared_error":  # nats, which may be negative
+        del curves["reconstruction_loss"]
     axes = figure.add_subplot(grid[0, 0])
     draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
     add_legend(axes)
