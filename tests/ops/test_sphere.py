@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import TAME, lay_out, layouts, quantizer_inputs, seeds
 
@@ -46,6 +46,7 @@ def test_squares_that_float32_cannot_hold(scale, rng):
 
 
 @given(quantizer_inputs(kinds=("normal", "lattice", "large", "mixed"), max_n=20))
+@example((np.array([[2.0, -2.0, -1.0]]), np.array([[-2.0, -2.0, 1.0], [0, 0, 0], [1, 0, 2], [3, 1, 0]])))
 def test_the_code_has_the_largest_cosine(inputs):
     """To the rounding of the unit vectors; the code vector is the unit vector of the code."""
     z, E = inputs

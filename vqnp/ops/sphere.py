@@ -9,6 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_float
 from vqnp._shapes import checked, unchecked
+from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.ema import EMAState, flush_faded
 from vqnp.ops.quantize import quantize_backward, quantize_forward
@@ -40,6 +41,20 @@ def normalize_backward(dy: Array, cache: Cache) -> Array:
     return scale * (dy - y * (y * dy).sum(axis=-1, keepdims=True))
 
 
+@checked(z_hat="(..., D)", E_hat="(K, D)")
+def largest_cosine(z_hat: Array, E_hat: Array) -> Array:
+    """k = argmax_j ẑ·ê_j of unit vectors; z_hat: (..., D), E_hat: (K, D) -> k: (...,) int64.
+
+    It is the nearest code, since ‖ẑ − ê‖² = 2 − 2 ẑ·ê. A code of length 0 has cosine 0: so that it is as far
+    as a code at a right angle, at a squared distance of 2, it gets a 1 on an axis of its own.
+    """
+    empty = ~E_hat.any(axis=1)
+    if empty.any():
+        E_hat = np.column_stack([E_hat, empty]).astype(E_hat.dtype)
+        z_hat = np.concatenate([z_hat, np.zeros_like(z_hat[..., :1])], axis=-1)
+    return unchecked(nearest_code)(z_hat, E_hat)
+
+
 @checked(E="(K, D)", z="(..., D)")
 def cosine_quantize_forward(
     z: Array, E: Array, k: Array | None = None, **options: Any
@@ -68,6 +83,7 @@ def cosine_quantize_forward(
     """
     z_hat, z_cache = unchecked(normalize_forward)(z)
     E_hat, E_cache = unchecked(normalize_forward)(E)
+    k = unchecked(largest_cosine)(z_hat, E_hat) if k is None else k
     *outputs, cache = unchecked(quantize_forward)(z_hat, E_hat, k, **options)
     return *outputs, (z_cache, E_cache, cache)  # type: ignore[return-value]
 

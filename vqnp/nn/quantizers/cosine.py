@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_array
-from vqnp.kernels.nearest import nearest_code
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache
 from vqnp.nn.quantizers.ema import EMAVectorQuantizer
 from vqnp.nn.quantizers.vector import VectorQuantizer
 from vqnp.ops.ema import EMAState
 from vqnp.ops.sphere import (
-    cosine_quantize_backward, cosine_quantize_forward, normalize_forward, spherical_ema_update,
+    cosine_quantize_backward, cosine_quantize_forward, largest_cosine, normalize_forward,
+    spherical_ema_update,
 )
 
 
@@ -44,7 +44,7 @@ class OnSphere(VectorQuantizer):
 
     def encode(self, z: Array) -> Array:
         """k = argmax_j ẑ·ê_j; z: (..., D) -> k: (...,) int64."""
-        return nearest_code(normalize_forward(z)[0], self.embeddings)
+        return largest_cosine(normalize_forward(z)[0], self.embeddings)
 
     def update(self, z: Array, k: Array, rng: np.random.Generator | int) -> Array:
         """As in the superclass, with ẑ in place of z: a code restarts at a unit vector."""
