@@ -85,6 +85,7 @@ STATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATES)
 def test_resume_believes_nothing_that_it_has_not_checked(finished, tmp_path, name):
     path = with_state(finished, tmp_path / "checkpoint.npz", STATES[name])

@@ -57,6 +57,7 @@ def test_an_absurd_number_is_one_sentence_and_allocates_nothing(where):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", CALLS)
 def test_only_what_does_not_fit_is_refused(where, monkeypatch):
     """A call takes at least the memory by which it is judged: what is refused would not have fitted."""

@@ -176,6 +176,7 @@ def with_prior(run):
     return run
 
 
+@pytest.mark.slow
 def test_a_prior_of_both_levels_and_its_samples(with_prior, images, tmp_path, capsys):
     prior = load(with_prior / "prior.npz")
     assert [type(level).__name__ for level in prior.levels] == ["PixelCNN", "PixelCNN"]

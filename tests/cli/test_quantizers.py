@@ -36,6 +36,7 @@ def vqnp(*args):
     assert main([str(a) for a in args]) in (0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OWN)
 def test_every_command_takes_its_run(name, data, tmp_path, capsys):
     run = tmp_path / "run"
@@ -69,6 +70,7 @@ def test_every_command_takes_its_run(name, data, tmp_path, capsys):
         assert "--quantizer " in refused_command(capsys, *args)
 
 
+@pytest.mark.slow
 def test_the_vector_quantizer_is_the_default_and_config_json_does_not_name_it(data, tmp_path):
     configs = []
     for i, words in enumerate(([], ["--quantizer", "vector"])):

@@ -9,6 +9,7 @@ import pytest
 from vqnp.kernels.jit import JIT
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux") or not JIT, reason="mprotect, and compiled kernels")
 def test_no_kernel_touches_memory_beyond_its_arrays():
     """The last line names the kernel that did."""

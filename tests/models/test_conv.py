@@ -187,6 +187,7 @@ def test_a_description_and_a_file_make_the_same_model_again(name, rng, tmp_path)
         assert other.reconstruct(x).tobytes() == model.reconstruct(x).tobytes()
 
 
+@pytest.mark.slow
 @each_model
 def test_training_learns_and_a_resumed_run_ends_in_the_same_bits(name, tmp_path):
     images = vqnp.load_dataset("digits").images[:160]

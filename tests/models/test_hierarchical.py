@@ -154,6 +154,7 @@ CHECKED += [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "gradient", "codebook", "level_loss"), CHECKED)
 def test_every_gradient(form, gradient, codebook, level_loss, rng):
     """Of the whole model, with the target and every stop-gradient frozen; worst relative error 1e-7."""
@@ -197,6 +198,7 @@ def test_the_loss_is_the_sum_of_its_parts(rng):
 # Training.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level_loss", [0.0, 1.0])
 def test_training_learns_and_a_resumed_run_ends_in_the_same_bits(level_loss, tmp_path):
     images = vqnp.load_dataset("digits").images[:96]

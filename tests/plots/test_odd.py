@@ -74,6 +74,7 @@ def test_figures_of_odd_runs_are_legible(name, tmp_path):
         plots.save_sheet(file, model.reconstruct(x[:3]), signals=are_signals(model))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [1, 2, 3])
 @pytest.mark.parametrize("computations", [1, 2, 9])
 def test_the_figure_of_the_bench_is_legible(counts, computations):

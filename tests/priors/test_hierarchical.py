@@ -116,6 +116,7 @@ def test_the_probabilities_of_all_codes_add_up_to_one(kind):
     assert "bits of level 2" in str(report) and report.as_dict()["levels"][0]["num_embeddings"] == 3
 
 
+@pytest.mark.slow
 @each_kind
 def test_samples_have_the_priors_frequencies_and_do_not_depend_on_their_number(kind):
     prior = make(kind, K=(3, 2), shapes=((1, 1), (2, 1)))
@@ -131,6 +132,7 @@ def test_samples_have_the_priors_frequencies_and_do_not_depend_on_their_number(k
     assert [k.shape for k in guided] == [(2, 2, 3), (2, 4, 6)]
 
 
+@pytest.mark.slow
 @each_kind
 def test_training_learns_that_a_level_repeats_the_one_above_and_resumes(kind, tmp_path, rng):
     """k_2 is k_1, enlarged: given the level above it needs few bits, which no prior of it alone can know."""

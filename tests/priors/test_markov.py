@@ -53,6 +53,7 @@ def test_the_chains_probabilities_sum_to_one(K, M, order, seed):
     assert sum(2 ** -chain.code_length(row[None]) for row in every) == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [0, 1])
 def test_draws_from_a_chain_have_its_probabilities(order, rng):
     chain = Markov(rng.choice(3, (9, 3), p=[0.6, 0.4, 0]), 3, order)
