@@ -14,8 +14,31 @@ from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
 from vqnp.ops.product_codes import joint_codes
 
 
+class CodeUse:
+    """What follows from how often each code is used: counts: (K,), or (n, K) of n codebooks."""
+
+    num_embeddings: int
+    counts: Array
+    perplexity: float
+
+    @property
+    def utilization(self) -> float:
+        """perplexity / K, between 1/K and 1."""
+        return self.perplexity / self.num_embeddings
+
+    @property
+    def codes_used(self) -> int:
+        """#{j : n_j > 0}, of all codebooks."""
+        return int(np.count_nonzero(self.counts))
+
+    @property
+    def dead_codes(self) -> list[list[int]]:
+        """{j : n_j = 0} of each codebook."""
+        return [dead_codes(n).tolist() for n in np.atleast_2d(self.counts)]
+
+
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(CodeUse):
     """The report on a VQ-VAE over a data set.
 
     mse is the mean over all pixels of all images, in the data's own units, squared; data_variance is that of
@@ -37,24 +60,9 @@ class Evaluation:
     joint_perplexity: float = math.nan
 
     @property
-    def utilization(self) -> float:
-        """perplexity / K, between 1/K and 1."""
-        return self.perplexity / self.num_embeddings
-
-    @property
-    def codes_used(self) -> int:
-        """#{j : n_j > 0}, of all codebooks."""
-        return int(np.count_nonzero(self.counts))
-
-    @property
     def perplexities(self) -> list[float]:
         """The perplexity of each codebook."""
         return [perplexity(n) for n in np.atleast_2d(self.counts)]
-
-    @property
-    def dead_codes(self) -> list[list[int]]:
-        """{j : n_j = 0} of each codebook."""
-        return [dead_codes(n).tolist() for n in np.atleast_2d(self.counts)]
 
     def row(self) -> dict[str, float]:
         """The columns of the history for the test images."""

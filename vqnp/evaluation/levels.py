@@ -12,9 +12,9 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.data import ArrayStream
-from vqnp.evaluation.codes import with_restarts
+from vqnp.evaluation.codes import CodeUse, with_restarts
 from vqnp.evaluation.error import SquaredError, Variance, aligned, checked_batches
-from vqnp.metrics.codebook import dead_codes, perplexity
+from vqnp.metrics.codebook import perplexity
 from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
 
 CARRIES_NOTHING = 0.02
@@ -22,7 +22,7 @@ CARRIES_NOTHING = 0.02
 
 
 @dataclass(frozen=True)
-class LevelEvaluation:
+class LevelEvaluation(CodeUse):
     """The report on one level.
 
     shape: of its grid of codes; counts: (K,) how often each code is used; swapped_mse: the MSE if its codes,
@@ -40,21 +40,6 @@ class LevelEvaluation:
     mse: float
     data_variance: float
     diagnosis: Diagnosis
-
-    @property
-    def utilization(self) -> float:
-        """perplexity / K, between 1/K and 1."""
-        return self.perplexity / self.num_embeddings
-
-    @property
-    def codes_used(self) -> int:
-        """#{j : n_j > 0}."""
-        return int(np.count_nonzero(self.counts))
-
-    @property
-    def dead_codes(self) -> list[list[int]]:
-        """{j : n_j = 0}, in a list of one codebook."""
-        return [dead_codes(self.counts).tolist()]
 
     @property
     def carries_nothing(self) -> bool:
