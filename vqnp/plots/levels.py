@@ -90,7 +90,7 @@ def level_images(model: HierarchicalVQVAE, images: Array) -> list[tuple[str, Arr
     rows = [("original", to_float(some)), ("reconstruction", model.decode(k))]
     for l in range(len(k)):
         other = np.roll(k[l], -1, axis=0)
-        rows.append((f"level {l + 1} of the next", model.decode((*k[:l], other, *k[l + 1 :]))))
+        rows.append((f"level {l + 1}", model.decode((*k[:l], other, *k[l + 1 :]))))
     for l, level in enumerate(model.levels, 1):
         if level.decoder is not None:
             rows.append((f"down to level {l}", model.decode_level(k, l)))
