@@ -3,9 +3,9 @@
 python examples/benchmarks/training.py            ten minutes; writes training.md, .json and .png
 python examples/benchmarks/training.py --quick    to test that it runs
 
-Needs the bench extra: pip install -e '.[bench]'. The model and the contenders are those of late_steps.py. Each
-round every contender trains one epoch, in turn, so that a slow minute of the machine is shared by all; the sum
-over the rounds is the time of the training.
+Needs the bench extra: pip install -e '.[bench]'. The model and the contenders are those of late_steps.py.
+Each round every contender trains one epoch, in turn, so that a slow minute of the machine affects them all;
+the sum over the rounds is the time of the training.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def same(size: Size, answers: dict[str, Any]) -> None:
 def table(timings: list[harness.Timing]) -> str:
     """A row for each number of threads and contender."""
     lines = [
-        "| threads | | whole training, s | divided by vqnp's | an epoch divided by vqnp's: median (quartiles) |",
+        "| threads | | whole training, s | divided by vqnp's "
+        "| an epoch divided by vqnp's: median (quartiles) |",
         "|---|---|---|---|---|",
     ]
     for (threads, _), group in reports.grouped(timings).items():
@@ -101,11 +102,12 @@ def main() -> None:
 
 {reports.about("torch")}
 
-`python examples/benchmarks/training.py --epochs {args.rounds}`. The model of `vqnp train` without options (an MLP
-784-512-(16×16) and its mirror image, K = 128 by moving averages, float32), on {n:,} digits, {batch} at a time, with
-Adam at a constant α = 0.001 and no restarts; after two epochs that are not timed, {args.rounds} that are. In each round
-every contender trains one epoch, in turn. A step lasts from drawing the batch to reporting the loss. What
-`set_flush_denormal` does is explained with [the steps late in a training](late_steps.md).
+`python examples/benchmarks/training.py --epochs {args.rounds}`. The model of `vqnp train` without
+options (an MLP 784-512-(16×16) and its mirror image, K = 128 by moving averages, float32), on {n:,} digits,
+{batch} at a time, with Adam at a constant α = 0.001 and no restarts; after two epochs that are not timed,
+{args.rounds} that are. In each round every contender trains one epoch, in turn. A step lasts from drawing
+the batch to reporting the loss. What `set_flush_denormal` does is explained with
+[the steps late in a training](late_steps.md).
 
 {table(timings)}
 """

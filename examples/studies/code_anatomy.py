@@ -2,9 +2,9 @@
 
 The usual answer: the most used codes represent common patterns or prototypes; each class of digits uses a
 subset of the codes, of which some are shared and some its own; codes are parts that can be combined. Here the
-number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model, an
-MLP or a convolutional network (CNN), is trained without labels. Numbers of classes and of pixels are effective
-numbers (exponentials of an entropy).
+number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model,
+an MLP or a convolutional network (CNN), is trained without labels. Numbers of classes and of pixels are
+effective numbers (exponentials of an entropy).
 
 python examples/studies/code_anatomy.py           about a minute
 python examples/studies/code_anatomy.py --full    the figures of docs/studies/code_anatomy.md
@@ -137,16 +137,16 @@ def main() -> None:
     """Codes per image × sizes of the codebook × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 500, "epochs": 2, "hidden": 32, "channels": 8, "swapped": 100, "latents": [4, 16], "K": 128,
-               "sizes": [32]},
-        default={"images": 5000, "epochs": 6, "hidden": 128, "channels": 16, "swapped": 500, "latents": [1, 4, 16, 49],
-                 "K": 128, "sizes": [32]},
-        full={"images": 10000, "epochs": 10, "hidden": 256, "channels": 64, "swapped": 1000, "latents": [1, 4, 16, 49],
-              "K": 128, "sizes": [16, 32]},
+        quick={"images": 500, "epochs": 2, "hidden": 32, "channels": 8, "swapped": 100, "latents": [4, 16],
+               "K": 128, "sizes": [32]},
+        default={"images": 5000, "epochs": 6, "hidden": 128, "channels": 16, "swapped": 500,
+                 "latents": [1, 4, 16, 49], "K": 128, "sizes": [32]},
+        full={"images": 10000, "epochs": 10, "hidden": 256, "channels": 64, "swapped": 1000,
+              "latents": [1, 4, 16, 49], "K": 128, "sizes": [16, 32]},
     )  # fmt: skip
     settings = [("MLP", M, scale.K) for M in scale.latents] + [("MLP", 16, K) for K in scale.sizes]
-    settings = [dict(zip(("network", "M", "K"), each, strict=True)) for each in [*settings, ("CNN", 49, scale.K)]]
-    rows = study.run(settings, partial(measure, scale))
+    settings.append(("CNN", 49, scale.K))
+    rows = study.run([{"network": n, "M": M, "K": K} for n, M, K in settings], partial(measure, scale))
     columns = [
         Column("mse", "test MSE", ".4f"),
         Column("bag_classes", "classes that share a code", ".1f"),
