@@ -63,6 +63,20 @@ AUTOREGRESSIVE: tuple[Option, ...] = (
            help="a deviation that is intended, by its name in docs/crosscheck-autoregressive.md, as "
            "field=blind_spot; may be repeated"),
 )  # fmt: skip
+QUANTIZER: tuple[Option, ...] = (
+    option("layer", metavar="FILE.py:NAME",
+           help="a file, and in it QuantizerFunctions, a TorchQuantizer or the like, a torch.nn.Module, a "
+           "function from z to z_q, codes and loss, or a class of which one is made without arguments"),
+    option("--kind", choices=("vector", "residual", "cosine", "finite_scalar", "lookup_free"),
+           help="the family (default: as the answers tell)"),
+    option("--levels", type=int, nargs="+", metavar="L", help="of a finite scalar quantizer, as 8 5 5 5"),
+    option("--embedding-dim", type=int, metavar="D", help="where codebooks and levels do not tell it"),
+    option("--seed", type=int, metavar="N", help="of the vectors (default: 0)"),
+    JSON,
+    option("--allow", action="append", metavar="DIMENSION[=VARIANT]", default=[],
+           help="a deviation that is intended, by its name in docs/crosscheck-quantizers.md, as "
+           "estimator=n_times; may be repeated"),
+)  # fmt: skip
 WAYS: tuple[tuple[str, str, str, tuple[Option, ...]], ...] = (
     ("run", "check a layer that can be called from Python",
      f"Check the adapter that a Python file defines. {STATUS}",
@@ -82,6 +96,10 @@ WAYS: tuple[tuple[str, str, str, tuple[Option, ...]], ...] = (
      "Check an autoregressive model of codes, which a Python file defines, by changing one code at a time. "
      f"{STATUS}",
      AUTOREGRESSIVE),
+    ("quantizer", "check a residual, finite scalar, lookup-free, cosine or rotated quantizer",
+     "Check a quantizer of another family, which a Python file defines, by its answers and gradients. "
+     f"{STATUS}",
+     QUANTIZER),
 )  # fmt: skip
 """Name, help, description and options of each way to check a layer."""
 
@@ -101,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.way == "autoregressive":
         return run_autoregressive(args)
+    if args.way == "quantizer":
+        return run_quantizer(args)
     constants = {name: getattr(args, name, None) for name in CONSTANTS}
     allow = allowed(args.allow, VARIANTS)
     if args.way == "run":
@@ -139,6 +159,26 @@ def run_autoregressive(args: argparse.Namespace) -> int:
         from vqnp.plots import influence_figure, save_figure
 
         save_figure(influence_figure(report), out)
+    print(report.to_json() if args.json else report)
+    return VERDICTS[report.verdict].status
+
+
+def run_quantizer(args: argparse.Namespace) -> int:
+    """Check a quantizer of another family; 0 if it conforms, 1 if not, 3 if not enough could be asked."""
+    from vqnp.crosscheck import check_quantizer
+    from vqnp.crosscheck.quantizers.table import VARIANTS
+    from vqnp.crosscheck.report.report import VERDICTS
+
+    given = {
+        name: getattr(args, name)
+        for name in ("kind", "levels", "embedding_dim", "seed") if hasattr(args, name)
+    }  # fmt: skip
+    with contextlib.redirect_stdout(sys.stderr):
+        _, layer = load(args.layer)
+        if isinstance(layer, type):
+            with loading(args.layer):
+                layer = layer()
+        report = check_quantizer(layer, allow=allowed(args.allow, VARIANTS), **given)
     print(report.to_json() if args.json else report)
     return VERDICTS[report.verdict].status
 
