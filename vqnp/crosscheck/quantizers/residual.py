@@ -113,7 +113,7 @@ def _all_codes(d: Depths) -> Array:
     r, total = d.z, np.zeros_like(d.z)
     for i in range(len(d.codes)):
         E = d.E[i % len(d.E)]
-        e = E[np.square(r[:, None] - E).sum(axis=2).argmin(axis=1)]
+        e = E[(np.square(E).sum(axis=1) - 2 * r @ E.T).argmin(axis=1)]
         r, total = r - e, total + e
     return total
 

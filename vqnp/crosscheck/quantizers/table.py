@@ -66,7 +66,7 @@ _TABLE: dict[str, dict[str, str | tuple[str, str, str]]] = {  # fmt: off
         "distance": ("the nearest code to z, not the largest cosine", "Normalise z and the codes before they "
             "are compared.", VIT),
         "distance_of_unit": ("the nearest code to z/‖z‖, and codes are not normalised", "Normalise the codes, "
-            "too, before they are compared: longer codes are chosen less often.", VIT),
+            "too, before they are compared: codes far from length 1 are chosen less often.", VIT),
         "product": ("the largest product z·e, and codes are not normalised", "Normalise the codes before they "
             "are compared: longer codes are chosen more often.", VIT)},
     "output": {
