@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import vqnp.priors.hierarchical  # noqa: F401 - it makes the priors known to build
+import vqnp.priors.text  # noqa: F401 - the same
 from vqnp._check import Array, InputError, check_path, fail
 from vqnp._files import META, one_line, read_npz, write_arrays
 from vqnp._version import __version__

@@ -41,6 +41,12 @@ def networks(kind: str) -> tuple[str, ...]:
     return tuple(network for network in NETWORKS if hasattr(MODELS[kind], network))
 
 
+def network_of(kind: str, wanted: str | None = None) -> str:
+    """The network that a kind of model has by default: the wanted one, if it can have it."""
+    able = networks(kind)
+    return wanted if wanted in able else able[0]
+
+
 def arguments(kind: str, network: str, quantizer: str = "vector") -> dict[str, Any]:
     """The arguments of this constructor and quantizer that JSON can hold, with their defaults."""
     parameters = inspect.signature(constructor(kind, network)).parameters

@@ -10,7 +10,8 @@ HELP = "report MSE, perplexity, utilization and diagnosis; for a VAE, likelihood
 DESCRIPTION = (
     "Reconstruct a data set in constant memory and print the figures. With --samples also compare images "
     "drawn from the prior in RUN with real ones, beside reconstructions, other real images, and codes drawn "
-    "without a prior: for handwritten digits of 28 x 28 pixels, which vqnp has a classifier for."
+    "without a prior: for handwritten digits of 28 x 28 pixels, which vqnp has a classifier for. Of a prior "
+    "with texts over captioned-digits count how often digits, colours and places are those of the caption."
 )
 GROUP = "the quality of samples"
 OPTIONS = (
@@ -24,8 +25,9 @@ OPTIONS = (
     option("--top-p", group=GROUP, type=float, metavar="P", help="as in vqnp sample (default: 1)"),
     option(
         "--guidance", group=GROUP, type=float, metavar="S",
-        help="as in vqnp sample, for a prior with classes, which are drawn in turn (default: 1.0)",
+        help="as in vqnp sample, for a prior with classes, which are drawn in turn, or texts (default: 1.0)",
     ),
+    option("--rerank", group=GROUP, type=int, metavar="N", help="as in vqnp sample (default: 1)"),
     option("--seed", group=GROUP, type=int, metavar="SEED", help="seed of the draws (default: 0)"),
     flag("--quiet", "show no progress bars"),
 )  # fmt: skip

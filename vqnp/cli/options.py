@@ -33,7 +33,8 @@ def flag(name: str, help: str) -> Option:
 
 
 DATA_HELP = (
-    "digits (embedded: 10,000 + 2,000 images of MNIST), mnist, fashion-mnist, or a path: an IDX file "
+    "digits (embedded: 10,000 + 2,000 images of MNIST), captioned-digits (digits in colour with captions), "
+    "emoji, mnist, fashion-mnist, or a path: an IDX file "
     "(gzipped or not), a folder of them, or a .npy or .npz of images, uint8 or float in [0, 1]"
 )
 SOURCE = {"source": "--data"}

@@ -33,9 +33,14 @@ NETWORK: dict[str, tuple[type, str, Any, str]] = {
     ),
     "condition_dropout": (
         float, "P", {"transformer": 0.1, "pixelcnn": 0.1},
-        "part of the training examples whose class is left out, with --condition class"
+        "part of the training examples whose class or text is left out, with --condition"
     ),
 }  # fmt: skip
+TEXT: dict[str, tuple[type, str, Any, str]] = {
+    "text_weight": (float, "W", 0.125, "weight of the loss of words, in nats a word"),
+    "image_weight": (float, "W", 0.875, "weight of the loss of codes, in nats a code"),
+}
+"""The options with --condition text; the weights are DALL-E's."""
 PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
     "epochs": (int, "N", {"transformer": 12, "pixelcnn": 15}, "passes over the training codes"),
@@ -62,7 +67,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-FLAG_OF = {NAMES.get(name, name): _flag(name) for name in (*NETWORK, *SCHEDULE)}
+FLAG_OF = {NAMES.get(name, name): _flag(name) for name in (*NETWORK, *TEXT, *SCHEDULE)}
 FLAG_OF |= {"parameters": "the prior's parameters", "latent_shape": "RUN"}
 
 
@@ -87,14 +92,16 @@ OPTIONS = (
         "training (default: transformer; of several levels: pixelcnn)",
     ),
     option(
-        "--condition", choices=("none", "class"),
-        help="class: learn p(codes | class) from the data's labels, for vqnp sample --label (default: none)",
+        "--condition", choices=("none", "class", "text"),
+        help="class: learn p(codes | class) from the data's labels, for vqnp sample --label; text: learn "
+        "captions and codes as one sequence, for vqnp sample --text (default: none)",
     ),
     flag("--force", "replace the prior in RUN"),
     flag("--resume", "continue the prior in RUN, or start one if there is none"),
     JSON,
     flag("--quiet", "show no progress bars"),
     *_options("the network", NETWORK),
+    *_options("with --condition text", TEXT),
     *_options("its training", SCHEDULE),
 )  # fmt: skip
 
@@ -129,11 +136,11 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     kind, condition = _kind_and_condition(args, stored, model.encoding.name == "levels")
     data = opened.trained_on()
     splits = load_splits(data)
-    labels = _labels(data, splits) if condition == "class" else None
+    labels = _conditions(condition, data, splits)
     prior = schedule = None
     if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
         with by_option(FLAG_OF), trainable():
-            prior, schedule = _new(args, kind, model, labels)
+            prior, schedule = _new(args, kind, model, condition, labels)
     if not stored:
         for path in reversed(folder.prior_files()):
             path.unlink()
@@ -148,7 +155,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         pairs = codes if labels is None else list(zip(codes, labels, strict=True))
         prior = _trained(args, opened, pairs, prior, schedule)
         reports = [prior.evaluate(pair, progress=not args.quiet) for pair in pairs]
-        table[kind if labels is None else f"{kind}, given the class"] = (
+        table[kind if labels is None else f"{kind}, given the {condition}"] = (
             reports[0].bits_per_image, reports[1].bits_per_image
         )  # fmt: skip
         if isinstance(prior, HierarchicalPrior):
@@ -165,7 +172,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         figures["bits_per_level"] = bits
     if not args.json:
         print(_printed(table, figures))
-    _draw(args, folder, model, prior, stored.trainer if stored else None)
+    _draw(args, folder, model, prior, stored.trainer if stored else None, splits[1])
     wrote = list(map(str, folder.prior_files()))
     if args.json:
         print(json.dumps(figures | _as_dict(table, model.num_codes) | {"wrote": wrote}))
@@ -182,9 +189,10 @@ def _kind_and_condition(args: argparse.Namespace, stored: Any, several: bool) ->
     if stored:
         began = {"kind": stored.kind}
         if stored.kind != "markov":
-            condition = "class" if stored.prior.num_classes else "none"
+            condition = _condition_of(stored.prior)
             own = (stored.prior.levels[-1] if several else stored.prior).config()
-            began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in _arguments(stored.kind)}}
+            names = [*_arguments(stored.kind), *(TEXT if condition == "text" else ())]
+            began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in names}}
             began |= {n: stored.trainer["schedule"][n] for n in SCHEDULE}
         for name, value in began.items():
             if name in args and getattr(args, name) != value:
@@ -194,15 +202,35 @@ def _kind_and_condition(args: argparse.Namespace, stored: Any, several: bool) ->
         having = [each for each in KINDS[:2] if name not in NETWORK or each in NETWORK[name][2]]
         if kind not in having and name in args and getattr(args, name) != "none":
             fail("", _flag(name), f"must be given only with --model {' or '.join(having)}", f"--model {kind}")
+    if condition == "text" and (several or kind != "transformer"):
+        needed = "must be none or class for a run with several levels of codes and for a pixelcnn"
+        fail("", "--condition", needed, "text")
+    for name in TEXT:
+        if name in args and condition != "text":
+            fail("", _flag(name), "must be given only with --condition text", f"--condition {condition}")
     if kind == "markov":
         condition = "none"
     elif condition == "none" and "condition_dropout" in args and not stored:
-        fail("", "--condition-dropout", "must be given only with --condition class", "--condition none")
+        needed = "must be given only with --condition class or text"
+        fail("", "--condition-dropout", needed, "--condition none")
     return kind, condition
 
 
-def _labels(data: str, splits: Any) -> list[Any]:
-    """The classes of the training and of the test images, integers from 0."""
+def _condition_of(prior: Any) -> str:
+    """--condition with which a prior was trained."""
+    from vqnp.priors import TextTransformer
+
+    return "text" if isinstance(prior, TextTransformer) else "class" if prior.num_classes else "none"
+
+
+def _conditions(condition: str, data: str, splits: Any) -> list[Any] | None:
+    """The classes or the captions of the training and of the test images."""
+    if condition == "none":
+        return None
+    if condition == "text":
+        if any(split.captions is None for split in splits):
+            fail("", "--condition", "must be none or class for data without captions", f"text, for {data}")
+        return [split.captions for split in splits]
     if any(split.labels is None for split in splits):
         fail("", "--condition", "must be none for data without labels", f"class, for {data}")
     for split in splits:
@@ -215,13 +243,25 @@ def _arguments(kind: str) -> list[str]:
     return [name for name, row in NETWORK.items() if kind in row[2]]
 
 
-def _new(args: argparse.Namespace, kind: str, model: Any, labels: list[Any] | None) -> tuple[Any, Any]:
+def _new(
+    args: argparse.Namespace, kind: str, model: Any, condition: str, labels: list[Any] | None
+) -> tuple[Any, Any]:
     """A prior of this kind for the model's codes, and its schedule."""
-    from vqnp.priors import HierarchicalPrior, PixelCNN, Transformer
+    from vqnp.data.vocabulary import Vocabulary
+    from vqnp.priors import HierarchicalPrior, PixelCNN, TextTransformer, Transformer
     from vqnp.training import Schedule
 
     schedule = Schedule(**_chosen(args, kind, SCHEDULE))
     given = _chosen(args, kind, NETWORK)
+    if condition == "text" and labels is not None:
+        words = Vocabulary.of(labels[0])
+        given |= _chosen(args, kind, TEXT)
+        network = {NAMES.get(name, name): value for name, value in given.items()}
+        text = words.words, words.length
+        text_prior = TextTransformer(
+            model.num_embeddings, model.grid_shape, *text, rng=schedule.seed, **network
+        )  # fmt: skip
+        return text_prior, schedule
     classes = 0 if labels is None else 1 + max(int(each.max()) for each in labels)
     if model.encoding.name == "levels":
         if kind == "pixelcnn" and "layers" not in args:
@@ -309,16 +349,24 @@ def _printed(table: Mapping[str, tuple[float, float]], figures: Mapping[str, Any
     return "\n".join([*lines, f"{'data':<30}{figures['data']}: {sizes}"])
 
 
-def _draw(args: argparse.Namespace, folder: Any, model: Any, prior: Any, trainer: Any) -> None:
-    """Write a sheet of samples; of a prior with classes each row is one, the first ten in order."""
+def _draw(
+    args: argparse.Namespace, folder: Any, model: Any, prior: Any, trainer: Any, test: Any
+) -> None:
+    """Write a sheet of samples; of a prior with classes each row is one, the first ten in order.
+
+    Of a prior with texts each row is one of the first ten captions of the test images.
+    """
     import numpy as np
 
     from vqnp._files import atomic
     from vqnp.plots import are_signals, save_sheet
-    from vqnp.priors import generate
+    from vqnp.priors import TextTransformer, generate
 
     classes = getattr(prior, "num_classes", 0)
-    condition = np.arange(SHEET_IMAGES) // SHEET_COLUMNS % classes if classes else None
+    condition: Any = np.arange(SHEET_IMAGES) // SHEET_COLUMNS % classes if classes else None
+    if isinstance(prior, TextTransformer):
+        captions = list(dict.fromkeys(test.captions))[: SHEET_IMAGES // SHEET_COLUMNS]
+        condition = [captions[i // SHEET_COLUMNS % len(captions)] for i in range(SHEET_IMAGES)]
     seed = trainer["schedule"]["seed"] if trainer else getattr(args, "seed", SCHEDULE["seed"][2])
     images = generate(model, prior, SHEET_IMAGES, seed, condition, progress=not args.quiet)
     with atomic(folder.samples) as file:

@@ -16,6 +16,7 @@ from vqnp.priors.autoregressive import AutoregressivePrior
 from vqnp.priors.generation import check_fits
 from vqnp.priors.hierarchical import HierarchicalPrior
 from vqnp.priors.markov import Markov
+from vqnp.priors.transformer import Transformer
 
 CHAIN = {"format": "vqnp-checkpoint", "format_version": 2, "kind": "markov"}
 """The meta of a chain: that of a checkpoint, which vqnp.load refuses, for a chain is no module."""
@@ -68,7 +69,8 @@ def read_prior(run: Run, model: Any) -> Stored:
     else:
         prior, meta, _ = load_all(path)
         one = prior.levels[0] if isinstance(prior, HierarchicalPrior) else prior
-        kind, trainer = type(one).__name__.lower(), meta.get("trainer", {})
+        kind = "transformer" if isinstance(one, Transformer) else type(one).__name__.lower()
+        trainer = meta.get("trainer", {})
         if not isinstance(one, AutoregressivePrior):
             fail(f"prior {path}", "", "must be a prior over codes", type(prior).__name__)
     if meta.get("about") != about(model):

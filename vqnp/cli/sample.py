@@ -15,6 +15,7 @@ OPTIONS = (
     RUN,
     option("--n", type=int, default=64, metavar="N", help="how many images (default: 64)"),
     option("--label", type=int, metavar="C", help="the class, for a prior trained with --condition class"),
+    option("--text", metavar="TEXT", help="the caption, for a prior trained with --condition text"),
     option(
         "--temperature", type=float, default=1.0, metavar="T",
         help="divide the logits by T: below 1 likelier codes only, and less variety (default: 1.0)",
@@ -23,7 +24,11 @@ OPTIONS = (
     option("--top-p", type=float, metavar="P", help="draw from the likeliest of mass P (default: 1)"),
     option(
         "--guidance", type=float, default=1.0, metavar="S",
-        help="exaggerate what the class of --label changes, S times (default: 1.0, not at all)",
+        help="exaggerate what --label or --text changes, S times (default: 1.0, not at all)",
+    ),
+    option(
+        "--rerank", type=int, default=1, metavar="N",
+        help="draw N images for each that is kept, the one that fits --label or --text best (default: 1)",
     ),
     option("--seed", type=int, default=0, metavar="SEED", help="seed of the draws (default: 0)"),
     flag("--quiet", "show no progress bar"),
@@ -36,14 +41,14 @@ OPTIONS = (
 
 
 FLAG_OF = {name: f"--{name.replace('_', '-')}" for name in ("n", "temperature", "top_k", "top_p", "guidance")}
-FLAG_OF |= {"condition": "--label", "rng": "--seed"}
+FLAG_OF |= {"condition": "--label", "caption": "--text", "candidates": "--rerank", "rng": "--seed"}
 
 
 def run(args: argparse.Namespace) -> None:
     """Draw, decode, and print what was written."""
     from vqnp._files import atomic, write_npy
     from vqnp.cli.prior_files import open_codes_run, read_prior
-    from vqnp.priors import generate
+    from vqnp.priors import TextTransformer, generate
 
     out = new_file(args.out, (".png", ".npy"), args.force)
     n, seed = check_int("", "--n", args.n), check_int("", "--seed", args.seed, 0)
@@ -55,12 +60,19 @@ def run(args: argparse.Namespace) -> None:
             needed = "must be given only for a prior with classes (vqnp prior --condition class)"
             fail("", "--label", needed, f"{kind} without")
         check_int("", "--label", label, 0, classes - 1)
-    elif args.guidance != 1:
-        fail("", "--guidance", "must be given only with --label", args.guidance)
+    text = getattr(args, "text", None)
+    if text is not None and not isinstance(prior, TextTransformer):
+        needed = "must be given only for a prior with texts (vqnp prior --condition text)"
+        fail("", "--text", needed, f"{kind} without")
+    if label is None and text is None:
+        for name, value in (("--guidance", args.guidance), ("--rerank", args.rerank)):
+            if value != 1:
+                fail("", name, "must be given only with --label or --text", value)
     with by_option(FLAG_OF):
         images = generate(
-            model, prior, n, seed, label, args.temperature, getattr(args, "top_k", None),
-            getattr(args, "top_p", None), args.guidance, not args.quiet,
+            model, prior, n, seed, label if text is None else text, args.temperature,
+            getattr(args, "top_k", None), getattr(args, "top_p", None), args.guidance, not args.quiet,
+            check_int("", "--rerank", args.rerank),
         )  # fmt: skip
     with atomic(out) as file:
         if out.suffix == ".npy":
@@ -69,4 +81,5 @@ def run(args: argparse.Namespace) -> None:
             from vqnp.plots import are_signals, save_sheet
 
             save_sheet(file, images, math.isqrt(n - 1) + 1, signals=are_signals(model))
-    print(f"{n} images{'' if label is None else f' of class {label}'} in {out}")
+    of = f" of {text!r}" if text is not None else f" of class {label}" if label is not None else ""
+    print(f"{n} images{of} in {out}")

@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from vqnp._check import Array, check_int, fail
+from vqnp.cli import caption_quality
 from vqnp.cli.options import SOURCE, by_option
 
-SAMPLING = {"temperature": float, "top_k": int, "top_p": float, "guidance": float, "seed": int}
+SAMPLING = {
+    "temperature": float, "top_k": int, "top_p": float, "guidance": float, "rerank": int, "seed": int,
+}  # fmt: skip
 """The options that need --samples, as vqnp sample has them."""
 
 FLAG_OF = {name: f"--{name.replace('_', '-')}" for name in SAMPLING}
@@ -54,6 +57,8 @@ def report(args: argparse.Namespace) -> Report:
     opened = open_codes_run(args.model)
     stored = read_prior(opened.run, opened.model)
     data = args.data if "data" in args else opened.trained_on()
+    if data == "captioned-digits":
+        return Report(*caption_quality.report(args, opened, stored, FLAG_OF))
     with by_option(SOURCE):
         train, test = load_splits(data)
     check_digits(data, test.images, test.labels)
@@ -90,9 +95,10 @@ def _sources(
     prior, n, progress = stored.prior, len(real.images), not args.quiet
     options = {name: getattr(args, name) for name in SAMPLING if name in args and name != "seed"}
     seed, classes = check_int("", "--seed", getattr(args, "seed", 0), 0), getattr(prior, "num_classes", 0)
-    if options.get("guidance", 1) != 1 and not classes:
-        needed = "must be given only for a prior with classes (vqnp prior --condition class)"
-        fail("", "--guidance", needed, f"{stored.kind} without")
+    for name in ("guidance", "rerank"):
+        if options.get(name, 1) != 1 and not classes:
+            needed = "must be given only for a prior with classes (vqnp prior --condition class)"
+            fail("", FLAG_OF[name], needed, f"{stored.kind} without")
     condition = np.arange(n) % classes if classes else None
     with by_option(FLAG_OF):
         drawn = generate(model, prior, n, seed, condition, progress=progress, **options)

@@ -94,6 +94,12 @@ SCHEDULE_OPTIONS: Table = {
 SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}
 """By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
 
+DATA_DEFAULTS: dict[str, dict[str, Any]] = {
+    "captioned-digits": {"network": "conv", "num_embeddings": 256, "epochs": 10},
+    "emoji": {"network": "conv", "num_embeddings": 512, "epochs": 40},
+}
+"""By the data's name: what its training has in place of the defaults above, for a model that has it."""
+
 FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
 
 NETWORK_OPTIONS = (
@@ -262,20 +268,24 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
     if args.resume and "out" not in args:
         fail("", "--resume", "must be given with the run's folder in --out", "none")
     kind = getattr(args, "kind", "vqvae")
-    network = getattr(args, "network", configuration.networks(kind)[0])
+    own_defaults = DATA_DEFAULTS.get(getattr(args, "data", "digits"), {})
+    network = getattr(args, "network", configuration.network_of(kind, own_defaults.get("network")))
     quantizer = getattr(args, "quantizer", "vector")
     _refuse_foreign(args, kind, network, quantizer)
     given = _given(args, kind)
     if "noise_std" in given["model"] and given["model"].get("likelihood") != "gaussian":
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
-    model = configuration.arguments(kind, network, quantizer) | given["model"]
+    model = configuration.arguments(kind, network, quantizer)
+    for_data = own_defaults if (kind, network) == ("vqvae", own_defaults.get("network")) else {}
+    model |= {name: value for name, value in for_data.items() if name in model} | given["model"]
     if model.get("codebook") == "gradient":
         if "epsilon" in given["model"]:
             fail("", "--epsilon", "must be given only with --codebook ema", "--codebook gradient")
         if "decay" in given["model"] and model["restart_dead_codes"] == 0:
             needed = "must be given only with --codebook ema or where codes are restarted"
             fail("", "--decay", needed, "--codebook gradient and --restart-dead-codes 0")
-    schedule = asdict(Schedule(**SCHEDULES[network] | given["schedule"]))
+    ours = {name: for_data[name] for name in SCHEDULE_OPTIONS if name in for_data}
+    schedule = asdict(Schedule(**SCHEDULES[network] | ours | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
     if quantizer == "vector":
         own.pop("quantizer", None)

@@ -1,34 +1,45 @@
 """load_dataset("digits"), load_splits, open_images: images by name or path, in memory or as a stream."""
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from vqnp._check import FLOATS, Array, check_choice, fail
+from vqnp._files import Header
 from vqnp._images import check_pixels
+from vqnp.data import captioned_digits
 from vqnp.data.idx import FILES, find_idx
-from vqnp.data.named import SHA256, named_file
-from vqnp.data.stream import ArrayStream, find_array, open_array
+from vqnp.data.named import SHA256, emoji_file, named_file
+from vqnp.data.stream import ArrayStream, find_array, find_text, open_array
 
 DIGITS = Path(__file__).with_name("digits.npz")
 SPLITS = tuple(FILES)
-NAMES = ("digits", *SHA256)
+GENERATED: dict[str, Callable[[str], tuple[Array, tuple[str, ...]]]] = {
+    captioned_digits.NAME: captioned_digits.generate,
+}
+"""Data sets that are computed: images and captions of a split, by name."""
+
+NAMES = ("digits", *GENERATED, "emoji", *SHA256)
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images, and the class of each.
+    """Images, and the class or the caption of each.
 
     name: the source as it was asked for; split: "train" or "test"; images: (n, ...) of uint8, or of float32
-    or float64 in [0, 1]; labels: (n,) integers, or None
+    or float64 in [0, 1]; labels: (n,) integers, or None; captions: n str, or None
     """
 
     name: str
     split: str
     images: Array
     labels: Array | None
+    captions: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -47,10 +58,13 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
     source : str or pathlib.Path
         A name: "digits" (the first 10,000 training and 2,000 test images of MNIST, part of vqnp), "mnist"
         or "fashion-mnist" (found in $VQNP_DATA, the system's or the user's folders, else downloaded, which
-        needs the extra "download"). Or a path ("./mnist" is one, "mnist" is a name): an IDX file, gzipped or
-        not; a folder of them with MNIST's names; a .npy file; a .npz file with x_train and x_test,
-        train_images and test_images, or images (the labels are y_train, train_labels or labels, and so
-        on), or a single array of 2 axes or more. The images are uint8, or floating point in [0, 1].
+        needs the extra "download"), "captioned-digits" (digits in colour with captions, see
+        vqnp.data.captioned_digits), or "emoji" (made by examples/make_emoji.py). Or a path ("./mnist" is
+        one, "mnist" is a name): an IDX file, gzipped or not; a folder of them with MNIST's names; a .npy
+        file; a .npz file with x_train and x_test, train_images and test_images, or images, or a single
+        array of 2 axes or more. Its labels are y_train, train_labels or labels, and so on, and its
+        captions, an array of str, captions_train or captions, and so on. The images are uint8, or floating
+        point in [0, 1].
     split : {"train", "test"}
         A single array has no splits: all of it is given for either (load_splits divides it).
 
@@ -59,7 +73,7 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
     InputError
         No such name or path; no images; pixels out of range; labels that do not match; a damaged file.
     """
-    return _load(str(source), split, *_open("load_dataset", source, split))
+    return _load(str(source), split, _open("load_dataset", source, split))
 
 
 def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
@@ -76,22 +90,25 @@ def load_splits(source: str | Path = "digits") -> tuple[Dataset, Dataset]:
     InputError
         As load_dataset; images of different shapes in the two; a single image, which cannot be divided.
     """
-    (train, train_labels), (test, test_labels) = (_open("load_splits", source, split) for split in SPLITS)
-    if train.shape[1:] != test.shape[1:]:
-        needed = f"must have shape {train.shape[1:]}, as the training images"
-        fail(str(test.path), "test images", needed, test.shape[1:])
+    train, test = (_open("load_splits", source, split) for split in SPLITS)
+    one, other = train.images, test.images
+    if one.shape[1:] != other.shape[1:]:
+        needed = f"must have shape {one.shape[1:]}, as the training images"
+        fail(str(other.path), "test images", needed, other.shape[1:])
     name = str(source)
-    data = _load(name, "train", train, train_labels)
-    if (train.path, train.member) != (test.path, test.member):
-        return data, _load(name, "test", test, test_labels)
+    data = _load(name, "train", train)
+    if (one.path, one.member) != (other.path, other.member):
+        return data, _load(name, "test", test)
     if len(data) < 2:
-        fail(str(train.path), "", "must hold at least 2 images, one of them to test with", len(data))
+        fail(str(one.path), "", "must hold at least 2 images, one of them to test with", len(data))
     kept = len(data) - max(1, len(data) // 10)
-    x, y = data.images, data.labels
-    return (
-        Dataset(name, "train", x[:kept], None if y is None else y[:kept]),
-        Dataset(name, "test", x[kept:], None if y is None else y[kept:]),
+    x, y, words = data.images, data.labels, data.captions
+    parts = (("train", slice(kept)), ("test", slice(kept, None)))
+    first, last = (
+        Dataset(name, split, x[rows], None if y is None else y[rows], words and words[rows])
+        for split, rows in parts
     )
+    return first, last
 
 
 def open_images(source: str | Path = "digits", split: str = "train") -> ArrayStream:
@@ -110,22 +127,35 @@ def open_images(source: str | Path = "digits", split: str = "train") -> ArrayStr
     InputError
         As load_dataset, but for the pixels.
     """
-    return _open("open_images", source, split)[0]
+    return _open("open_images", source, split).images
 
 
-def _load(name: str, split: str, images: ArrayStream, labels: ArrayStream | None) -> Dataset:
-    pixels = images.read()
-    check_pixels(str(images.path), pixels)
-    return Dataset(name, split, pixels, None if labels is None else labels.read())
+class _Source(NamedTuple):
+    """Where the images, and the labels and the captions if there are any, are read from."""
+
+    images: ArrayStream
+    labels: ArrayStream | None = None
+    captions: tuple[str, ...] | None = None
 
 
-def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, ArrayStream | None]:
-    """Streams of the images and, where there are any, of the labels."""
+def _load(name: str, split: str, source: _Source) -> Dataset:
+    pixels, labels = source.images.read(), source.labels
+    check_pixels(str(source.images.path), pixels)
+    return Dataset(name, split, pixels, None if labels is None else labels.read(), source.captions)
+
+
+def _open(where: str, source: str | Path, split: str) -> _Source:
+    """Streams of the images and, where there are any, of the labels; the captions."""
     check_choice(where, "split", split, SPLITS)
     if not isinstance(source, (str, Path)):
         fail(where, "source", "must be a name or a path", type(source).__name__)
+    if isinstance(source, str) and source in GENERATED:
+        return _generated(source, split)
     path = DIGITS if source == "digits" else Path(source).expanduser()
+    if source == "emoji":
+        path = emoji_file()
     labels: ArrayStream | None
+    captions = None
     if isinstance(source, str) and source in SHA256:
         images, labels = (open_array(named_file(source, file)) for file in FILES[split])
     elif path.is_dir():
@@ -134,6 +164,8 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
         images = open_array(path, (f"x_{split}", f"{split}_images", "images"))
         names = (f"y_{split}", f"{split}_labels", "labels")
         labels = find_array(path, names) if images.member else None  # a file of one array has none
+        if images.member:
+            captions = find_text(path, (f"captions_{split}", f"{split}_captions", "captions"))
     else:
         known = ", ".join(map(repr, NAMES))
         fail(where, "source", f"must be {known} or the path of an existing file or folder", _hint(path))
@@ -141,7 +173,17 @@ def _open(where: str, source: str | Path, split: str) -> tuple[ArrayStream, Arra
     if labels is not None and (labels.shape != (len(images),) or labels.dtype.kind not in "iu"):
         needed = f"must be integers of shape {(len(images),)}, one for each image"
         fail(str(labels.path), "labels", needed, f"{labels.dtype} of shape {labels.shape}")
-    return images, labels
+    if captions is not None and len(captions) != len(images):
+        fail(str(path), "captions", f"must be {len(images)}, one for each image", len(captions))
+    return _Source(images, labels, captions)
+
+
+def _generated(name: str, split: str) -> _Source:
+    """Images that are computed, as if they were in a file of that name."""
+    images, captions = GENERATED[name](split)
+    content = images.reshape(-1).view(np.uint8)
+    stream = ArrayStream(Path(name), Header(images.shape, images.dtype, 0), lambda: content, split)
+    return _Source(stream, None, captions)
 
 
 def _open_folder(folder: Path, split: str) -> tuple[ArrayStream, ArrayStream | None]:

@@ -68,6 +68,16 @@ def named_file(name: str, file: str) -> Path:
     return _download(name, f"{file}.gz")
 
 
+def emoji_file() -> Path:
+    """emoji.npz, which examples/make_emoji.py makes, from $VQNP_DATA/emoji, $VQNP_DATA or the cache."""
+    own = Path(os.environ.get("VQNP_DATA", ""))
+    for folder in ([own / "emoji", own] if own.parts else []) + [cache_folder("emoji")]:
+        if (path := folder / "emoji.npz").is_file():
+            return path
+    needed = "must be in the folder that VQNP_DATA names (examples/make_emoji.py makes it)"
+    fail("data set 'emoji'", "emoji.npz", needed, f"VQNP_DATA={own if own.parts else ''}")
+
+
 def content_sha256(path: Path) -> str:
     """The SHA-256 of a file's content, decompressed if it is gzipped."""
     with reading(path), open_content(path) as file:

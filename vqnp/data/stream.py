@@ -6,6 +6,7 @@ mapped into memory a batch at a time, compressed ones are decompressed into memo
 
 import gzip
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -112,6 +113,31 @@ def find_array(path: str | Path, names: Sequence[str]) -> ArrayStream | None:
             header, content = read_content(path, file, _header)
         return ArrayStream(path, header, lambda: content)
     return ArrayStream(path, _header(path, head), lambda: np.memmap(path, mode="r"))
+
+
+def find_text(path: str | Path, names: Sequence[str]) -> tuple[str, ...] | None:
+    """The first array of strings in a .npz file that has one of these names; None if it has none.
+
+    Raises
+    ------
+    InputError
+        An array of another type or of several axes, or one that is no text.
+    """
+    path = check_file(path, path)
+    found = _members(path) if zipfile.is_zipfile(path) else {}
+    name = next((name for name in names if name in found), None)
+    if name is None:
+        return None
+    with _member(path, found[name]) as file:
+        header, content = read_content(path, file)
+    if header.dtype.kind != "U" or len(header.shape) != 1:
+        got = f"{header.dtype} of shape {header.shape}"
+        fail(str(path), name, "must be an array of str with one axis", got)
+    text = header.view(path, content)
+    points = np.ndarray((text.nbytes // 4,), header.dtype.byteorder + "u4", content, header.offset)
+    if points.size and points.max() > sys.maxunicode:
+        fail(str(path), name, "must be text", f"a character of number {points.max()}")
+    return tuple(text.tolist())
 
 
 def _only_images(path: Path) -> ArrayStream:

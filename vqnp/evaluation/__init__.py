@@ -3,6 +3,7 @@
 from typing import Any
 
 from vqnp._check import fail
+from vqnp.evaluation.captions import CaptionAccuracy, caption_accuracy
 from vqnp.evaluation.classifier import DigitClassifier, digit_classifier
 from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents, evaluate_vae
@@ -10,9 +11,9 @@ from vqnp.evaluation.levels import HierarchyEvaluation, LevelEvaluation, evaluat
 from vqnp.evaluation.samples import SampleQuality, sample_quality
 
 __all__ = [
-    "DigitClassifier", "Evaluation", "HierarchyEvaluation", "LatentEvaluation", "LevelEvaluation",
-    "SampleQuality", "digit_classifier", "evaluate", "evaluate_codes", "evaluate_latents", "evaluate_levels",
-    "evaluate_vae", "sample_quality",
+    "CaptionAccuracy", "DigitClassifier", "Evaluation", "HierarchyEvaluation", "LatentEvaluation",
+    "LevelEvaluation", "SampleQuality", "caption_accuracy", "digit_classifier", "evaluate", "evaluate_codes",
+    "evaluate_latents", "evaluate_levels", "evaluate_vae", "sample_quality",
 ]  # fmt: skip
 
 

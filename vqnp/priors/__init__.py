@@ -17,19 +17,22 @@ if TYPE_CHECKING:
     from vqnp.priors.hierarchical import HierarchicalPrior, HierarchicalPriorEvaluation
     from vqnp.priors.markov import Markov, code_length
     from vqnp.priors.pixelcnn import PixelCNN
+    from vqnp.priors.reranking import best_of, evidence
+    from vqnp.priors.text import TextTransformer
     from vqnp.priors.transformer import Transformer
 
 _HOME = {
     "HierarchicalPrior": "hierarchical", "HierarchicalPriorEvaluation": "hierarchical",
     "LikelihoodBound": "bound", "Markov": "markov", "PixelCNN": "pixelcnn",
-    "PriorEvaluation": "autoregressive", "Transformer": "transformer", "baseline_bits": "baselines",
-    "code_length": "markov", "conditionals": "coding", "generate": "generation", "likelihood_bound": "bound",
+    "PriorEvaluation": "autoregressive", "TextTransformer": "text", "Transformer": "transformer",
+    "baseline_bits": "baselines", "best_of": "reranking", "code_length": "markov", "conditionals": "coding",
+    "evidence": "reranking", "generate": "generation", "likelihood_bound": "bound",
 }  # fmt: skip
 
 __all__ = [
     "HierarchicalPrior", "HierarchicalPriorEvaluation", "LikelihoodBound", "Markov", "PixelCNN",
-    "PriorEvaluation", "Transformer", "baseline_bits", "code_length", "conditionals", "generate",
-    "likelihood_bound",
+    "PriorEvaluation", "TextTransformer", "Transformer", "baseline_bits", "best_of", "code_length",
+    "conditionals", "evidence", "generate", "likelihood_bound",
 ]  # fmt: skip
 
 

@@ -121,6 +121,14 @@ class AutoregressivePrior(Trainable, Module):
         self.dtype = check_dtype(where, dtype)
         self.above = checked_above(where, above)
 
+    condition_name = "labels"
+    """What a data set has besides codes, if the prior has a condition."""
+
+    @property
+    def has_condition(self) -> bool:
+        """Whether the prior learns p(k | c)."""
+        return self.num_classes > 0
+
     # What a subclass provides.
 
     @abstractmethod
@@ -155,8 +163,9 @@ class AutoregressivePrior(Trainable, Module):
             needed = "must be a HierarchicalPrior, which has the codes of the levels above"
             fail("fit", "model", needed, f"{type(self).__name__} with levels above")
         codes, labels = self._codes_and_labels("fit", data)
-        if self.num_classes and labels is None:
-            fail("fit", "data", "must be (codes, labels) for a prior with classes", "codes alone")
+        if self.has_condition and labels is None:
+            needed = f"must be (codes, {self.condition_name}) for a prior with a condition"
+            fail("fit", "data", needed, "codes alone")
         return (codes,) if labels is None else (codes, labels)
 
     def loss(self, batch: Batch, rng: Any = None, step: int = 0) -> tuple[Losses, Cache]:
@@ -172,12 +181,21 @@ class AutoregressivePrior(Trainable, Module):
         self, codes: Array, labels: Array | None, above: Codes, rng: Any
     ) -> tuple[Array, Cache]:
         """⟨−log p(k_m | …)⟩, cache; codes: (B, M), labels: (B,) or None, above: (B, *shape) of each level."""
-        labels = np.full(len(codes), self.num_classes) if labels is None else labels
+        labels = self.null(len(codes)) if labels is None else labels
         if rng is not None and self.num_classes:
-            labels = np.where(rng.random(len(labels)) < self.condition_dropout, self.num_classes, labels)
+            labels = self.dropped(labels, rng)
         a, cache = self.logits_forward(codes, labels, rng, above)
         L, loss_cache = softmax_cross_entropy_forward(a, codes)
         return L, (cache, loss_cache)
+
+    def null(self, n: int) -> Array:
+        """No class, for n grids: (n,)."""
+        return np.full(n, self.num_classes)
+
+    def dropped(self, labels: Array, rng: np.random.Generator) -> Array:
+        """A copy of the conditions in which some, drawn by rng, are replaced by none."""
+        gone = rng.random(len(labels)) < self.condition_dropout
+        return np.where(gone.reshape(-1, *[1] * (labels.ndim - 1)), self.null(len(labels)), labels)
 
     def backward(  # type: ignore[override]
         self, cache: Cache, dL: Array | float = 1.0, need_dx: bool = False
@@ -275,7 +293,7 @@ class AutoregressivePrior(Trainable, Module):
     ) -> Array:
         """(n, M) numbers in [0, 1), (n,) -> (n, M) codes; with guidance, both distributions in one batch."""
         n, copies = len(u), 1 if guidance == 1 else 2
-        null = np.full(n, self.num_classes)
+        null = self.null(n)
         twice = tuple(np.concatenate([k] * copies) for k in above)
         state, a = self.begin(np.concatenate([labels, null][:copies]), twice)
         k = np.empty((n, self.num_latents), np.int64)
@@ -296,11 +314,13 @@ class AutoregressivePrior(Trainable, Module):
         k = self._codes(where, codes)
         if len(k) == 0:
             fail(where, "codes", "must hold at least one grid", f"shape {np.shape(codes)}")
-        if labels is not None:
-            if not self.num_classes:
-                fail(where, "data", "must be codes alone: the prior has no classes", "(codes, labels)")
-            labels = check_codes(where, labels, self.num_classes, "labels", (len(k),)).astype(np.int64)
-        return k, labels
+        return k, None if labels is None else self._given_labels(where, len(k), labels)
+
+    def _given_labels(self, where: str, n: int, labels: Any) -> Array:
+        """(n,) int64 in [0, num_classes): the condition of each grid of a data set."""
+        if not self.num_classes:
+            fail(where, "data", "must be codes alone: the prior has no classes", "(codes, labels)")
+        return check_codes(where, labels, self.num_classes, "labels", (n,)).astype(np.int64)
 
     def _codes(self, where: str, codes: Any, each: int = 0) -> Array:
         """(n, *latent_shape) -> (n, M) int64; each: bytes that are needed for each grid besides its codes."""
@@ -322,7 +342,7 @@ class AutoregressivePrior(Trainable, Module):
     def _labels(self, where: str, n: int, condition: Any) -> Array:
         """(n,) int64 in [0, num_classes] of a condition."""
         if condition is None:
-            return np.full(n, self.num_classes)
+            return self.null(n)
         if not self.num_classes:
             fail(where, "condition", "must be None: the prior has no classes", condition)
         labels = check_codes(where, condition, self.num_classes, "condition")

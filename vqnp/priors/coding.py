@@ -48,7 +48,7 @@ def conditionals(prior: Any, n: int) -> Generator[Array, Array, None]:
             k = yield np.broadcast_to(prior.conditional(m, before), (n, K))
             before = k if prior.order else None
         return
-    state, a = prior.begin(np.full(n, prior.num_classes))
+    state, a = prior.begin(prior.null(n))
     for m in range(prior.num_latents):
         k = yield probabilities(a)
         if m + 1 < prior.num_latents:

@@ -11,6 +11,7 @@ import numpy as np
 
 from vqnp._check import Array, check_int, check_rng, fail
 from vqnp.kernels import memory
+from vqnp.priors.reranking import best_of
 
 CODE_BYTES = 8
 
@@ -18,7 +19,7 @@ CODE_BYTES = 8
 def generate(
     model: Any, prior: Any, n: int, rng: np.random.Generator | int, condition: Any = None,
     temperature: float = 1.0, top_k: int | None = None, top_p: float | None = None, guidance: float = 1.0,
-    progress: bool = False,
+    progress: bool = False, rerank: int = 1,
 ) -> Array:  # fmt: skip
     """x̂ = decoder(e_k), k ~ p(k | c) -> (n, *data.shape) in the data's range.
 
@@ -26,21 +27,25 @@ def generate(
     ----------
     model : VQVAE or HierarchicalVQVAE
         The model that decodes the codes.
-    prior : Transformer, PixelCNN or Markov; of a HierarchicalVQVAE a HierarchicalPrior
+    prior : Transformer, TextTransformer, PixelCNN or Markov; of a HierarchicalVQVAE a HierarchicalPrior
         A prior over the codes of this model. With a prior over another model's codes of the same shape, the
         images are meaningless, and no error is raised.
     n : int
         The number of images. Image i is the same whatever n is.
     rng : numpy.random.Generator or int
         The source of the streams, one for each image: SeedSequence.spawn.
-    condition : int or array_like of integers, shape (n,), optional
-        The class of all images, or one for each, for a prior with classes. None: without a class.
+    condition : int or array_like of integers, shape (n,), or str or sequence of n str, optional
+        The class of all images, or one for each, for a prior with classes; the text for a TextTransformer.
+        None: without a class or a text.
     temperature, top_k, top_p
         See vqnp.priors.sampling.probabilities.
     guidance : float, default 1
-        s in logits null + s (cond − null), for a prior with classes.
+        s in logits null + s (cond − null), for a prior with classes or texts.
     progress : bool
         Whether to show a progress bar on standard error.
+    rerank : int, default 1
+        How many samples are drawn for each image, of which the one that fits its condition best is kept:
+        see vqnp.priors.reranking.
 
     Raises
     ------
@@ -61,7 +66,11 @@ def generate(
     check_fits("generate", model, prior)
     each = CODE_BYTES * model.num_codes + model.latent_bytes + model.decoded_bytes
     memory.check_memory("generate", "n", n, each)
-    codes = prior.sample(n, rng, condition, temperature, top_k, top_p, guidance, progress)
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "progress": progress}
+    if rerank == 1:
+        codes = prior.sample(n, rng, condition, guidance=guidance, **options)
+    else:
+        codes = best_of(prior, n, rng, condition, rerank, guidance=guidance, **options)
     several = isinstance(codes, tuple)  # an array for each level of a hierarchy
     images: Array = model.decode(codes if several else codes.reshape(n, *model.code_shape))
     return images

@@ -88,12 +88,11 @@ class Transformer(AutoregressivePrior):
         L = check_int("Transformer", "layers", layers, 1, MOST_LAYERS)
         self.dropout = check_float("Transformer", "dropout", dropout, "[0, 1)")
         self.tied, rng = bool(tied), check_rng("Transformer", rng)
-        self.prefix = 1 if num_classes else 0  # positions before the start token
-        self.prefix += sum(math.prod(shape) for _, shape in self.above)
         K, dtype = self.num_embeddings, self.dtype
         self.embedding = Embedding(K, C, STD, rng, dtype)
-        if num_classes:
-            self.classes = Embedding(num_classes + 1, C, STD, rng, dtype)  # the last one: no class
+        self.condition_positions = self._add_condition(C, rng)
+        self.prefix = self.condition_positions  # positions before the start token
+        self.prefix += sum(math.prod(shape) for _, shape in self.above)
         for i, (count, _) in enumerate(self.above, 1):
             setattr(self, f"above_{i}", Embedding(count, C, STD, rng, dtype))
         length = self.prefix + self.num_latents
@@ -135,21 +134,31 @@ class Transformer(AutoregressivePrior):
         self, codes: Array, labels: Array, rng: np.random.Generator | None = None, above: Codes = ()
     ) -> tuple[Array, Cache]:
         """a, cache: the last code is only predicted, never read."""
-        x, token_cache = self._tokens(codes[:, :-1], labels, above)
+        x, cache = self._hidden(codes[:, :-1], labels, rng, above)
+        a, output_cache = self._output(x[:, self.prefix :])
+        return a, (cache, output_cache)
+
+    def logits_backward(self, da: Array, cache: Cache) -> None:
+        """The gradient by the chain rule, last layer first."""
+        hidden_cache, output_cache = cache
+        dx = np.zeros((len(da), *self.positions.value.shape), da.dtype)
+        dx[:, self.prefix :] = self._output_backward(da, output_cache)
+        self._hidden_backward(dx, hidden_cache)
+
+    def _hidden(self, codes: Array, labels: Array, rng: Any, above: Codes = ()) -> tuple[Array, Cache]:
+        """x_L of the blocks, cache: (B, M − 1) -> (B, prefix + M, C)."""
+        x, token_cache = self._tokens(codes, labels, above)
         x = x + self.positions.value
         x, drop_cache = dropout_forward(x, self.dropout, rng)
         block_caches = []
         for block in self._blocks():
             x, cache = block.forward(x, rng)
             block_caches.append(cache)
-        a, output_cache = self._output(x[:, self.prefix :])
-        return a, (token_cache, drop_cache, block_caches, output_cache)
+        return x, (token_cache, drop_cache, block_caches)
 
-    def logits_backward(self, da: Array, cache: Cache) -> None:
-        """The gradient by the chain rule, last layer first; at the end it is split among the inputs."""
-        token_cache, drop_cache, block_caches, output_cache = cache
-        dx = np.zeros((len(da), *self.positions.value.shape), da.dtype)
-        dx[:, self.prefix :] = self._output_backward(da, output_cache)
+    def _hidden_backward(self, dx: Array, cache: Cache) -> None:
+        """The gradient through the blocks; at the end it is split among the inputs."""
+        token_cache, drop_cache, block_caches = cache
         for block, block_cache in zip(reversed(self._blocks()), reversed(block_caches), strict=True):
             dx = block.backward(dx, block_cache)
         dx = dropout_backward(dx, drop_cache)
@@ -160,7 +169,7 @@ class Transformer(AutoregressivePrior):
 
     def begin(self, labels: Array, above: Codes = ()) -> tuple[Known, Array]:
         """The state of grids of which no code is known yet, and the logits of their first code, (B, K)."""
-        labels = check_codes("Transformer.begin", labels, self.num_classes + 1, "labels")
+        labels = self._check_condition("Transformer.begin", labels)
         rooms = (b.attention.room(len(labels), len(self.positions.value)) for b in self._blocks())
         state = Known(tuple(rooms), len(labels))
         tokens, _ = self._tokens(np.empty((len(labels), 0), np.int64), labels, above)
@@ -191,28 +200,50 @@ class Transformer(AutoregressivePrior):
         """c, above, start, E[codes]; codes: (B, t), labels: (B,) -> (B, prefix + 1 + t, C)."""
         B, C = len(codes), len(self.start.value)
         E, cache = self.embedding.forward(codes)
-        parts, class_cache = [np.broadcast_to(self.start.value, (B, 1, C)), E], None
+        parts = [np.broadcast_to(self.start.value, (B, 1, C)), E]
         above_caches = []
         for i, k in enumerate(above, 1):
             e, above_cache = getattr(self, f"above_{i}").forward(k.reshape(B, math.prod(k.shape[1:])))
             parts.insert(i - 1, e)
             above_caches.append(above_cache)
-        if self.num_classes:
-            c, class_cache = self.classes.forward(labels[:, None])
-            parts.insert(0, c)
-        return np.concatenate(parts, axis=1), (cache, class_cache, above_caches)
+        c, condition_cache = self._condition(labels)
+        return np.concatenate([*c, *parts], axis=1), (cache, condition_cache, above_caches)
 
     def _tokens_backward(self, dx: Array, cache: Cache) -> None:
-        code_cache, class_cache, above_caches = cache
+        code_cache, condition_cache, above_caches = cache
         self.start.add_grad(dx[:, self.prefix].sum(axis=0))
         self.embedding.backward(dx[:, self.prefix + 1 :], code_cache)
-        if self.num_classes:
-            self.classes.backward(dx[:, :1], class_cache)
-        first = 1 if self.num_classes else 0
+        first = self.condition_positions
+        self._condition_backward(dx[:, :first], condition_cache)
         for i, (above_cache, (_, shape)) in enumerate(zip(above_caches, self.above, strict=True), 1):
             last = first + math.prod(shape)
             getattr(self, f"above_{i}").backward(dx[:, first:last], above_cache)
             first = last
+
+    # The condition, here a class; of a TextTransformer a text.
+
+    def _add_condition(self, C: int, rng: np.random.Generator) -> int:
+        """Make the tables of the condition; return the number of its positions."""
+        if not self.num_classes:
+            return 0
+        self.classes = Embedding(self.num_classes + 1, C, STD, rng, self.dtype)  # the last one: no class
+        return 1
+
+    def _check_condition(self, where: str, labels: Any) -> Array:
+        """Conditions as begin takes them."""
+        return check_codes(where, labels, self.num_classes + 1, "labels")
+
+    def _condition(self, labels: Array) -> tuple[list[Array], Cache]:
+        """The first parts of the sequence: (B,) -> arrays (B, …, C)."""
+        if not self.num_classes:
+            return [], None
+        c, cache = self.classes.forward(labels[:, None])
+        return [c], cache
+
+    def _condition_backward(self, dx: Array, cache: Cache) -> None:
+        """dx: (B, condition_positions, C)."""
+        if self.num_classes:
+            self.classes.backward(dx, cache)
 
     def _output(self, x: Array) -> tuple[Array, Cache]:
         """norm(x) W + b, or norm(x) Eᵀ."""
