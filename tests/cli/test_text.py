@@ -72,10 +72,10 @@ def test_what_is_refused(folder, capsys):
     with refused("--condition", "must be none or class for data without captions", "text, for "):
         run("prior", bare, *PRIOR)
     with refused("--condition", "must be none or class", "text"):
-        run("prior", few, *PRIOR, "--force", "--model", "pixelcnn", "--heads", 2)
+        run("prior", few, "--condition", "text", "--force", "--model", "pixelcnn", "--quiet")
     with refused("--text-weight", "must be given only with --condition text", "--condition none"):
         run("prior", bare, "--text-weight", 1)
-    assert main(["prior", str(bare), "--model", "markov", "--quiet"]) == 0
+    run("prior", bare, "--model", "markov", "--force", "--quiet")
     with refused("--text", "must be given only for a prior with texts", "markov without"):
         run("sample", bare, "--text", "a red one", "--out", folder / "no.png")
     with refused("--rerank", "must be given only with --label or --text", "2"):
@@ -93,6 +93,7 @@ def test_evaluate_counts_what_is_right(folder, capsys):
     samples = json.loads(capsys.readouterr().out)["samples"]
     assert samples["held-out"]["samples"]["objects"] == samples["n"] == 10
     assert samples["test"]["real images"]["right"] > 0.9
+    run("prior", folder / "bare", "--model", "markov", "--force", "--quiet")
     with refused("", "must be a run whose prior has texts", where="RUN"):
         run("evaluate", folder / "bare", "--data", "captioned-digits", "--samples", 10, "--quiet")
 

@@ -123,7 +123,7 @@ def test_unknown_sources(load, folder):
     ]:
         error = refused(load, source)
         assert (error.where, error.argument, error.got) == (load.__name__, "source", got)
-        assert "'digits', 'mnist', 'fashion-mnist' or the path" in error.needed
+        assert "'mnist', 'fashion-mnist' or the path" in error.needed
     error = refused(load, None)
     assert (error.where, error.argument, error.got) == (load.__name__, "source", "NoneType")
 

@@ -41,6 +41,11 @@ TEXT: dict[str, tuple[type, str, Any, str]] = {
     "image_weight": (float, "W", 0.875, "weight of the loss of codes, in nats a code"),
 }
 """The options with --condition text; the weights are DALL-E's."""
+TEXT_DEFAULTS = {
+    "width": 64, "layers": 3, "dropout": 0.0, "epochs": 40, "batch_size": 16, "lr": 0.002,
+}  # fmt: skip
+"""What --condition text has in place of the defaults of the tables, so that it ends in some minutes: to learn
+what words mean takes many steps, more than a wide network that is trained as long could make."""
 PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
     "epochs": (int, "N", {"transformer": 12, "pixelcnn": 15}, "passes over the training codes"),
@@ -74,14 +79,20 @@ FLAG_OF |= {"parameters": "the prior's parameters", "latent_shape": "RUN"}
 def _options(group: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Iterator[Option]:
     for name, (kind, metavar, default, help) in table.items():
         values = default if isinstance(default, dict) else {"default": default}
-        text = f"{help} ({', '.join(f'{prior}: {value}' for prior, value in values.items())})"
+        shown = values | ({"with text": TEXT_DEFAULTS[name]} if name in TEXT_DEFAULTS else {})
+        text = f"{help} ({', '.join(f'{prior}: {value}' for prior, value in shown.items())})"
         yield option(_flag(name), group=group, type=kind, metavar=metavar, help=text)
 
 
-def _chosen(args: argparse.Namespace, kind: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Any:
+def _chosen(
+    args: argparse.Namespace, kind: str, table: Mapping[str, tuple[type, str, Any, str]], text: bool = False
+) -> Any:
     """The value of each option of a table that a kind of prior has: the given one, or its default."""
     defaults = {name: row[2] if isinstance(row[2], dict) else {kind: row[2]} for name, row in table.items()}
-    return {n: getattr(args, n, default[kind]) for n, default in defaults.items() if kind in default}
+    own = {n: default[kind] for n, default in defaults.items() if kind in default}
+    if text:
+        own |= {n: value for n, value in TEXT_DEFAULTS.items() if n in own}
+    return {n: getattr(args, n, value) for n, value in own.items()}
 
 
 OPTIONS = (
@@ -251,8 +262,8 @@ def _new(
     from vqnp.priors import HierarchicalPrior, PixelCNN, TextTransformer, Transformer
     from vqnp.training import Schedule
 
-    schedule = Schedule(**_chosen(args, kind, SCHEDULE))
-    given = _chosen(args, kind, NETWORK)
+    schedule = Schedule(**_chosen(args, kind, SCHEDULE, condition == "text"))
+    given = _chosen(args, kind, NETWORK, condition == "text")
     if condition == "text" and labels is not None:
         words = Vocabulary.of(labels[0])
         given |= _chosen(args, kind, TEXT)

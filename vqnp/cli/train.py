@@ -95,9 +95,11 @@ SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 
 """By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
 
 DATA_DEFAULTS: dict[str, dict[str, Any]] = {
-    "captioned-digits": {"network": "conv", "num_embeddings": 256, "epochs": 10},
-    "emoji": {"network": "conv", "num_embeddings": 512, "epochs": 40},
-}
+    "captioned-digits": {
+        "network": "conv", "channels": 32, "residual_channels": 16, "num_embeddings": 256, "epochs": 10,
+    },
+    "emoji": {"network": "conv", "num_embeddings": 512, "epochs": 20},
+}  # fmt: skip
 """By the data's name: what its training has in place of the defaults above, for a model that has it."""
 
 FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
