@@ -773,3 +773,51 @@ def logit_laplace_nll(mu, logb, x, reduction):
             u = math.log(p / (1 - p))
             total -= math.log(1 / (2 * b)) - abs(u - m) / b - math.log(p * (1 - p))
     return total / count(x.shape, reduction)
+
+
+# Sound.
+
+
+def stft(x, n_fft, hop, window):
+    """|Σ_n w_n x_{h f + n − ⌊W/2⌋} exp(−2πi u n / N)|, x: (B, T) -> (B, F, ⌊N/2⌋ + 1)."""
+    B, T = x.shape
+    W, half = window, window // 2
+    w = [math.sin(math.pi * n / W) ** 2 if W > 1 else 1.0 for n in range(W)]
+    frames = (T + 2 * half - W) // hop + 1
+    S = np.zeros((B, frames, n_fft // 2 + 1))
+    for b in range(B):
+        for f in range(frames):
+            for u in range(n_fft // 2 + 1):
+                re = im = 0.0
+                for n in range(W):
+                    j = hop * f + n - half
+                    if 0 <= j < T:
+                        angle = 2 * math.pi * u * n / n_fft
+                        re += w[n] * float(x[b, j]) * math.cos(angle)
+                        im -= w[n] * float(x[b, j]) * math.sin(angle)
+                S[b, f, u] = math.hypot(re, im)
+    return S
+
+
+def spectral_loss(x_hat, x, resolutions, relative):
+    """The mean over resolutions of Σ_b ‖S(x̂_b) − S(x_b)‖ / c, c = Σ_b ‖S(x_b)‖ or B."""
+    norm = lambda S: math.sqrt(math.fsum(float(s) ** 2 for s in S.reshape(-1)))
+    total = 0.0
+    for resolution in resolutions:
+        S_hat, S = stft(x_hat, *resolution), stft(x, *resolution)
+        whole = math.fsum(norm(s) for s in S)
+        c = whole if relative and whole else len(x)
+        total += math.fsum(norm(a - b) for a, b in zip(S_hat, S, strict=True)) / c
+    return total / len(resolutions)
+
+
+def mu_law(x, mu):
+    """sign(x) log(1 + µ|x|) / log(1 + µ)."""
+    y = [math.copysign(math.log1p(mu * abs(float(v))) / math.log1p(mu), v) for v in x.reshape(-1)]
+    return np.array(y).reshape(x.shape)
+
+
+def mu_law_inverse(y, mu):
+    """sign(y) ((1 + µ)^|y| − 1) / µ."""
+    x = [math.copysign(((1 + mu) ** abs(float(v)) - 1) / mu, v) for v in y.reshape(-1)]
+    return np.array(x).reshape(y.shape)

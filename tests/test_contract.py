@@ -9,7 +9,7 @@ from strategies import LAYOUTS, lay_out
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, HierarchicalVQVAE, InputError, VectorQuantizer
 from vqnp._check import NonFiniteError
 from vqnp.data import DataSpec
-from vqnp.models import Model
+from vqnp.models import Model, SoundVQVAE
 from vqnp.nn import (
     ACTIVATIONS, Activation, CausalConv, CausalSelfAttention, Conv, ConvTranspose, CosineVectorQuantizer,
     EMACosineVectorQuantizer, FiniteScalarQuantizer, Flatten, GroupNorm, GumbelQuantizer, LayerNorm, Linear,
@@ -152,6 +152,10 @@ MODELS = {
     "VQVAE, gumbel": lambda rng, dtype: VQVAE.mlp(
         (2, 3), 2, hidden=(5,), rng=rng, dtype=dtype,
         quantizer=GumbelQuantizer(4, 3, kl_warmup=0, rng=rng, dtype=dtype),
+    ),
+    "SoundVQVAE": lambda rng, dtype: SoundVQVAE.conv(
+        (16, 1), hops=(4, 2), channels=3, residual_blocks=1, embedding_dim=2, num_embeddings=4, segment=8,
+        codebook="gradient", codebook_init="normal", rng=rng, dtype=dtype,
     ),
     "Autoencoder": lambda rng, dtype: Autoencoder.mlp((2, 3), 4, (5,), rng=rng, dtype=dtype),
     "Autoencoder, parts": lambda rng, dtype: Autoencoder(*parts(rng, dtype, 3), DataSpec((2, 3))),

@@ -27,6 +27,7 @@ QUICK = {
     "draw_product.py": [],
     "make_classifier.py": ["--epochs", "1", "--images", "128", "--out", "classifier.npz"],
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
+    "make_spoken_digits.py": ["--help"],
     "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
     "receptive_fields.py": [],

@@ -117,7 +117,7 @@ def test_unknown_sources(load, folder):
     for source, got in [
         ("minst", "'minst' (did you mean 'mnist'?)"),
         ("qqq", "'qqq'"),
-        (folder / "nope", f"'{folder / 'nope'}'"),  # only the last part of a path is compared
+        (folder / "qqq", f"'{folder / 'qqq'}'"),  # only the last part of a path is compared
         (missing, f"'{missing}' (did you mean '{near}'?)"),
         ("/no/such/folder/x.npy", "'/no/such/folder/x.npy'"),
     ]:

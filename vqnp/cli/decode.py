@@ -8,15 +8,20 @@ from vqnp.cli.options import FORCE, RUN, batch_bar, new_file, option
 HELP = "convert codes to images"
 DESCRIPTION = (
     "Decode the output of vqnp encode (or, of one level, an .npy of integers, or of latents) into a float "
-    ".npy (n, *image shape), or the first 100 images into a .png."
+    ".npy (n, *image shape), or the first 100 images into a .png; with a model of sounds into a .wav, one "
+    "after the other, from the codes of one level."
 )
-OUT_HELP = "the .npy or .png to write (default: images.npy)"
+OUT_HELP = "the .npy, .png or .wav to write (default: images.npy)"
 OPTIONS = (
     RUN,
     option("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)"),
     option("--out", metavar="FILE", default="images.npy", help=OUT_HELP),
+    option(
+        "--level", type=int, metavar="L",
+        help="with a model of sounds: the level to decode, 1 for the longest hop (default: the shortest hop)",
+    ),
     FORCE,
-)
+)  # fmt: skip
 
 PNG_IMAGES = 100  # ten rows of ten, which fit on a screen
 
@@ -27,8 +32,17 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.cli.runs import open_run
     from vqnp.export.codes import decode_file, open_codes
 
-    out = new_file(args.out, (".npy", ".png"), args.force)
+    out = new_file(args.out, (".npy", ".png", ".wav"), args.force)
     model = open_run(args.model).model
+    if model.kind == "sound":
+        from vqnp.cli.sounds import decode
+
+        decode(model, args, out)
+        return
+    if out.suffix == ".wav" or "level" in args:
+        if "level" in args:
+            fail("", "--level", "must be given only with a model of sounds", args.level)
+        fail("", "--out", "must end in .npy or .png but for a model of sounds", out)
     codes = open_codes(model, args.codes)
     if out.suffix == ".npy":
         decode_file(model, codes, out, batch_bar)

@@ -1,6 +1,8 @@
 """vqnp encode: images to codes, in batches."""
 
 import argparse
+from pathlib import Path
+from typing import Any
 
 from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_option, new_file, option
 
@@ -9,7 +11,8 @@ DESCRIPTION = (
     "Encode images into an .npz: codes (n, M) in the narrowest unsigned dtype, num_embeddings, and "
     "the SHA-256 of the model; of a hierarchy codes_1, codes_2 and so on, one array for each level; of a VAE "
     "latents (n, D), the posterior's means. "
-    "Images are read, encoded and written in batches."
+    "Images are read, encoded and written in batches. With a model of sounds DATA may also be one WAV file "
+    "of any length, which is encoded a window at a time."
 )
 OPTIONS = (
     RUN, DATA, SPLIT,
@@ -23,10 +26,16 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.cli.runs import open_run
     from vqnp.data import open_images
     from vqnp.export.codes import encode_file
+    from vqnp.export.recording import encode_recording
 
     out = new_file(args.out, (".npz",), args.force)
     opened = open_run(args.model)
+    model: Any
     model, data = opened.model, args.data if "data" in args else opened.trained_on()
+    if model.kind == "sound" and Path(data).is_file():
+        samples = encode_recording(model, data, out)
+        print(f"{samples} samples of {data} in {out}")
+        return
     with by_option(SOURCE):
         images = open_images(data, args.split)
     encode_file(model, images, out, batch_bar)

@@ -35,7 +35,8 @@ def flag(name: str, help: str) -> Option:
 DATA_HELP = (
     "digits (embedded: 10,000 + 2,000 images of MNIST), captioned-digits (digits in colour with captions), "
     "emoji, mnist, fashion-mnist, or a path: an IDX file "
-    "(gzipped or not), a folder of them, or a .npy or .npz of images, uint8 or float in [0, 1]"
+    "(gzipped or not), a folder of them, or a .npy or .npz of images, uint8 or float in [0, 1]; sounds: "
+    "spoken-digits (embedded: 1,000 recordings), notes (synthesized), fsdd, or a folder of WAV files"
 )
 SOURCE = {"source": "--data"}
 """What Python's functions call --data."""

@@ -4,9 +4,9 @@ import argparse
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from vqnp._check import check_codes, fail
+from vqnp._check import check_codes, check_int, fail
 from vqnp.cli.options import JSON, RUN, Option, by_option, flag, option, say
 
 HELP = "train a prior over a model's codes, from which vqnp sample draws new images"
@@ -18,6 +18,9 @@ DESCRIPTION = (
 )
 
 KINDS = ("transformer", "pixelcnn", "markov")
+SOUND_LEVELS = 2
+"""Of a model of sounds: the codes of a third level are too many for a prior on this machine."""
+
 NETWORK: dict[str, tuple[type, str, Any, str]] = {
     "width": (int, "C", {"transformer": 128, "pixelcnn": 64}, "channels of a position"),
     "layers": (
@@ -107,6 +110,11 @@ OPTIONS = (
         help="class: learn p(codes | class) from the data's labels, for vqnp sample --label; text: learn "
         "captions and codes as one sequence, for vqnp sample --text (default: none)",
     ),
+    option(
+        "--levels", type=int, metavar="N",
+        help="of a model of sounds: learn the codes of the first N levels, the last of which is decoded "
+        "(default: 2)",
+    ),
     flag("--force", "replace the prior in RUN"),
     flag("--resume", "continue the prior in RUN, or start one if there is none"),
     JSON,
@@ -144,14 +152,15 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     elif folder.prior_files() and not args.force:
         needed = "must be a run without a prior (--force replaces it, --resume goes on with it)"
         fail("RUN", "", needed, f"{folder.folder}, which has {folder.prior_files()[0].name}")
-    kind, condition = _kind_and_condition(args, stored, model.encoding.name == "levels")
+    kind, condition = _kind_and_condition(args, stored, model.encoding.name == "levels", model.kind)
+    form = _form(args, stored, model)
     data = opened.trained_on()
     splits = load_splits(data)
     labels = _conditions(condition, data, splits)
     prior = schedule = None
     if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
         with by_option(FLAG_OF), trainable():
-            prior, schedule = _new(args, kind, model, condition, labels)
+            prior, schedule = _new(args, kind, model, condition, labels, form)
     if not stored:
         for path in reversed(folder.prior_files()):
             path.unlink()
@@ -159,7 +168,9 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     if not args.json:
         say(f"{sizes} of {data}; writing {folder.folder}")
     codes = [as_grids(model, model.encode(split.images, progress=not args.quiet)) for split in splits]
-    table, parts = _baselines(codes, model.num_embeddings), dict[str, Any]()
+    if isinstance(form.num_embeddings, tuple):
+        codes = [each[: len(form.num_embeddings)] for each in codes]
+    table, parts = _baselines(codes, form.num_embeddings), dict[str, Any]()
     if kind == "markov":
         prior = _counted(folder, model, codes[0])
     else:
@@ -174,8 +185,8 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
             parts = {f"level {l}": tuple(each.bits_per_image for each in pair)
                      for l, pair in enumerate(levels, 1)}  # fmt: skip
     figures = {
-        "data": data, "model": kind, "condition": condition, "num_latents": model.num_codes,
-        "num_embeddings": model.num_embeddings, "train_images": len(splits[0]),
+        "data": data, "model": kind, "condition": condition, "num_latents": form.num_codes,
+        "num_embeddings": form.num_embeddings, "train_images": len(splits[0]),
         "test_images": len(splits[1]),
     }  # fmt: skip
     if parts:
@@ -186,16 +197,21 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     _draw(args, folder, model, prior, stored.trainer if stored else None, splits[1])
     wrote = list(map(str, folder.prior_files()))
     if args.json:
-        print(json.dumps(figures | _as_dict(table, model.num_codes) | {"wrote": wrote}))
+        print(json.dumps(figures | _as_dict(table, form.num_codes) | {"wrote": wrote}))
     else:
         print("\n".join(f"{'wrote':<30}{path}" for path in wrote))
 
 
-def _kind_and_condition(args: argparse.Namespace, stored: Any, several: bool) -> tuple[str, str]:
+def _kind_and_condition(
+    args: argparse.Namespace, stored: Any, several: bool, model: str
+) -> tuple[str, str]:
     """--model and --condition; those of the stored prior, with which all options that are given agree."""
-    kind = getattr(args, "kind", stored.kind if stored else "pixelcnn" if several else "transformer")
+    own = "pixelcnn" if model == "hierarchical" else "transformer"
+    kind = getattr(args, "kind", stored.kind if stored else own)
     if several and kind == "markov":
         fail("", "--model", "must be transformer or pixelcnn for a run with several levels of codes", kind)
+    if model == "sound" and kind == "pixelcnn":
+        fail("", "--model", "must be transformer for codes along time", kind)
     condition = getattr(args, "condition", "none")
     if stored:
         began = {"kind": stored.kind}
@@ -254,8 +270,31 @@ def _arguments(kind: str) -> list[str]:
     return [name for name, row in NETWORK.items() if kind in row[2]]
 
 
+class Form(NamedTuple):
+    """The codes that a prior is about: all of the model's, or those of its first levels."""
+
+    num_embeddings: Any
+    latent_shape: Any
+    num_codes: int
+
+
+def _form(args: argparse.Namespace, stored: Any, model: Any) -> Form:
+    """--levels, of a model of sounds; else all codes."""
+    if model.kind != "sound":
+        if "levels" in args:
+            fail("", "--levels", "must be given only for a model of sounds", f"one of kind {model.kind}")
+        return Form(model.num_embeddings, model.latent_shape, model.num_codes)
+    L = len(model.levels)
+    began = len(stored.prior.levels) if stored else min(SOUND_LEVELS, L)
+    n = check_int("", "--levels", getattr(args, "levels", began), 1, L)
+    if stored and n != began:
+        fail("--resume", "--levels", f"must be what the prior began with, {began}", n)
+    shapes = model.latent_shape[:n]
+    return Form(model.num_embeddings[:n], shapes, sum(math.prod(shape) for shape in shapes))
+
+
 def _new(
-    args: argparse.Namespace, kind: str, model: Any, condition: str, labels: list[Any] | None
+    args: argparse.Namespace, kind: str, model: Any, condition: str, labels: list[Any] | None, codes: Form
 ) -> tuple[Any, Any]:
     """A prior of this kind for the model's codes, and its schedule."""
     from vqnp.data.vocabulary import Vocabulary
@@ -278,7 +317,7 @@ def _new(
         if kind == "pixelcnn" and "layers" not in args:
             given["layers"] = None  # as many as each level needs
         network = {NAMES.get(name, name): value for name, value in given.items()}
-        form, options = (model.num_embeddings, model.latent_shape), {"rng": schedule.seed, **network}
+        form, options = (codes.num_embeddings, codes.latent_shape), {"rng": schedule.seed, **network}
         return HierarchicalPrior.of(kind, *form, num_classes=classes, **options), schedule
     if kind == "pixelcnn" and "layers" not in args:
         needed = PixelCNN.layers_for(model.grid_shape, given["kernel"]) if given["kernel"] > 1 else 1
@@ -370,15 +409,19 @@ def _draw(
     import numpy as np
 
     from vqnp._files import atomic
+    from vqnp.cli.sounds import draw_samples
     from vqnp.plots import are_signals, save_sheet
     from vqnp.priors import TextTransformer, generate
 
+    seed = trainer["schedule"]["seed"] if trainer else getattr(args, "seed", SCHEDULE["seed"][2])
+    if model.kind == "sound":
+        draw_samples(folder, model, prior, seed, not args.quiet)
+        return
     classes = getattr(prior, "num_classes", 0)
     condition: Any = np.arange(SHEET_IMAGES) // SHEET_COLUMNS % classes if classes else None
     if isinstance(prior, TextTransformer):
         captions = list(dict.fromkeys(test.captions))[: SHEET_IMAGES // SHEET_COLUMNS]
         condition = [captions[i // SHEET_COLUMNS % len(captions)] for i in range(SHEET_IMAGES)]
-    seed = trainer["schedule"]["seed"] if trainer else getattr(args, "seed", SCHEDULE["seed"][2])
     images = generate(model, prior, SHEET_IMAGES, seed, condition, progress=not args.quiet)
     with atomic(folder.samples) as file:
         save_sheet(file, images, SHEET_COLUMNS, signals=are_signals(model))

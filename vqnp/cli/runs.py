@@ -31,19 +31,22 @@ class Run:
         self.codebook = self.folder / "codebook.png"  # of vqnp inspect
         self.latents = self.folder / "latents.png"  # of vqnp inspect, if latents are continuous
         self.levels = self.folder / "levels.png"  # of vqnp inspect, if there are several levels of codes
+        self.sounds = self.folder / "sounds.png"  # of vqnp inspect, of a model of sounds
         self.prior = self.folder / "prior.npz"  # of vqnp prior: the prior, and the state of its training
         self.prior_metrics = self.folder / "prior.csv"  # a row for each epoch of the prior
         self.samples = self.folder / "samples.png"  # of vqnp prior
+        self.sound_samples = self.folder / "samples.wav"  # of vqnp prior, of a model of sounds
 
     def files(self) -> list[Path]:
         """Those of its files that exist."""
-        drawn = (self.figure, self.codebook, self.latents, self.levels)
+        drawn = (self.figure, self.codebook, self.latents, self.levels, self.sounds)
         paths = (self.config, self.checkpoint, self.metrics, *drawn, *self.prior_files())
         return [path for path in paths if path.exists()]
 
     def prior_files(self) -> list[Path]:
         """Those of its files that exist and are of vqnp prior."""
-        return [path for path in (self.prior, self.prior_metrics, self.samples) if path.exists()]
+        paths = (self.prior, self.prior_metrics, self.samples, self.sound_samples)
+        return [path for path in paths if path.exists()]
 
     @contextlib.contextmanager
     def held(self, argument: str = "--out") -> Iterator[None]:

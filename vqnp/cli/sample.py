@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from typing import Any
 
 from vqnp._check import check_int, fail
 from vqnp.cli.options import FORCE, RUN, by_option, flag, new_file, option
@@ -9,11 +10,15 @@ from vqnp.cli.options import FORCE, RUN, by_option, flag, new_file, option
 HELP = "draw new images from a model and its prior"
 DESCRIPTION = (
     "Draw codes from the prior that vqnp prior wrote into RUN, decode them, and write the images into a "
-    "float .npy (n, *image shape) or side by side into a .png. Image k of a seed is the same whatever --n is."
+    "float .npy (n, *image shape) or side by side into a .png; sounds one after the other into a .wav. Image "
+    "k of a seed is the same whatever --n is."
 )
+IMAGES = 64
+"""Drawn unless told otherwise: a sheet of 8 x 8."""
+
 OPTIONS = (
     RUN,
-    option("--n", type=int, default=64, metavar="N", help="how many images (default: 64)"),
+    option("--n", type=int, metavar="N", help="how many images (default: 64; sounds: 1)"),
     option("--label", type=int, metavar="C", help="the class, for a prior trained with --condition class"),
     option("--text", metavar="TEXT", help="the caption, for a prior trained with --condition text"),
     option(
@@ -33,8 +38,8 @@ OPTIONS = (
     option("--seed", type=int, default=0, metavar="SEED", help="seed of the draws (default: 0)"),
     flag("--quiet", "show no progress bar"),
     option(
-        "--out", metavar="FILE", default="samples.png",
-        help="the .png or .npy to write (default: samples.png)",
+        "--out", metavar="FILE",
+        help="the .png or .npy to write, or of sounds .wav (default: samples.png or samples.wav)",
     ),
     FORCE,
 )  # fmt: skip
@@ -50,9 +55,12 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.cli.prior_files import open_codes_run, read_prior
     from vqnp.priors import TextTransformer, generate
 
-    out = new_file(args.out, (".png", ".npy"), args.force)
-    n, seed = check_int("", "--n", args.n), check_int("", "--seed", args.seed, 0)
-    opened = open_codes_run(args.model)
+    seed, opened = check_int("", "--seed", args.seed, 0), open_codes_run(args.model)
+    sound = opened.model.kind == "sound"
+    suffixes = (".wav", ".png", ".npy") if sound else (".png", ".npy")
+    out = new_file(getattr(args, "out", f"samples{suffixes[0]}"), suffixes, args.force)
+    n = check_int("", "--n", getattr(args, "n", 1 if sound else IMAGES))
+    model: Any
     model, (prior, kind, _) = opened.model, read_prior(opened.run, opened.model)
     label, classes = getattr(args, "label", None), getattr(prior, "num_classes", 0)
     if label is not None:
@@ -77,9 +85,13 @@ def run(args: argparse.Namespace) -> None:
     with atomic(out) as file:
         if out.suffix == ".npy":
             write_npy(file, images)
+        elif sound:
+            from vqnp.cli.sounds import write_sounds
+
+            write_sounds(file, out.suffix, images, model.rate)
         else:
             from vqnp.plots import are_signals, save_sheet
 
             save_sheet(file, images, math.isqrt(n - 1) + 1, signals=are_signals(model))
     of = f" of {text!r}" if text is not None else f" of class {label}" if label is not None else ""
-    print(f"{n} images{of} in {out}")
+    print(f"{n} {'sounds' if sound else 'images'}{of} in {out}")

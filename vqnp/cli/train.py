@@ -75,6 +75,15 @@ HIERARCHY_OPTIONS: Table = {
         float, "W", "weight of the reconstruction from each level and those above it (default: 0.0)"
     ),
 }
+SOUND_OPTIONS: Table = {
+    "hops": (
+        list, "H", "samples that a code stands for, at each level, the longest first (default: 64 16 4)"
+    ),
+    "spectral_weight": (
+        float, "W", "weight of the spectral loss, the squared error's being 1 (default: 1.0)"
+    ),
+    "segment": (int, "T", "samples of a training example, cut from the recordings (default: 2048)"),
+}
 LATENT_OPTIONS: Table = {
     "latent_dim": (
         int, "D", "dimensions of the latent of an image; of each position, if conv (default: 256; conv: 8)"
@@ -92,6 +101,7 @@ SCHEDULE_OPTIONS: Table = {
     "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
 }
 SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}
+SOUND_SCHEDULE: dict[str, Any] = {"epochs": 30, "batch_size": 16, "lr": 2e-3}
 """By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
 
 DATA_DEFAULTS: dict[str, dict[str, Any]] = {
@@ -105,8 +115,8 @@ DATA_DEFAULTS: dict[str, dict[str, Any]] = {
 FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
 
 NETWORK_OPTIONS = (
-    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *HIERARCHY_OPTIONS, *quantizers.OPTIONS,
-    *LATENT_OPTIONS,
+    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *HIERARCHY_OPTIONS, *SOUND_OPTIONS,
+    *quantizers.OPTIONS, *LATENT_OPTIONS,
 )  # fmt: skip
 """Every option that is an argument of a constructor, such as VQVAE.mlp, or of a quantizer."""
 
@@ -142,9 +152,10 @@ OPTIONS = (
     flag("--resume", "continue the run in DIR, or start one if there is none"),
     flag("--quiet", "show no progress bar"),
     option(
-        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder", "hierarchical"),
+        "--model", dest="kind", choices=("vqvae", "vae", "autoencoder", "hierarchical", "sound"),
         help="the kind of model to train; hierarchical: a VQ-VAE-2, with codes in several planes of "
-        "different fineness (default: vqvae)",
+        "different fineness; sound: a VQ-VAE at each of several rates, for data that are sounds "
+        "(default: vqvae)",
     ),
     option(
         "--network", choices=tuple(SCHEDULES),
@@ -166,6 +177,7 @@ OPTIONS = (
     ),
     *_options("with --network conv", CONV_OPTIONS),
     *_options("with --model hierarchical", HIERARCHY_OPTIONS),
+    *_options("with --model sound", SOUND_OPTIONS),
     *_options("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
     *_options("the training", SCHEDULE_OPTIONS),
 )  # fmt: skip
@@ -199,6 +211,8 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
     training, test = load_splits(config["data"])
     rng = np.random.default_rng(config["schedule"]["seed"])
     config["model"]["image_shape"] = list(training.images.shape[1:])
+    if training.rate:
+        config["model"]["rate"] = training.rate
     folder = runs.Run(args.out if "out" in args else "")
     continued = begun and folder.checkpoint.exists()
     if continued:
@@ -211,10 +225,11 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
             folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
         held.enter_context(folder.held())
         runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
-    counts = f"{len(training)} training images, {len(test)} test images"
+    what = "recordings" if training.rate else "images"
+    counts = f"{len(training)} training {what}, {len(test)} test {what}"
     if args.resume and not begun:
         say(f"no run in {folder.folder}: starting one")
-    form = _form(training.images.shape[1:], config["model"].get("ndim"))
+    form = _form(training.images.shape[1:], config["model"].get("ndim"), training.rate)
     say(f"{counts} of {config['data']} ({form}); writing {folder.folder}")
     if hint := channels_first_hint(training.images.shape[1:]):
         say(f"note: {hint}")
@@ -236,8 +251,10 @@ def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: co
         print(f"{'wrote':<21}{path}")
 
 
-def _form(shape: tuple[int, ...], ndim: int | None) -> str:
+def _form(shape: tuple[int, ...], ndim: int | None, rate: int | None = None) -> str:
     """How examples of this shape are read: "images of 28 × 28", "signals of 64, 2 channels"."""
+    if rate:
+        return f"{shape[0]} samples each, {rate} a second"
     axes = ndim or min(len(shape), 2)
     lengths = shape[:axes] if len(shape) <= axes + 1 else shape
     channels = f", {shape[axes]} channels" if len(shape) == axes + 1 else ""
@@ -263,14 +280,19 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
     """A new run's data, kind of model, arguments and schedule."""
     from dataclasses import asdict
 
+    from vqnp.data.sounds import is_sound
     from vqnp.training import Schedule
 
     if args.resume and args.force:
         fail("", "--resume", "must be given without --force", "both")
     if args.resume and "out" not in args:
         fail("", "--resume", "must be given with the run's folder in --out", "none")
-    kind = getattr(args, "kind", "vqvae")
-    own_defaults = DATA_DEFAULTS.get(getattr(args, "data", "digits"), {})
+    data = getattr(args, "data", "digits")
+    sounds = is_sound(data)
+    kind = getattr(args, "kind", "sound" if sounds else "vqvae")
+    if (kind == "sound") != sounds:
+        fail("", "--model", f"must {'be' if sounds else 'not be'} sound for {data}", kind)
+    own_defaults = DATA_DEFAULTS.get(data, {})
     network = getattr(args, "network", configuration.network_of(kind, own_defaults.get("network")))
     quantizer = getattr(args, "quantizer", "vector")
     _refuse_foreign(args, kind, network, quantizer)
@@ -286,7 +308,8 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
         if "decay" in given["model"] and model["restart_dead_codes"] == 0:
             needed = "must be given only with --codebook ema or where codes are restarted"
             fail("", "--decay", needed, "--codebook gradient and --restart-dead-codes 0")
-    ours = {name: for_data[name] for name in SCHEDULE_OPTIONS if name in for_data}
+    ours = dict(SOUND_SCHEDULE if sounds else {})
+    ours |= {name: for_data[name] for name in SCHEDULE_OPTIONS if name in for_data}
     schedule = asdict(Schedule(**SCHEDULES[network] | ours | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
     if quantizer == "vector":

@@ -1,8 +1,12 @@
-"""Images to train on: the embedded digits, MNIST and Fashion-MNIST, and files of one's own."""
+"""Images and sounds to train on: those that come with vqnp, MNIST and others, and files of one's own."""
 
 from vqnp._images import to_float
 from vqnp.data.datasets import Dataset, load_dataset, load_splits, open_images
 from vqnp.data.spec import DataSpec
 from vqnp.data.stream import ArrayStream
+from vqnp.data.wav import read_wav, write_wav
 
-__all__ = ["ArrayStream", "DataSpec", "Dataset", "load_dataset", "load_splits", "open_images", "to_float"]
+__all__ = [
+    "ArrayStream", "DataSpec", "Dataset", "load_dataset", "load_splits", "open_images", "read_wav",
+    "to_float", "write_wav",
+]  # fmt: skip

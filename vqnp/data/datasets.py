@@ -15,6 +15,8 @@ from vqnp._images import check_pixels
 from vqnp.data import captioned_digits
 from vqnp.data.idx import FILES, find_idx
 from vqnp.data.named import SHA256, emoji_file, named_file
+from vqnp.data.sounds import NAMES as SOUNDS
+from vqnp.data.sounds import is_sound, open_sounds
 from vqnp.data.stream import ArrayStream, find_array, find_text, open_array
 
 DIGITS = Path(__file__).with_name("digits.npz")
@@ -24,7 +26,7 @@ GENERATED: dict[str, Callable[[str], tuple[Array, tuple[str, ...]]]] = {
 }
 """Data sets that are computed: images and captions of a split, by name."""
 
-NAMES = ("digits", *GENERATED, "emoji", *SHA256)
+NAMES = ("digits", *GENERATED, "emoji", *SOUNDS, *SHA256)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,8 @@ class Dataset:
     """Images, and the class or the caption of each.
 
     name: the source as it was asked for; split: "train" or "test"; images: (n, ...) of uint8, or of float32
-    or float64 in [0, 1]; labels: (n,) integers, or None; captions: n str, or None
+    or float64 in [0, 1]; labels: (n,) integers, or None; captions: n str, or None; of sounds images are
+    (n, T, 1) float32 in [-1, 1], and rate is their samples a second
     """
 
     name: str
@@ -40,6 +43,7 @@ class Dataset:
     images: Array
     labels: Array | None
     captions: tuple[str, ...] | None = None
+    rate: int | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -65,6 +69,8 @@ def load_dataset(source: str | Path = "digits", split: str = "train") -> Dataset
         array of 2 axes or more. Its labels are y_train, train_labels or labels, and so on, and its
         captions, an array of str, captions_train or captions, and so on. The images are uint8, or floating
         point in [0, 1].
+        Sounds: "spoken-digits" (1,000 recordings, part of vqnp), "notes" (synthesized), "fsdd" (3,000
+        recordings, in $VQNP_DATA), or a folder of WAV files of one rate.
     split : {"train", "test"}
         A single array has no splits: all of it is given for either (load_splits divides it).
 
@@ -140,8 +146,9 @@ class _Source(NamedTuple):
 
 def _load(name: str, split: str, source: _Source) -> Dataset:
     pixels, labels = source.images.read(), source.labels
-    check_pixels(str(source.images.path), pixels)
-    return Dataset(name, split, pixels, None if labels is None else labels.read(), source.captions)
+    check_pixels(str(source.images.path), pixels, low=source.images.low)
+    rate = getattr(source.images, "rate", None)
+    return Dataset(name, split, pixels, None if labels is None else labels.read(), source.captions, rate)
 
 
 def _open(where: str, source: str | Path, split: str) -> _Source:
@@ -151,6 +158,8 @@ def _open(where: str, source: str | Path, split: str) -> _Source:
         fail(where, "source", "must be a name or a path", type(source).__name__)
     if isinstance(source, str) and source in GENERATED:
         return _generated(source, split)
+    if is_sound(source):
+        return _Source(*open_sounds(source, split))
     path = DIGITS if source == "digits" else Path(source).expanduser()
     if source == "emoji":
         path = emoji_file()

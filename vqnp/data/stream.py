@@ -29,8 +29,10 @@ class ArrayStream:
     """One array in a file, read batch by batch along its first axis, as often as wanted.
 
     path: of the file; member: the array's name in a .npz file, "" for other files; shape and dtype: of the
-    array, in this machine's byte order, whatever the file's is
+    array, in this machine's byte order, whatever the file's is; low: the least value of floating-point data
     """
+
+    low = 0.0
 
     def __init__(
         self, path: Path, header: Header, content: Callable[[], bytearray | Array], member: str = ""

@@ -9,11 +9,13 @@ from vqnp.evaluation.codes import Evaluation, evaluate_codes
 from vqnp.evaluation.latents import LatentEvaluation, evaluate_latents, evaluate_vae
 from vqnp.evaluation.levels import HierarchyEvaluation, LevelEvaluation, evaluate_levels
 from vqnp.evaluation.samples import SampleQuality, sample_quality
+from vqnp.evaluation.sounds import SoundEvaluation, SoundLevelEvaluation, evaluate_sounds
 
 __all__ = [
     "CaptionAccuracy", "DigitClassifier", "Evaluation", "HierarchyEvaluation", "LatentEvaluation",
-    "LevelEvaluation", "SampleQuality", "caption_accuracy", "digit_classifier", "evaluate", "evaluate_codes",
-    "evaluate_latents", "evaluate_levels", "evaluate_vae", "sample_quality",
+    "LevelEvaluation", "SampleQuality", "SoundEvaluation", "SoundLevelEvaluation", "caption_accuracy",
+    "digit_classifier", "evaluate", "evaluate_codes", "evaluate_latents", "evaluate_levels",
+    "evaluate_sounds", "evaluate_vae", "sample_quality",
 ]  # fmt: skip
 
 
@@ -24,7 +26,7 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
 
     Parameters
     ----------
-    model : VQVAE, VAE, Autoencoder, HierarchicalVQVAE, or any object with a method `evaluate`
+    model : VQVAE, VAE, Autoencoder, HierarchicalVQVAE, SoundVQVAE, or any object with a method `evaluate`
     data : ndarray, Dataset or ArrayStream
         Images that the model takes: uint8, or float in the data's range.
     history : optional
@@ -34,7 +36,8 @@ def evaluate(model: Any, data: Any, history: Any = None, progress: bool = False)
 
     Returns
     -------
-    Evaluation (of a VQ-VAE), HierarchyEvaluation or LatentEvaluation (of an autoencoder or a VAE)
+    Evaluation (of a VQ-VAE), HierarchyEvaluation, SoundEvaluation, or LatentEvaluation (of an autoencoder or
+    a VAE)
 
     Raises
     ------

@@ -32,6 +32,10 @@ from vqnp.ops.loss import (
     bce_logits_backward, bce_logits_forward, mse_backward, mse_forward, softmax_cross_entropy_backward,
     softmax_cross_entropy_forward,
 )
+from vqnp.ops.mu_law import (
+    mu_law_backward, mu_law_decode, mu_law_encode, mu_law_forward, mu_law_inverse_backward,
+    mu_law_inverse_forward,
+)
 from vqnp.ops.norm import group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward
 from vqnp.ops.product_codes import product_quantize_backward, product_quantize_forward
 from vqnp.ops.quantize import quantize_backward, quantize_forward
@@ -39,10 +43,12 @@ from vqnp.ops.residual_quantize import residual_quantize_backward, residual_quan
 from vqnp.ops.resize import pixel_shuffle_backward, pixel_shuffle_forward, upsample_backward, upsample_forward
 from vqnp.ops.rotation import rotate_backward, rotate_forward
 from vqnp.ops.simvq import simvq_backward, simvq_forward
+from vqnp.ops.spectral_loss import spectral_loss_backward, spectral_loss_forward
 from vqnp.ops.sphere import (
     cosine_quantize_backward, cosine_quantize_forward, normalize_backward, normalize_forward,
     spherical_ema_update,
 )
+from vqnp.ops.stft import stft_backward, stft_forward
 
 __all__ = [
     "EMAState", "attention_backward", "attention_forward", "bce_logits_backward", "bce_logits_forward",
@@ -59,11 +65,15 @@ __all__ = [
     "lookup_free_backward", "lookup_free_decode", "lookup_free_forward", "residual_quantize_backward",
     "residual_quantize_forward", "bit_entropy_backward", "bit_entropy_forward",
     "logit_laplace_nll_backward", "logit_laplace_nll_forward", "mse_backward", "mse_forward",
+    "mu_law_backward", "mu_law_decode", "mu_law_encode", "mu_law_forward", "mu_law_inverse_backward",
+    "mu_law_inverse_forward",
     "normalize_backward", "normalize_forward", "pixel_shuffle_backward", "pixel_shuffle_forward",
     "product_quantize_backward", "product_quantize_forward", "quantize_backward", "quantize_forward",
     "relu_backward", "relu_forward", "reparameterise_backward", "reparameterise_forward", "rotate_backward",
     "rotate_forward", "self_attention_backward", "self_attention_forward", "sigmoid", "sigmoid_backward",
     "sigmoid_forward", "silu_backward", "silu_forward", "simvq_backward", "simvq_forward",
-    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "spherical_ema_update",
+    "softmax_cross_entropy_backward", "softmax_cross_entropy_forward", "spectral_loss_backward",
+    "spectral_loss_forward",
+    "spherical_ema_update", "stft_backward", "stft_forward",
     "tanh_backward", "tanh_forward", "upsample_backward", "upsample_forward",
 ]

@@ -13,6 +13,7 @@ from vqnp.plots.influence import influence_figure
 from vqnp.plots.latents import autoencoder_training_figure, latents_figure, vae_training_figure
 from vqnp.plots.levels import hierarchy_figure, hierarchy_training_figure
 from vqnp.plots.sheets import are_signals, save_sheet
+from vqnp.plots.sounds import sound_figure, sound_training_figure
 from vqnp.plots.style import save_figure
 
 
@@ -23,6 +24,8 @@ def training_figure(report: Any, model: Any, history: History, images: Array) ->
 
 def inspection_figure(report: Any, model: Any, images: Array) -> tuple[str, Figure]:
     """The figure of a model's codes or latent units, and the name of its file in a run folder."""
+    if model.kind == "sound":
+        return "sounds.png", sound_figure(model, images, report)
     if model.encoding.name == "codes":
         return "codebook.png", codebook_figure(code_anatomy(model, images), model)
     if model.encoding.name == "levels":
@@ -32,12 +35,13 @@ def inspection_figure(report: Any, model: Any, images: Array) -> tuple[str, Figu
 
 TRAINING: dict[str, Callable[..., Figure]] = {
     "vqvae": codebook_training_figure, "vae": vae_training_figure, "autoencoder": autoencoder_training_figure,
-    "hierarchical": hierarchy_training_figure,
+    "hierarchical": hierarchy_training_figure, "sound": sound_training_figure,
 }  # fmt: skip
 """The figure of a training run, by the kind of model."""
 
 __all__ = [
     "are_signals", "autoencoder_training_figure", "codebook_figure", "codebook_training_figure",
     "hierarchy_figure", "hierarchy_training_figure", "influence_figure", "inspection_figure",
-    "latents_figure", "save_figure", "save_sheet", "training_figure", "vae_training_figure",
+    "latents_figure", "save_figure", "save_sheet", "sound_figure",
+    "sound_training_figure", "training_figure", "vae_training_figure",
 ]  # fmt: skip

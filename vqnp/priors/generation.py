@@ -5,6 +5,7 @@ x̂: (n, *data.shape)
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,17 @@ def check_fits(where: str, model: Any, prior: Any) -> None:
     wanted = _grids(model, model.num_codes)
     if not callable(getattr(prior, "sample", None)):
         fail(where, "prior", "must be a prior over codes", type(prior).__name__)
-    if (found := _grids(prior, prior.num_latents)) != wanted:
+    found = _grids(prior, prior.num_latents)
+    if found != wanted and not _begins(model, prior):
         fail(where, "prior", f"must be over grids of {wanted}, as the model's", found)
+
+
+def _begins(model: Any, prior: Any) -> bool:
+    """Whether the prior is over the first levels of a model that decodes these without the others."""
+    n = len(prior.latent_shape)
+    levels = isinstance(prior.num_embeddings, tuple) and n >= getattr(model, "fewest_levels", math.inf)
+    forms = (prior.num_embeddings, prior.latent_shape), (model.num_embeddings, model.latent_shape)
+    return levels and all(ours == theirs[:n] for ours, theirs in zip(*forms, strict=True))
 
 
 def _grids(of: Any, codes: int) -> str:
