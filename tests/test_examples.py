@@ -24,9 +24,11 @@ QUICK = {
     "benchmarks/training.py": ["--quick", "--threads", "1"],
     "crosscheck_vq_pytorch.py": [],
     "dead_units.py": ["--epochs", "1", "--kill", "40"],
+    "draw_captions.py": ["--help"],  # it needs a trained run
     "draw_product.py": [],
     "make_classifier.py": ["--epochs", "1", "--images", "128", "--out", "classifier.npz"],
     "make_digits.py": ["--help"],  # tests/data/test_digits.py runs it where MNIST is at hand
+    "make_emoji.py": ["--help"],  # tests/data/test_captioned.py runs it
     "make_spoken_digits.py": ["--help"],
     "one_page.py": ["1", "320"],
     "quickstart.py": ["--epochs", "1"],
