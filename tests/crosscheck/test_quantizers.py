@@ -273,6 +273,59 @@ def test_what_is_meant_can_be_allowed():
     assert not check_quantizer(Residual("n_times"), allow={"estimator": "zero"}).ok
 
 
+class Public(torch.nn.Module):
+    """Channels first, codes (n, B, T), a loss for each depth, as audio codecs have them."""
+
+    def __init__(self, by_direction=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.by_direction = by_direction
+        for i in range(3):
+            self.register_buffer(f"book{i}", torch.randn(6, 4))
+
+    def forward(self, z):
+        r, z_q, ks, losses, unit = z.mT, 0, [], [], torch.nn.functional.normalize
+        for E in (self.book0, self.book1, self.book2):
+            score = unit(r, dim=-1) @ unit(E, dim=-1).T if self.by_direction else -torch.cdist(r, E[None])
+            ks.append(score.argmax(-1))
+            q = E[ks[-1]]
+            losses.append(((q.detach() - r) ** 2).mean())
+            q = r + (q - r).detach()
+            r, z_q = r - q, z_q + q
+        return z_q.mT, torch.stack(ks), torch.stack(losses)
+
+
+@pytest.mark.parametrize("by_direction", [False, True])
+def test_a_layer_as_audio_codecs_have_it(by_direction):
+    books = ["book0", "book1", "book2"]
+    report = check_quantizer(TorchQuantizer(Public(by_direction), codebooks=books, layout="(1, D, N)"))
+    assert report.failing == ["commitment"] and not report.faults and not report.notes
+    choice = "by_direction" if by_direction else "nearest"
+    expected = {"commitment": "first_only", "estimator": "straight_through", "choice": choice}
+    assert report.fingerprint.items() >= expected.items()
+
+
+def test_what_is_not_a_code_or_a_loss_is_noted_once():
+    class Layer(Rotated):
+        def forward(self, z):
+            z_q, k, L = super().forward(z)
+            p = torch.nn.functional.one_hot(k, 6).double()
+            return L, z_q, p.mean(0).prod(), (p, k[:, None])
+
+    report = check_quantizer(Layer())
+    assert report.ok and [note.split("(")[0] for note in report.notes] == [
+        "not understood, and left out: float64 ", "not understood, and left out: float64 "
+    ]  # fmt: skip
+
+
+def test_codebooks_of_different_sizes_are_not_asked():
+    class Layer(torch.nn.Module):
+        codebooks = torch.zeros(6, 4), torch.zeros(5, 4)
+
+    report = check_quantizer(Layer())
+    assert report.verdict == "not enough was asked" and "different sizes" in report.faults[0]
+
+
 def test_modules_in_other_layouts():
     class Layer(Rotated):
         def forward(self, z):

@@ -1,12 +1,13 @@
 """One call of somebody's quantizer, checked: arrays in float64, faults in sentences; calls are counted."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vqnp._check import Array
+from vqnp._check import Array, InputError
 from vqnp.crosscheck.adapters.base import float_dtype
 from vqnp.crosscheck.adapters.outputs import Unclear
 from vqnp.crosscheck.quantizers.outputs import by_depth, sort_quantizer_outputs
@@ -41,6 +42,7 @@ class Question:
         self.faults: list[str] = []
         self.notes: list[str] = []
         self.hindrances: list[str] = []
+        self.strange: set[str] = set()
         self.seed = 0
 
     def has(self, name: str) -> bool:
@@ -49,7 +51,7 @@ class Question:
 
     def codebooks(self) -> Array | None:
         """The codebooks before a call, (C, K, D) float64, or None."""
-        E = getattr(self.layer, "codebooks", None)
+        E = self.run("codebooks", getattr, self.layer, "codebooks", None)
         E = self.run("codebooks", E) if callable(E) else E
         return None if E is None else self.books("codebooks", E)
 
@@ -77,7 +79,10 @@ class Question:
         except Unclear as problem:
             raise Unanswered(f"forward: {problem}") from problem
         for one in (*strange, *getattr(self.layer, "unclear", ())):
-            self.note(f"not understood, and left out: {one}")
+            kind = re.sub(r"\d+", "", one)  # of another batch it has another shape
+            if kind not in self.strange:
+                self.strange.add(kind)
+                self.note(f"not understood, and left out: {one}")
         z_q = self.array("z_q", out["z_q"]).reshape(z.shape)
         k = None if out["k"] is None else by_depth(out["k"], len(z)).astype(np.int64)
         L = None if out["L"] is None else float(self.array("L", out["L"]).sum())
@@ -107,6 +112,8 @@ class Question:
                 warnings.simplefilter("ignore")
                 result = function(*given)
         except (Exception, SystemExit) as error:
+            if where == "codebooks" and isinstance(error, InputError):  # a wrong name
+                raise
             shapes = ", ".join(f"shape {a.shape}" for a in arguments if isinstance(a, np.ndarray))
             raise Unanswered(f"{where}: raised {describe_error(error)} (given {shapes or '-'})") from error
         for before, after in zip(arguments, given, strict=True):

@@ -99,8 +99,11 @@ def check_quantizer(
     kind = getattr(layer, "kind", None) if kind is None else kind
     if kind in ("finite_scalar", "lookup_free"):
         E = None
-    D = _dimension(layer, E, L, embedding_dim)
-    kind = _kind(ask, kind, E, L, D, rng)
+    if ask.faults:
+        D, kind = embedding_dim or 1, kind or "vector"
+    else:
+        D = _dimension(layer, E, L, embedding_dim)
+        kind = _kind(ask, kind, E, L, D, rng)
     if kind in ("vector", "residual", "cosine") and E is None and not ask.faults:
         fail(WHERE, "layer", f"must have codebooks for kind {kind!r}", "None")
     if not ask.faults:

@@ -15,6 +15,9 @@ from vqnp.crosscheck.quantizers.asking import Answer, Question, Unanswered, rela
 SEEDS = 6
 """Calls with different seeds, if the first two differ."""
 
+ASKED = ("nearest", "fine_first", "by_direction")
+"""Choices after which gradients are asked."""
+
 LARGE = 1 << 22
 """N K and N D are at most this."""
 
@@ -106,7 +109,7 @@ def ask_codebook(
         found.add(Finding("choice", None, "each depth has another codebook, which is not known"))
     else:
         found.add(residual.find_choice(ask, d, reverse))
-    if found.variant("output") != "sum" or found.variant("choice") not in ("nearest", "fine_first"):
+    if found.variant("output") != "sum" or found.variant("choice") not in ASKED:
         return
     if min(missing):
         found.add(Finding("estimator", None, "codes are left out in every call"))

@@ -10,6 +10,7 @@ import numpy as np
 from vqnp._check import Array
 from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.quantizers.asking import Answer, Question, relative
+from vqnp.ops.sphere import normalize_forward
 
 MOST_COLUMNS = 2048
 """Unknown codes of which a table is fitted, to see whether z_q is a sum of one vector for each code."""
@@ -65,6 +66,8 @@ def find_choice(ask: Question, d: Depths, reverse: bool) -> Finding:
         return Finding("choice", "fine_first" if reverse else "nearest", rows)
     if n > 1 and not any(_far(d.z, d.E[i % len(d.E)], k[:, i], ask.tolerance) for i in range(n)):
         return Finding("choice", "no_residual", f"{rows}: each is nearest to z")
+    if all(_aligned(r, d.E[i % len(d.E)], k[:, i], ask.tolerance) for i, r in enumerate(d.residuals[:-1])):
+        return Finding("choice", "by_direction", rows)
     first = next(i for i, many in enumerate(wrong) if many)
     where = f" at depth {first + 1}" if n > 1 else ""
     return Finding("choice", None, f"{wrong[first]} of {len(k)} codes{where} are not the nearest of E")
@@ -84,6 +87,13 @@ def _far(r: Array, E: Array, k: Array, tolerance: float) -> int:
     d = lengths[0] + lengths[1] - 2 * r[has] @ E.T
     size = lengths[0].max(initial=0) + lengths[1].max(initial=0)
     return int((d[np.arange(len(d)), k[has]] > d.min(axis=1, initial=np.inf) + 4 * tolerance * size).sum())
+
+
+def _aligned(r: Array, E: Array, k: Array, tolerance: float) -> bool:
+    """Whether the codes k have the largest cosines with r."""
+    has = k >= 0
+    a = normalize_forward(r[has])[0] @ normalize_forward(E)[0].T
+    return bool((a[np.arange(len(a)), k[has]] >= a.max(axis=1, initial=-1) - 8 * tolerance).all())
 
 
 def find_output(ask: Question, d: Depths, after: Array | None) -> Finding:

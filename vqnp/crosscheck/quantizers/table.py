@@ -59,6 +59,7 @@ _TABLE: dict[str, dict[str, str | tuple[str, str, str]]] = {  # fmt: off
             "says nothing about z.", "Zeghidour et al. 2021, arXiv 2107.03312, section III-C")},
     "choice": {
         "nearest": "the nearest code", "cosine": "the largest cosine",
+        "by_direction": "the largest cosine, though the code is used as it is",
         "fine_first": ("the indices are in reverse order, the finest first", "A prior or a quantizer dropout "
             "takes the first index to be the coarsest.", RQ),
         "no_residual": ("each depth quantizes z itself", "Subtract the codes of the depths before from z "
@@ -144,10 +145,10 @@ _TABLE: dict[str, dict[str, str | tuple[str, str, str]]] = {  # fmt: off
         "nan": ("NaN", "z/‖z‖ of a vector of length 0: bound the length from below.", VIT)},
     "levels": {
         "as_asked": "as many values as levels",
-        "more": ("more values than levels", "Without the half step an even L gives L + 1 values, and without a "
-            "bound their number is not limited: codes collide or leave the range.", FSQ),
-        "fewer": ("fewer values than levels", "Some levels are never chosen: look at the bound, and at "
-            "rounding towards 0.", FSQ),
+        "more": ("more values than levels", "Without the half step an even L gives L + 1 values or L − 1, and "
+            "without a bound their number is not limited: codes collide or leave the range.", FSQ),
+        "fewer": ("fewer values than levels", "Some levels are never chosen: look at the bound, at the half step "
+            "that an even L needs, and at rounding towards 0.", FSQ),
         "not_monotonic": ("values that fall as z rises", "A coordinate must rise with z.", FSQ)},
     "values": {
         "published": "multiples of 1/⌊L/2⌋, from −1", "symmetric": "evenly from −1 to 1",

@@ -156,6 +156,9 @@ class TorchQuantizer:
         """(n, K, D) of n tensors, or None."""
         if books is None:
             return None
+        sizes = {tuple(b.shape[-2:]) for b in books}
+        if len(sizes) > 1:
+            raise ValueError(f"codebooks of different sizes cannot be asked: {sorted(sizes)}")
         rows = [to_numpy(b).reshape(-1, *b.shape[-2:]) for b in books]
         return np.concatenate(rows).astype(self.dtype)
 
