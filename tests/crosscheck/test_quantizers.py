@@ -178,6 +178,20 @@ def test_a_number_is_told_with_its_weights():
     assert entropy.evidence.startswith("τ = 0.5, weight 0.1, gradient explained to ")
 
 
+def test_what_rounding_hides_is_not_called_absent():
+    quantizer = nn.LookupFreeQuantizer(5, 100.0, 0.01, 0.5, 0.0085, reduction="sum", dtype="float32")
+    report = check_quantizer(OwnQuantizer(quantizer))
+    assert report.fingerprint["commitment"] == "each" and not report.failing
+    assert "absent" not in (report.fingerprint["sample_entropy"], report.fingerprint["batch_entropy"])
+    for quantizer in (nn.LookupFreeQuantizer(1, spherical=True), nn.CosineVectorQuantizer(5, 1)):
+        kind = "cosine" if hasattr(quantizer, "E") else "lookup_free"
+        report = check_quantizer(OwnQuantizer(quantizer), kind)  # whose gradient is 0: a sphere of two points
+        assert report.verdict == "not enough was asked" and not report.failing
+    report = check_quantizer(OwnQuantizer(nn.FiniteScalarQuantizer((18, 7))))
+    (bound,) = (f for f in report.findings if f.dimension == "bound")
+    assert bound.variant == "published" and bound.evidence.endswith("as near: narrower_artanh")
+
+
 # What is not known, and what does not answer.
 
 E = np.random.default_rng(0).standard_normal((8, 4))

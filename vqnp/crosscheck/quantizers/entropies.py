@@ -16,8 +16,14 @@ from vqnp.ops.sphere import normalize_backward, normalize_forward
 ROUGH = 2e-3
 """A relative difference below which the terms of L are taken as found: public code clamps log p at 1e-5."""
 
+ROUNDING = 16
+"""ε times this is a relative difference below which no further term is looked for."""
+
 NEGLIGIBLE = 1e-8
 """A gradient this small beside that of L, which rounding and the search for τ leave."""
+
+CANCELLING = 100
+"""Terms this many times larger than their sum fit anything."""
 
 TEMPERATURES = np.logspace(-4, 2, 49)
 
@@ -61,10 +67,11 @@ class Terms:
 
 def fit(terms: Terms, dz: Array) -> Fit | None:
     """The best weights and τ; None if two forms explain dz about equally well, or τ is not determined."""
-    forms = ("exact", "bound") if dz.shape[1] <= MOST_EXACT_BITS else ("bound",)
+    D = dz.shape[1]  # of one bit both forms are the same
+    forms = ("exact",) if D == 1 else ("exact", "bound") if D <= MOST_EXACT_BITS else ("bound",)
     fits = [_fit(terms, dz, form) for form in forms]
     fits.sort(key=lambda one: one.rest)
-    if fits[0].rest > ROUGH:
+    if fits[0].rest > ROUGH or fits[0].shares.max() > CANCELLING:
         return None
     unused = all(one.shares[2] <= 20 * max(one.rest, NEGLIGIBLE) for one in fits)
     if len(fits) > 1 and fits[1].rest < 5 * fits[0].rest and not unused:
@@ -105,10 +112,13 @@ def find_losses(ask: Question, terms: Terms, dz: Array, L: float | None) -> list
         told = [Finding(n, v, "L has no gradient") for n, v in zip(names, kinds, strict=False)]
         return [*told, Finding("loss", None, "L has no gradient with respect to z")]
     (w,), rest = combination(dz, [terms.gradients(1.0, "bound")[0]])
-    if rest <= 4 * max(ask.tolerance, 1e-6 if ask.epsilon > 1e-10 else 0.0):
-        found: Fit | None = Fit(np.array([w, 0, 0]), 1.0, "bound", rest, np.array([1.0, 0, 0]))
-    else:
-        found = fit(terms, dz)
+    alone = Fit(np.array([w, 0, 0]), 1.0, "bound", rest, np.array([1.0, 0, 0]))
+    simple = rest <= ROUNDING * ask.epsilon
+    found = alone if simple else fit(terms, dz)
+    if not simple and rest <= ask.tolerance and (found is None or found.rest > rest / 10):
+        text = f"the commitment explains the gradient of L to {rest:.1g}; smaller terms are not seen"
+        one = Finding("commitment", "each" if w > 0 else "negative", f"weight {w:.4g}")
+        return [one, *(Finding(name, None, text) for name in names[1:])]
     if found is None:
         text = "the gradient of L is not one of entropies and distances at any temperature"
         return [Finding(name, None, text) for name in names]

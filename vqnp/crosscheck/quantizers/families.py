@@ -148,6 +148,9 @@ def ask_cosine(ask: Question, found: Findings, E: Array, N: int, rng: np.random.
     except Unanswered as problem:
         ask.hinder(problem)
         return
+    if E.shape[2] == 1:
+        found.add(Finding("estimator", None, "one coordinate has no direction"))
+        return
     found.add(cosine.find_cosine_estimator(ask, p, G, J))
     if answer.L is not None:
         found.add(*cosine.find_cosine_losses(ask, p, dz, dE, answer.L))
@@ -200,7 +203,7 @@ def ask_lookup_free(ask: Question, found: Findings, D: int, N: int, rng: np.rand
     try:
         G, J, *_ = split(ask, z, rng)
         found.add(lookup_free.find_sign_estimator(ask, z, G, J))
-        if answer.L is None:
+        if answer.L is None or found.variant("estimator") is None:
             return
         z = entropies.spread(D, min(N, 64), rng)
         L, dz = ask.forward(z).L, ask.gradients(z, np.zeros_like(z))[0]

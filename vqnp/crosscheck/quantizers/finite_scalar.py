@@ -113,7 +113,10 @@ def find_bound(ask: Question, found: Levels) -> Finding:
     if d[name] > rough:
         text = f"no known borders; the nearest are those of {name}, off by {d[name]:.1g}"
         return Finding("bound", None, text)
-    return Finding("bound", name, f"{len(a)} borders, relative difference {d[name]:.1g}")
+    near = [one for one in d if d[one] <= max(4 * d[name], 16 * ask.epsilon)]
+    others = f"; as near: {', '.join(near[1:])}" if len(near) > 1 else ""
+    evidence = f"{len(a)} borders, relative difference {d[near[0]]:.1g}{others}"
+    return Finding("bound", near[0], evidence, tuple(near))
 
 
 def find_slope(ask: Question, found: Levels, bound: str | None, z: Array, G: Array, J: Array) -> Finding:

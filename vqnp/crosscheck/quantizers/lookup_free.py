@@ -61,6 +61,8 @@ def find_sign_estimator(ask: Question, z: Array, G: Array, J: Array) -> Finding:
         "straight_through": G, "through_norm": normalize_backward(G, cache),
         "clipped": G * (np.abs(z) <= 1), "through_tanh": G * (1 - np.tanh(z) ** 2), "zero": np.zeros_like(G),
     }  # fmt: skip
+    if z.shape[1] == 1 and not J.any():
+        return Finding("estimator", None, "there is none, as through the normalisation of one coordinate")
     found = ask.equal(J, known)
     text = f"relative difference {ask.difference:.1g}"
     return Finding("estimator", found[0] if found else None, text if found else f"no known estimator: {text}")
