@@ -2,9 +2,8 @@
 
 The usual answer: the most used codes represent common patterns or prototypes; each class of digits uses a
 subset of the codes, of which some are shared and some its own; codes are parts that can be combined. Here the
-number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model,
-an MLP or a convolutional network (CNN), is trained without labels. Numbers of classes and of pixels are
-effective numbers (exponentials of an entropy).
+number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model is
+trained without labels. Numbers of classes and of pixels are effective numbers (exponentials of an entropy).
 
 python examples/studies/code_anatomy.py           about a minute
 python examples/studies/code_anatomy.py --full    the figures of docs/studies/code_anatomy.md
@@ -27,15 +26,11 @@ SHOWN = {"M": 16, "K": 32}
 """The setting whose heat maps, codes and swaps the figure shows."""
 
 
-def measure(scale, seed: int, network: str, M: int, K: int) -> dict:
+def measure(scale, seed: int, M: int, K: int) -> dict:
     """Train once; which classes use which codes, how codes predict the class, and how they affect images."""
     train, test = vqnp.load_splits("digits")
     x, c = train.images[: scale.images], train.labels[: scale.images].astype(int)
-    if network == "CNN":
-        H = scale.channels
-        model = vqnp.VQVAE.conv(channels=H, residual_channels=H // 2, num_embeddings=K, rng=seed)
-    else:
-        model = vqnp.VQVAE.mlp(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
+    model = vqnp.VQVAE.mlp(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
     vqnp.fit(model, x, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
     k, rng = model.encode(x), np.random.default_rng(seed)
     influence = vqnp.inspection.position_influence(model, x[:500], rng)
@@ -62,8 +57,7 @@ def measure(scale, seed: int, network: str, M: int, K: int) -> dict:
             "agreement": vqnp.inspection.swap_agreement(model, few, rng),
             "elsewhere": elsewhere(model, k),
         }
-    shown = network == "MLP" and SHOWN == {"M": M, "K": K}
-    return found | (pictures(model, x, c, test.images) if shown else {})
+    return found | (pictures(model, x, c, test.images) if SHOWN == {"M": M, "K": K} else {})
 
 
 def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
@@ -120,7 +114,7 @@ def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
         axes = figure.add_subplot(lines[i])
         x = several if i == 2 else latents
         for n, (name, label) in enumerate(curves):
-            spread(axes, x, stack([select(rows, network="MLP", M=M, K=K)[0] for M in x], name), label, n)
+            spread(axes, x, stack([select(rows, M=M, K=K)[0] for M in x], name), label, n)
         dress(axes, f"{title} (K = {K})", "M, codes per image", unit, integer_x=False)
         log_settings(axes, x)
         axes.set_ylim(0, (103, 10.4, None)[i])
@@ -137,16 +131,15 @@ def main() -> None:
     """Codes per image × sizes of the codebook × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 500, "epochs": 2, "hidden": 32, "channels": 8, "swapped": 100, "latents": [4, 16],
-               "K": 128, "sizes": [32]},
-        default={"images": 5000, "epochs": 6, "hidden": 128, "channels": 16, "swapped": 500,
-                 "latents": [1, 4, 16, 49], "K": 128, "sizes": [32]},
-        full={"images": 10000, "epochs": 10, "hidden": 256, "channels": 64, "swapped": 1000,
-              "latents": [1, 4, 16, 49], "K": 128, "sizes": [16, 32]},
+        quick={"images": 500, "epochs": 2, "hidden": 32, "swapped": 100, "latents": [4, 16], "K": 128,
+               "sizes": [32]},
+        default={"images": 5000, "epochs": 6, "hidden": 128, "swapped": 500, "latents": [1, 4, 16, 49],
+                 "K": 128, "sizes": [32]},
+        full={"images": 10000, "epochs": 10, "hidden": 256, "swapped": 1000, "latents": [1, 4, 16, 49],
+              "K": 128, "sizes": [16, 32]},
     )  # fmt: skip
-    settings = [("MLP", M, scale.K) for M in scale.latents] + [("MLP", 16, K) for K in scale.sizes]
-    settings.append(("CNN", 49, scale.K))
-    rows = study.run([{"network": n, "M": M, "K": K} for n, M, K in settings], partial(measure, scale))
+    settings = [{"M": M, "K": scale.K} for M in scale.latents] + [{"M": 16, "K": K} for K in scale.sizes]
+    rows = study.run(settings, partial(measure, scale))
     columns = [
         Column("mse", "test MSE", ".4f"),
         Column("bag_classes", "classes that share a code", ".1f"),
