@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from vqnp._check import check_codes, check_int, fail
@@ -49,6 +50,8 @@ TEXT_DEFAULTS = {
 }  # fmt: skip
 """What --condition text has in place of the defaults of the tables, so that it ends in some minutes: to learn
 what words mean takes many steps, more than a wide network that is trained as long could make."""
+SOUND_DEFAULTS = {"width": 64, "layers": 3, "batch_size": 16}
+"""What a prior of sounds has in place of the defaults of the tables: its sequences are long, its data few."""
 PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
     "epochs": (int, "N", {"transformer": 12, "pixelcnn": 15}, "passes over the training codes"),
@@ -83,18 +86,22 @@ def _options(group: str, table: Mapping[str, tuple[type, str, Any, str]]) -> Ite
     for name, (kind, metavar, default, help) in table.items():
         values = default if isinstance(default, dict) else {"default": default}
         shown = values | ({"with text": TEXT_DEFAULTS[name]} if name in TEXT_DEFAULTS else {})
+        shown |= {"of sounds": SOUND_DEFAULTS[name]} if name in SOUND_DEFAULTS else {}
         text = f"{help} ({', '.join(f'{prior}: {value}' for prior, value in shown.items())})"
         yield option(_flag(name), group=group, type=kind, metavar=metavar, help=text)
 
 
 def _chosen(
-    args: argparse.Namespace, kind: str, table: Mapping[str, tuple[type, str, Any, str]], text: bool = False
-) -> Any:
-    """The value of each option of a table that a kind of prior has: the given one, or its default."""
+    args: argparse.Namespace, kind: str, table: Mapping[str, tuple[type, str, Any, str]],
+    instead: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:  # fmt: skip
+    """The value of each option of a table that a kind of prior has: the given one, or its default.
+
+    instead: other defaults
+    """
     defaults = {name: row[2] if isinstance(row[2], dict) else {kind: row[2]} for name, row in table.items()}
     own = {n: default[kind] for n, default in defaults.items() if kind in default}
-    if text:
-        own |= {n: value for n, value in TEXT_DEFAULTS.items() if n in own}
+    own |= {n: value for n, value in instead.items() if n in own}
     return {n: getattr(args, n, value) for n, value in own.items()}
 
 
@@ -301,8 +308,10 @@ def _new(
     from vqnp.priors import HierarchicalPrior, PixelCNN, TextTransformer, Transformer
     from vqnp.training import Schedule
 
-    schedule = Schedule(**_chosen(args, kind, SCHEDULE, condition == "text"))
-    given = _chosen(args, kind, NETWORK, condition == "text")
+    others: dict[str, Any] = SOUND_DEFAULTS if model.kind == "sound" else {}
+    instead = TEXT_DEFAULTS if condition == "text" else others
+    schedule = Schedule(**_chosen(args, kind, SCHEDULE, instead))
+    given = _chosen(args, kind, NETWORK, instead)
     if condition == "text" and labels is not None:
         words = Vocabulary.of(labels[0])
         given |= _chosen(args, kind, TEXT)
@@ -318,6 +327,7 @@ def _new(
             given["layers"] = None  # as many as each level needs
         network = {NAMES.get(name, name): value for name, value in given.items()}
         form, options = (codes.num_embeddings, codes.latent_shape), {"rng": schedule.seed, **network}
+        kind = "upsampler" if model.kind == "sound" else kind
         return HierarchicalPrior.of(kind, *form, num_classes=classes, **options), schedule
     if kind == "pixelcnn" and "layers" not in args:
         needed = PixelCNN.layers_for(model.grid_shape, given["kernel"]) if given["kernel"] > 1 else 1

@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     from vqnp.priors.reranking import best_of, evidence
     from vqnp.priors.text import TextTransformer
     from vqnp.priors.transformer import Transformer
+    from vqnp.priors.upsampler import Upsampler
 
 _HOME = {
     "HierarchicalPrior": "hierarchical", "HierarchicalPriorEvaluation": "hierarchical",
     "LikelihoodBound": "bound", "Markov": "markov", "PixelCNN": "pixelcnn",
     "PriorEvaluation": "autoregressive", "TextTransformer": "text", "Transformer": "transformer",
+    "Upsampler": "upsampler",
     "baseline_bits": "baselines", "best_of": "reranking", "code_length": "markov", "conditionals": "coding",
     "evidence": "reranking", "generate": "generation", "likelihood_bound": "bound",
 }  # fmt: skip
 
 __all__ = [
     "HierarchicalPrior", "HierarchicalPriorEvaluation", "LikelihoodBound", "Markov", "PixelCNN",
-    "PriorEvaluation", "TextTransformer", "Transformer", "baseline_bits", "best_of", "code_length",
-    "conditionals", "evidence", "generate", "likelihood_bound",
+    "PriorEvaluation", "TextTransformer", "Transformer", "Upsampler", "baseline_bits", "best_of",
+    "code_length", "conditionals", "evidence", "generate", "likelihood_bound",
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """m = Σ_i up_i(stack_i(E_i[k_i])): the codes of the levels above as features of each position of a grid.
 
-k_i: (B, H_i, W_i), i over the levels above -> m: (B, H, W, C)
+k_i: (B, H_i, W_i) or (B, T_i), i over the levels above -> m: (B, H, W, C) or (B, T, C)
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class AboveCodes(Module):
     Parameters
     ----------
     above : sequence of (K_i, (H_i, W_i))
-    grid : (H, W)
-        A multiple of each (H_i, W_i).
+    grid : (H, W) or (T,)
+        A multiple of each (H_i, W_i) or (T_i,).
     channels : int
         C.
     """
@@ -53,13 +53,19 @@ class AboveCodes(Module):
         for i, (K, shape) in enumerate(above, 1):
             if len(shape) != len(grid) or any(n % m for n, m in zip(grid, shape, strict=True)):
                 needed = f"must have grids that divide the grid of {' × '.join(map(str, grid))} codes"
-                fail("PixelCNN", "above", needed, " × ".join(map(str, shape)))
+                where = "PixelCNN" if len(grid) == 2 else "Upsampler"
+                fail(where, "above", needed, " × ".join(map(str, shape)))
             factor = tuple(n // m for n, m in zip(grid, shape, strict=True))
             setattr(self, f"embedding_{i}", Embedding(K, C, 1.0, rng, dtype))
-            stack = residual_stack(C, max(1, C // 2), 1, rng, dtype)
-            up = ConvTranspose(C, C, factor, factor, rng=rng, dtype=dtype)
-            layers = Sequential(Conv(C, C, 3, padding=1, rng=rng, dtype=dtype), *stack.layers, up)
+            shared: dict[str, Any] = {"ndim": len(grid), "rng": rng, "dtype": dtype}
+            stack = residual_stack(C, max(1, C // 2), 1, **shared)
+            up = ConvTranspose(C, C, factor, factor, **shared)
+            layers = Sequential(Conv(C, C, 3, padding=1, **shared), *stack.layers, up)
             setattr(self, f"layers_{i}", layers)
+
+    def last_layers(self) -> list[ConvTranspose]:
+        """up of each level."""
+        return [getattr(self, f"layers_{i}").layers[-1] for i in range(1, self.count + 1)]
 
     def forward(self, above: Sequence[Array]) -> tuple[Array, Cache]:  # type: ignore[override]
         """m, cache; above: k_i of each level."""

@@ -20,6 +20,7 @@ from vqnp.nn.trainable import Batch, Losses, Trainable
 from vqnp.priors.autoregressive import AutoregressivePrior, PriorEvaluation
 from vqnp.priors.pixelcnn import PixelCNN
 from vqnp.priors.transformer import Transformer
+from vqnp.priors.upsampler import Upsampler
 
 WHERE = "HierarchicalPrior"
 
@@ -124,7 +125,8 @@ class HierarchicalPrior(Trainable, Module):
 
         Parameters
         ----------
-        kind : {"transformer", "pixelcnn"}
+        kind : {"transformer", "pixelcnn", "upsampler"}
+            upsampler: a Transformer at the top, and below it an Upsampler at each level.
         num_embeddings, latent_shape : sequences
             Of each level, the top first, as HierarchicalVQVAE has them.
         layers : int, optional
@@ -133,14 +135,15 @@ class HierarchicalPrior(Trainable, Module):
         options
             Further arguments of Transformer or PixelCNN, the same at all levels.
         """
-        check_choice(WHERE, "kind", kind, ("transformer", "pixelcnn"))
-        make: Any = Transformer if kind == "transformer" else PixelCNN
+        check_choice(WHERE, "kind", kind, ("transformer", "pixelcnn", "upsampler"))
         rng, known, levels = check_rng(WHERE, rng), list[Any](), []
         for K, shape in zip(num_embeddings, latent_shape, strict=True):
             own = {} if layers is None else {"layers": layers}
             if layers is None and kind == "pixelcnn" and len(shape) == 2:
                 kernel = options.get("kernel", 3)
                 own["layers"] = max(5, PixelCNN.layers_for(shape, kernel) if kernel > 1 else 1)
+            below: Any = Upsampler if kind == "upsampler" and known else Transformer
+            make: Any = PixelCNN if kind == "pixelcnn" else below
             levels.append(make(K, shape, above=tuple(known), rng=rng, **own, **options))
             known.append((K, tuple(shape)))
         return cls(levels)

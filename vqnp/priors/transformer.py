@@ -27,11 +27,15 @@ STD = 0.02
 
 @dataclass
 class Known:
-    """The keys and values of the known part of some grids, for each block, and the number of positions."""
+    """The keys and values of the known part of some grids, for each block, and the number of positions.
+
+    features: of all positions, of an Upsampler
+    """
 
     past: tuple[KeysAndValues, ...]
     grids: int
     length: int = 0
+    features: Array | None = None
 
 
 @register
@@ -215,7 +219,7 @@ class Transformer(AutoregressivePrior):
         self.embedding.backward(dx[:, self.prefix + 1 :], code_cache)
         first = self.condition_positions
         self._condition_backward(dx[:, :first], condition_cache)
-        for i, (above_cache, (_, shape)) in enumerate(zip(above_caches, self.above, strict=True), 1):
+        for i, (above_cache, (_, shape)) in enumerate(zip(above_caches, self.above, strict=False), 1):
             last = first + math.prod(shape)
             getattr(self, f"above_{i}").backward(dx[:, first:last], above_cache)
             first = last
