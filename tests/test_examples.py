@@ -34,6 +34,7 @@ QUICK = {
     "quickstart.py": ["--epochs", "1"],
     "receptive_fields.py": [],
     "results.py": ["--epochs", "1", "--seeds", "1"],
+    "sound.py": ["--quick"],
     "studies/checkerboard.py": ["--quick"],
     "studies/code_anatomy.py": ["--quick"],
     "studies/codebook_size.py": ["--quick"],
