@@ -45,7 +45,7 @@ FLOOR = 0.1
 """Added to a spectrogram, whose mean is 1, before its logarithm: what is weaker hardly counts."""
 
 DROPOUT = 0.4
-SAMPLES = 200
+SAMPLES = 100
 QUICK = ["--channels", "8", "--residual-blocks", "1", "--num-embeddings", "32", "--epochs", "1"]
 QUICK_PRIOR = ["--width", "16", "--layers", "1", "--heads", "1", "--epochs", "1"]
 SMALL_NOTES: dict[str, Any] = {"channels": 16, "residual_blocks": 1, "num_embeddings": 256}
@@ -138,7 +138,7 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     report = model.evaluate(test)
     classifier = DigitRecognizer(features(test.images[:1]).shape[1])
     epochs = 1 if quick else 40
-    vqnp.fit(classifier, train, epochs=epochs, batch_size=32, lr=1e-3, weight_decay=1e-3, progress=False)
+    vqnp.fit(classifier, train, epochs=epochs, batch_size=32, lr=2e-3, weight_decay=1e-3, progress=False)
     n = 20 if quick else SAMPLES
     labels = np.arange(n) % 10
     codes = prior.sample(n, 1, condition=labels)
@@ -147,7 +147,7 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     one_each = [int(np.flatnonzero(test.labels == digit)[3]) for digit in range(10)]
     shown = {"real": test.images[one_each]}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for l, level in enumerate(report.levels, 1):
         rebuilt = model.decode_level(codes_of_test[l - 1], l)
         shown[f"level_{l}"] = rebuilt[one_each]
@@ -174,8 +174,12 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measure_notes(quick: bool, out: Path) -> list[dict[str, float]]:
-    """A small model of notes: of each level SNR and the error of the pitch, in cents."""
+def measure_notes(run: Path, quick: bool, out: Path) -> list[dict[str, float]]:
+    """A small model of notes: of each level SNR and the error of the pitch, in cents; noted in RUN."""
+    noted = run / "notes.json"
+    if noted.exists():
+        known: list[dict[str, float]] = json.loads(noted.read_text())
+        return known
     train, test = vqnp.load_splits("notes")
     model = SoundVQVAE.conv(**(SMALL_NOTES | ({"channels": 8, "num_embeddings": 32} if quick else {})))
     vqnp.fit(model, train, epochs=1 if quick else 6, batch_size=16, lr=3e-3, progress=False)
@@ -194,6 +198,7 @@ def measure_notes(quick: bool, out: Path) -> list[dict[str, float]]:
         name = f"notes_{l}" if l else "notes_real"
         with atomic(out / "sound" / f"{name}.wav") as file:
             write_wav(file, (sound[:, 0] for sound in x[:8]), RATE)
+    noted.write_text(json.dumps(rows))
     return rows
 
 
@@ -230,7 +235,7 @@ def block(result: dict[str, Any]) -> str:
     seconds = result["seconds"]
     about = (
         f"From `{result['command']}`: {result['recordings'][0]} recordings to train with, "
-        f"{result['recordings'][1]} to test, {result['samples']} samples, twenty of each digit; "
+        f"{result['recordings'][1]} to test, {result['samples']} samples, as many of each digit; "
         f"{result['parameters'][0]:,} parameters, trained for {result['epochs'][0]} epochs, and "
         f"{result['parameters'][1]:,} of the prior, trained for {result['epochs'][1]}. "
         f"Processor time: {seconds['train']:.0f} s for the model, {seconds['prior']:.0f} s for the prior, "
@@ -293,7 +298,7 @@ def main(argv: list[str] | None = None) -> int:
         seconds = _train(args.run, args.quick)
         begun = time.process_time()
         result = measure(args.run, args.quick, args.out)
-        result["notes"] = measure_notes(args.quick, args.out)
+        result["notes"] = measure_notes(args.run, args.quick, args.out)
         seconds["measure"] = time.process_time() - begun
         result |= {"seconds": seconds, "command": "python examples/sound.py --out docs"}
         write_page(args.out, result)
