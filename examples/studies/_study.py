@@ -77,14 +77,14 @@ class Row:
 class Study:
     """The command line of a study, its runs and its page."""
 
-    def __init__(self, file: str, doc: str) -> None:
+    def __init__(self, file: str, doc: str, full_seeds: int = 3) -> None:
         self.name, self.doc = Path(file).stem, inspect.cleandoc(doc)
         raw = argparse.RawDescriptionHelpFormatter
         parser = argparse.ArgumentParser(description=self.doc, formatter_class=raw)
         size = parser.add_mutually_exclusive_group()
         size.add_argument("--full", action="store_true", help="the settings of the documentation: minutes")
         size.add_argument("--quick", action="store_true", help="a small run, as a check: seconds")
-        parser.add_argument("--seeds", type=int, help="number of seeds (default: 3; 2 with --quick)")
+        parser.add_argument("--seeds", type=int, help=f"number of seeds (default: 3; 2 with --quick, {full_seeds} with --full)")
         parser.add_argument(
             "--jobs",
             type=int,
@@ -94,6 +94,8 @@ class Study:
         )
         redraw = "run nothing; make the figure and the page from the JSON file in OUT"
         parser.add_argument("--redraw", action="store_true", help=redraw)
+        clock = "as --redraw, and measure the times of a study that has any anew: with nothing else running"
+        parser.add_argument("--clock", action="store_true", help=clock)
         out = "output folder (default: docs/studies with --full, otherwise runs)"
         parser.add_argument("--out", type=Path, help=out)
         args = parser.parse_args()
@@ -102,9 +104,10 @@ class Study:
         if args.jobs < 0:
             parser.error(f"argument --jobs: must be at least 0; got {args.jobs}")
         self.size = "full" if args.full else "quick" if args.quick else "default"
-        self.seeds = args.seeds or (2 if args.quick else 3)
+        self.seeds = args.seeds or {"quick": 2, "default": 3, "full": full_seeds}[self.size]
         self.jobs = 0 if args.quick else args.jobs
-        self.redraw = args.redraw
+        self.redraw = args.redraw or args.clock
+        self.clocked = args.clock or not args.redraw
         self.out = args.out or (DOCS if args.full else Path("runs"))
         self.command = f"python examples/studies/{self.name}.py"
         self.command += "" if self.size == "default" else f" --{self.size}"
