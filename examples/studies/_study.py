@@ -84,7 +84,8 @@ class Study:
         size = parser.add_mutually_exclusive_group()
         size.add_argument("--full", action="store_true", help="the settings of the documentation: minutes")
         size.add_argument("--quick", action="store_true", help="a small run, as a check: seconds")
-        parser.add_argument("--seeds", type=int, help=f"number of seeds (default: 3; 2 with --quick, {full_seeds} with --full)")
+        seeds = f"number of seeds (default: 3; 2 with --quick, {full_seeds} with --full)"
+        parser.add_argument("--seeds", type=int, help=seeds)
         parser.add_argument(
             "--jobs",
             type=int,

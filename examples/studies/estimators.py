@@ -3,12 +3,12 @@
 The usual answer: straight-through copies the decoder's gradient to the encoder as if the quantizer were not
 there, which is biased, though it works; the rotation trick lets it depend on where in a code's cell the
 vector is, and uses more codes; the Gumbel-softmax has a true gradient of a relaxed problem, but it is noisy.
-Here all of them train the same two networks with 7 × 7 codes out of 128, 343 bits. Straight-through and
-rotation are compared with averaged codebooks and with trained ones, with the usual help (codes that start at
-random latents, restarts) and plainly (small random codes, no restarts); "none" passes no gradient, so that
-only the commitment loss trains the encoder. In the trained models the gradients themselves are compared: how
-far a rotation turns them, how well they predict what another code at one position would change, and how much
-of them is noise.
+Here all of them train the same MLP with 7 × 7 codes out of 128, 343 bits. Straight-through and rotation are
+compared with averaged codebooks and with trained ones, with the usual help (codes that start at random
+latents, restarts) and plainly (small random codes, no restarts). Three controls: the rotation's turn alone,
+its change of length alone, and no gradient, so that only the commitment loss trains the encoder. In the
+trained models the gradients themselves are compared: how far a rotation turns them, how well they predict
+what another code at one position would change, and how much of them is noise.
 
 python examples/studies/estimators.py           about a minute
 python examples/studies/estimators.py --full    the figures of docs/studies/estimators.md
@@ -26,14 +26,15 @@ import vqnp
 from vqnp import nn
 from vqnp.evaluation import digit_classifier
 from vqnp.ops import rotate_backward, rotate_forward
-from vqnp.plots.style import COLOURS, MARKS, dress, new_figure, plain_log
+from vqnp.plots.style import BLUE, ORANGE, dress, new_figure
 
 K, D, BATCH, BITS = 128, 8, 32, 343
 GUMBEL = ("Gumbel-soft", "Gumbel-hard")
 WAYS = (
     *((estimator, codebook, start) for start in ("helped", "plain") for codebook in ("EMA", "gradient")
       for estimator in ("straight-through", "rotation")),
-    ("none", "EMA", "helped"), *((name, "gradient", "plain") for name in GUMBEL),
+    *((name, "EMA", "helped") for name in ("turn-only", "length-only", "none")),
+    *((name, "gradient", "plain") for name in GUMBEL),
 )  # fmt: skip
 """Estimator, how the codebook is trained, how it starts."""
 
@@ -46,13 +47,42 @@ class NoGradient(nn.EMAVectorQuantizer):
         return super().backward(np.zeros_like(dz_q), cache, dL, need_dx)
 
 
+class PartOfRotation(nn.EMAVectorQuantizer):
+    """The rotation trick's turn alone, dz = c Rᵀ dz_q, or its length alone, dz = λ dz_q."""
+
+    turns = False
+
+    def forward(self, z, rng=None, step=0):
+        """That of the superclass; z and z_q are kept."""
+        z_q, *rest, cache = super().forward(z, rng, step)
+        return z_q, *rest, (cache, z, z_q)
+
+    def backward(self, dz_q, cache, dL=1.0, need_dx=True):
+        """That of the superclass, for dz_q turned or stretched."""
+        own, z, z_q = cache
+        rotated = rotate_backward(dz_q, rotate_forward(z, z_q)[1])
+        lengths = [np.linalg.norm(a, axis=-1, keepdims=True) for a in (dz_q, rotated)]
+        factor = lengths[1] / np.maximum(lengths[0], 1e-30)
+        part = rotated / np.maximum(factor, 1e-30) if self.turns else dz_q * factor
+        return super().backward(part.astype(dz_q.dtype), own, dL, need_dx)
+
+
+class TurnOnly(PartOfRotation):
+    """dz has the direction of the rotated gradient and the length of dz_q."""
+
+    turns = True
+
+
+KINDS = {"none": NoGradient, "turn-only": TurnOnly, "length-only": PartOfRotation}
+
+
 def quantizer(where: str, estimator: str, codebook: str, start: str, steps: int, seed: int) -> nn.Quantizer:
     """The quantizer of a row of the table."""
     rng = np.random.default_rng([seed, 1])
     if estimator in GUMBEL:
         schedule = {"temperature_steps": int(0.8 * steps), "kl_warmup": int(0.2 * steps)}
         return nn.GumbelQuantizer(K, D, draw=estimator.partition("-")[2], rng=rng, **schedule)
-    kind = NoGradient if estimator == "none" else nn.EMAVectorQuantizer
+    kind = KINDS.get(estimator, nn.EMAVectorQuantizer)
     kind = kind if codebook == "EMA" else nn.VectorQuantizer
     helped = {"codebook_init": "data", "restart_dead_codes": RESTART[where]} if start == "helped" else {}
     how = "rotation" if estimator == "rotation" else "straight_through"
@@ -157,28 +187,27 @@ def draw(rows: list[Row]) -> Figure:
     """A line for each way of training, each run a point."""
     figure = new_figure(9.6, 5.2)
     panels = figure.subplots(1, 4, sharey=True)
-    names = list(dict.fromkeys(name(row) for row in rows))
+    names = [name(row) for row in rows]
     for axes, (result, title, unit) in zip(
         panels,
         (("mse", "Error", "test MSE"), ("used", "Use of 7 bits", "bits a position"),
-         ("near_copied", "Prediction of the next code", "correlation"),
-         ("noise", "Noise between batches", "of the gradient's length")),
+         ("near_copied", "Effect of the next code", "correlation"),
+         ("noise", "Noise of the gradient", "of its length")),
         strict=True,
     ):  # fmt: skip
-        for n, where in enumerate(LR):
-            mine = [row for row in rows if row.setting["network"] == where]
-            for row in mine:
-                y = names.index(name(row)) + 0.2 * (n - 0.5)
-                label = where if row is mine[0] else ""
-                axes.plot(row[result], [y] * len(row[result]), MARKS[n], color=COLOURS[n], markersize=4,
-                          alpha=0.7, label=label)  # fmt: skip
+        for y, row in enumerate(rows):
+            axes.plot(row[result], [y] * len(row[result]), "o", color=BLUE, markersize=4, alpha=0.7)
+            if result == "near_copied" and "near_rotated" in row.runs[0]:
+                other = "near_rotated"
+            elif result == "noise" and "draws" in row.runs[0]:
+                other = "draws"
+            else:
+                continue
+            axes.plot(row[other], [y] * len(row[other]), "s", color=ORANGE, markersize=4, alpha=0.7)
         dress(axes, title, unit, "", integer_x=False)
         axes.grid(axis="y", color="#dddddd", linewidth=0.5)
-        if result in ("mse", "noise"):
-            plain_log(axes, "x")
     panels[0].set_yticks(range(len(names)), names, fontsize=8)
     panels[0].invert_yaxis()
-    panels[0].legend(fontsize=8, frameon=False)
     figure.tight_layout()
     return figure
 
@@ -192,17 +221,15 @@ def name(row: Row) -> str:
 
 
 def main() -> None:
-    """Networks × ways × seeds."""
-    study = Study(__file__, __doc__, full_seeds=5)
+    """Ways × seeds."""
+    study = Study(__file__, __doc__, full_seeds=4)
     scale = study.pick(
         quick={"images": 200, "epochs": 1, "channels": 8, "hidden": 16, "batches": 2, "tested": 100},
         default={"images": 2000, "epochs": 1, "channels": 16, "hidden": 128, "batches": 8, "tested": 1000},
         full={"images": 5000, "epochs": 2, "channels": 32, "hidden": 256, "batches": 16, "tested": 1000},
     )  # fmt: skip
-    networks = ("conv",) if study.size == "quick" else tuple(LR)
     settings = [
-        {"network": where, "estimator": estimator, "codebook": codebook, "start": start}
-        for where in networks
+        {"network": "MLP", "estimator": estimator, "codebook": codebook, "start": start}
         for estimator, codebook, start in WAYS
     ]
     rows = study.run(settings, partial(measure, scale))
@@ -221,8 +248,9 @@ def main() -> None:
         Column("draws", "between draws", ".2f"),
     ]
     caption = (
-        "Straight-through, rotation, no gradient and the Gumbel-softmax in two networks: error, used bits, how "
-        "well the gradient predicts the effect of the next code, and its noise. Each run is a point."
+        "Straight-through, rotation, its parts, no gradient and the Gumbel-softmax: error, used bits, how well "
+        "the gradient predicts the effect of the next code (orange: the rotated one), and its noise "
+        "(orange: between draws). Each run is a point."
     )
     study.write(rows, columns, draw(rows), caption)
 

@@ -110,6 +110,16 @@ def test_rows_by_setting_and_seed(tmp_path, monkeypatch):
     assert "--seeds 2`" in (tmp_path / "toy.md").read_text()
 
 
+def test_a_study_may_have_more_seeds_in_full_and_measure_times_anew(monkeypatch):
+    def made(*arguments):
+        monkeypatch.setattr(sys, "argv", ["toy.py", *arguments])
+        study = Study("toy.py", "Toy.", full_seeds=5)
+        return study.seeds, study.redraw, study.clocked
+
+    assert made() == (3, False, True) and made("--quick") == (2, False, True)
+    assert made("--full", "--redraw") == (5, True, False) and made("--full", "--clock") == (5, True, True)
+
+
 TOY = """'Is it so?'
 import os
 import time
