@@ -248,8 +248,8 @@ def main() -> None:
         Column("draws", "between draws", ".2f"),
     ]
     caption = (
-        "Straight-through, rotation, its parts, no gradient and the Gumbel-softmax: error, used bits, how well "
-        "the gradient predicts the effect of the next code (orange: the rotated one), and its noise "
+        "Straight-through, rotation, its parts, no gradient and the Gumbel-softmax: error, used bits, how "
+        "well the gradient predicts the effect of the next code (orange: the rotated one), and its noise "
         "(orange: between draws). Each run is a point."
     )
     study.write(rows, columns, draw(rows), caption)
