@@ -154,9 +154,9 @@ def many(shape: tuple[int, ...]) -> str:
 
 def check_finite(where: str, name: str, x: Array) -> None:
     """Raise NonFiniteError with the index of the first NaN or infinity in x, if there is one."""
-    bad = ~np.isfinite(x)
-    if bad.any():
-        raise NonFiniteError(where, name, "must be finite", _first(x, bad))
+    finite = np.isfinite(x)
+    if not finite.all():
+        raise NonFiniteError(where, name, "must be finite", _first(x, ~finite))
 
 
 def check_int(where: str, name: str, value: Any, low: int = 1, high: int | None = None) -> int:

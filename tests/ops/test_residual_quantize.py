@@ -46,8 +46,9 @@ def test_one_depth_is_the_quantizer(seed, N, K, D):
     *ours, k, cache = ops.residual_quantize_forward(z, E, 1)
     *theirs, j, other = ops.quantize_forward(z, E[0])
     np.testing.assert_array_equal(k[..., 0], j)
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    for a, b in zip(ours[1:], theirs[1:], strict=True):
+        oracles.close(a, b)  # squares that are summed in another order
     dz, dE = ops.residual_quantize_backward(np.ones_like(z), 1.0, cache)
     their_dz, their_dE = ops.quantize_backward(np.ones_like(z), 1.0, other)
     np.testing.assert_array_equal(dz, their_dz)

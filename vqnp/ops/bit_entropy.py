@@ -9,7 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_choice, check_int, fail
 from vqnp._shapes import checked
-from vqnp.ops.activation import sigmoid
+from vqnp.kernels.bit_entropy import bit_entropy_gradient, bit_entropy_sums
 from vqnp.ops.loss import scalar_cotangent
 
 Cache = tuple[Any, ...]
@@ -17,7 +17,7 @@ Cache = tuple[Any, ...]
 BATCH_ENTROPIES = ("exact", "bound")
 
 MOST_EXACT_BITS = 12
-"""D, so that 2^D probabilities of each vector fit into memory."""
+"""D, since all 2^D probabilities of each vector are computed."""
 
 
 @checked(a="(..., D)")
@@ -53,12 +53,11 @@ def bit_entropy_forward(a: Array, batch: str = "exact") -> tuple[Array, Array, C
     if batch == "exact" and a.shape[-1] > MOST_EXACT_BITS:
         fail(where, "batch", f"must be 'bound' for more than {MOST_EXACT_BITS} bits", f"{a.shape[-1]} bits")
     x = a.reshape(-1, a.shape[-1])
-    N, p, q = max(len(x), 1), sigmoid(x), sigmoid(-x)
-    sample = _binary_entropy(x).sum() / N
-    each = (p, q) if batch == "bound" else (_joint(p, q),)
-    means = [x.sum(axis=0, dtype=np.float64) / N for x in each]
-    whole = -sum((m * _log(m)).sum() for m in means)
-    return np.asarray(sample, a.dtype), np.asarray(whole, a.dtype), (a, p, q, means, N)
+    N = max(len(x), 1)
+    sample, sums = bit_entropy_sums(x, batch == "exact")
+    means = sums / N
+    whole = -(means * _log(means)).sum()
+    return np.asarray(sample / N, a.dtype), np.asarray(whole, a.dtype), (a, means, N)
 
 
 def bit_entropy_backward(dsample: Array | float, dwhole: Array | float, cache: Cache) -> Array:
@@ -70,32 +69,11 @@ def bit_entropy_backward(dsample: Array | float, dwhole: Array | float, cache: C
 
     dsample, dwhole: () -> da: (..., D)
     """
-    a, p, q, means, N = cache
+    a, means, N = cache
     where = "bit_entropy_backward"
     dsample, dwhole = scalar_cotangent(where, dsample), scalar_cotangent(where, dwhole)
-    x, slope = a.reshape(p.shape), p * q
-    if len(means) == 2:  # p̄ and q̄
-        dH = -(_log(means[0]) - _log(means[1])) * slope
-    else:
-        W = _joint(p, q) * _log(means[0])
-        D = p.shape[-1]
-        bits = np.arange(1 << D)[:, None] >> np.arange(D) & 1
-        dH = -(W @ bits - p * W.sum(axis=1, keepdims=True))
-    return ((dwhole * dH - dsample * x * slope) / N).astype(a.dtype).reshape(a.shape)
-
-
-def _binary_entropy(a: Array) -> Array:
-    """h(σ(a)) = log(1 + exp(−|a|)) + |a| σ(−|a|), without overflow, in float64."""
-    size = np.abs(a, dtype=np.float64)
-    return np.asarray(np.log1p(np.exp(-size)) + size * sigmoid(-size))
-
-
-def _joint(p: Array, q: Array) -> Array:
-    """p_n(k) of every code, its lowest bit first: (N, D) -> (N, 2^D)."""
-    P = np.ones((len(p), 1), p.dtype)
-    for d in range(p.shape[1]):
-        P = np.concatenate([P * q[:, d : d + 1], P * p[:, d : d + 1]], axis=1)
-    return P
+    x, f = a.reshape(-1, a.shape[-1]), _log(means).astype(a.dtype)
+    return bit_entropy_gradient(x, f, -dsample / N, -dwhole / N).reshape(a.shape)
 
 
 def _log(p: Array) -> Array:

@@ -98,6 +98,13 @@ def ema_update(
     """
     decay = check_float("ema_update", "decay", decay, "[0, 1)")  # a Python float leaves float32 as it is
     n, s = _batch_statistics(z, state.E, k)
+    return ema_step(state, n, s, decay, epsilon, smoothing, zero_debias)
+
+
+def ema_step(
+    state: EMAState, n: Array, s: Array, decay: float, epsilon: float, smoothing: str, zero_debias: bool
+) -> EMAState:
+    """ema_update, given what it needs of the batch: n: (K,), s: (K, D), of E's dtype."""
     N = decay * state.N + (1 - decay) * n
     m = decay * state.m + (1 - decay) * s
     N, m = flush_faded(N, m)
@@ -194,8 +201,13 @@ def ema_restart(
     j = rarely_used(state.N, threshold) if z.size else np.empty(0, np.int64)
     if j.size == 0:
         return state, j
+    return restarted_at(state, j, random_rows(z, j.size, rng)), j
+
+
+def restarted_at(state: EMAState, j: Array, z: Array) -> EMAState:
+    """e_j = z, N_j = N̄, m_j = N̄ z; j: (n,), z: (n, D)."""
     E, N, m = state.E.copy(), state.N.copy(), state.m.copy()
-    E[j] = random_rows(z, j.size, rng)
+    E[j] = z
     N[j] = state.N.mean()
     m[j] = N[j, None] * E[j]
-    return EMAState(E, N, m, state.t), j
+    return EMAState(E, N, m, state.t)

@@ -7,6 +7,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_codes, check_finite, check_int, check_lengths, fail
 from vqnp._shapes import checked
+from vqnp.kernels.finite_scalar import Grid, finite_scalar, finite_scalar_gradient
 
 Cache = tuple[Any, ...]
 
@@ -50,12 +51,11 @@ def finite_scalar_forward(z: Array, levels: Sequence[int]) -> tuple[Array, Array
     Mentzer et al. 2023, arXiv 2309.15505, section 3.1 and appendix A.1.
     """
     L = check_levels("finite_scalar_forward", levels, z.shape[-1])
-    check_finite("finite_scalar_forward", "z", z)
-    h, o, s, half = (a.astype(z.dtype) for a in constants(L))
-    t = np.tanh(z + s)
-    digits = np.rint(t * h - o) + 0.0  # which turns −0 into 0
-    k = (digits + half).astype(np.int64) @ place_values(L)
-    return digits / half, k, (t, h / half)
+    grid = Grid(*(a.astype(z.dtype) for a in (*constants(L), place_values(L))))
+    z_q, k, finite = finite_scalar(z.reshape(-1, len(L)), grid)
+    if not finite:
+        check_finite("finite_scalar_forward", "z", z)
+    return z_q.reshape(z.shape), k.reshape(z.shape[:-1]), (z, grid)
 
 
 def finite_scalar_backward(dz_q: Array, cache: Cache) -> Array:
@@ -65,9 +65,10 @@ def finite_scalar_backward(dz_q: Array, cache: Cache) -> Array:
 
     Straight through the rounding alone: dz is the derivative of (y + sg(round(y) − y)) / ⌊L/2⌋.
     """
-    t, slope = cache
-    check_array("finite_scalar_backward", "dz_q", dz_q, shape=t.shape, dtype=t.dtype)
-    return np.asarray(dz_q * slope * (1 - t * t))
+    z, grid = cache
+    check_array("finite_scalar_backward", "dz_q", dz_q, shape=z.shape, dtype=z.dtype)
+    D = z.shape[-1]
+    return finite_scalar_gradient(dz_q.reshape(-1, D), z.reshape(-1, D), grid).reshape(z.shape)
 
 
 def finite_scalar_decode(k: Any, levels: Sequence[int], dtype: Any = np.float32) -> Array:
@@ -105,7 +106,7 @@ def place_values(L: Array) -> Array:
 
 
 def constants(L: Array) -> tuple[Array, Array, Array, Array]:
-    """h, o, s and ⌊L/2⌋ of each coordinate, in float64; (D,) -> four of (D,)."""
+    """h, o, s and a = ⌊L/2⌋ of each coordinate, in float64; (D,) -> four of (D,)."""
     h = (L - 1) * (1 - EPSILON) / 2
     o = np.where(L % 2 == 0, 0.5, 0.0)
     return h, o, np.tan(o / h), (L // 2).astype(np.float64)

@@ -9,6 +9,7 @@ import numpy as np
 
 from vqnp._check import Array, check_array, check_codes, check_finite, check_float, check_int
 from vqnp._shapes import checked
+from vqnp.kernels.signs import signed, signs, signs_gradient
 from vqnp.ops.loss import reduction_scale, scalar_cotangent
 
 Cache = tuple[Any, ...]
@@ -48,14 +49,12 @@ def lookup_free_forward(
     where = "lookup_free_forward"
     s, beta = check_float(where, "scale", scale, "(0, inf)"), check_float(where, "beta", beta, "[0, inf)")
     D = check_int(where, "z's last axis", z.shape[-1], 1, MOST_BITS)
-    check_finite(where, "z", z)
     c = reduction_scale(where, reduction, z.shape)
-    bits = z > 0
-    k = bits @ (1 << np.arange(D, dtype=np.int64))
-    z_q = _signs(bits, s, z.dtype)
-    r = z - z_q
-    commitment = np.asarray(beta * c * np.square(r, dtype=np.float64).sum(), z.dtype)
-    return z_q, commitment, k, (r, c, beta)
+    z_q, k, square, finite = signs(z.reshape(-1, D), s)
+    if not finite:
+        check_finite(where, "z", z)
+    commitment = np.asarray(beta * c * square, z.dtype)
+    return z_q.reshape(z.shape), commitment, k.reshape(z.shape[:-1]), (z, s, c, beta)
 
 
 def lookup_free_backward(dz_q: Array, dL: Array | float, cache: Cache) -> Array:
@@ -65,9 +64,9 @@ def lookup_free_backward(dz_q: Array, dL: Array | float, cache: Cache) -> Array:
 
     dz is the derivative of (z + sg(z_q − z), β⟨(z − sg z_q)²⟩).
     """
-    r, c, beta = cache
-    check_array("lookup_free_backward", "dz_q", dz_q, shape=r.shape, dtype=r.dtype)
-    return np.asarray(dz_q + scalar_cotangent("lookup_free_backward", dL) * 2 * c * beta * r)
+    z, s, c, beta = cache
+    check_array("lookup_free_backward", "dz_q", dz_q, shape=z.shape, dtype=z.dtype)
+    return signs_gradient(dz_q, z, s, scalar_cotangent("lookup_free_backward", dL) * 2 * c * beta)
 
 
 def lookup_free_decode(k: Any, bits: int, scale: float = 1.0, dtype: Any = np.float32) -> Array:
@@ -77,9 +76,4 @@ def lookup_free_decode(k: Any, bits: int, scale: float = 1.0, dtype: Any = np.fl
     """
     D = check_int("lookup_free_decode", "bits", bits, 1, MOST_BITS)
     k = check_codes("lookup_free_decode", k, 1 << D, "k").astype(np.int64)
-    return _signs((k[..., None] >> np.arange(D) & 1).astype(bool), scale, np.dtype(dtype))
-
-
-def _signs(bits: Array, s: float, dtype: np.dtype[Any]) -> Array:
-    """s where a bit is 1, else −s, exactly; np.where is much slower."""
-    return np.asarray(bits * dtype.type(2 * s) - dtype.type(s))
+    return signed((k[..., None] >> np.arange(D) & 1).astype(bool), scale, np.dtype(dtype))

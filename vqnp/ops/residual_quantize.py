@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_array, check_float, check_int, fail
-from vqnp._shapes import checked, unchecked
-from vqnp.kernels.nearest import nearest_code
-from vqnp.kernels.statistics import code_statistics
+from vqnp._check import Array, check_array, check_finite, check_float, check_int, fail
+from vqnp._shapes import checked
+from vqnp.kernels.residual import residual_codes, residual_gradient, residual_statistics
 from vqnp.ops.loss import reduction_scale, scalar_cotangent
 
 Cache = tuple[Any, ...]
@@ -52,26 +51,21 @@ def residual_quantize_forward(
     n, beta = check_int(where, "depth", depth), check_float(where, "beta", beta, "[0, inf)")
     if len(E) not in (1, n):
         fail(where, "E", f"must hold 1 codebook or {n}, one for each depth", len(E))
+    if E.size == 0:
+        fail(where, "E", "must have at least one code of at least one dimension", f"shape {E.shape}")
     if used is not None:
         _check_used(where, used, n, z.shape[:-1])
     c = reduction_scale(where, reduction, z.shape) / n
-    k, r, z_q = np.empty((*z.shape[:-1], n), np.int64), z, np.zeros_like(z)
-    residuals, square = [], 0.0
-    for i in range(n):
-        e = E[i % len(E)]
-        k[..., i] = unchecked(nearest_code)(r, e)
-        chosen = e[k[..., i]]
-        if used is not None:
-            chosen = chosen * (used > i)[..., None]
-        r, z_q = r - chosen, z_q + chosen
-        left = r if used is None else r * (used > i)[..., None]
-        residuals.append(left)
-        square += np.square(left, dtype=np.float64).sum()
-    if used is not None:
-        k[np.arange(n) >= used[..., None]] = -1
+    check_finite(where, "E", E)
+    rows = z.reshape(-1, z.shape[-1])
+    z_q, k, square, finite = residual_codes(rows, E, n, None if used is None else used.reshape(-1))
+    if not finite:
+        check_finite(where, "z", z)
+        fail(where, "z", "must be small enough to subtract codes from", "residuals that are not finite")
     codebook = np.asarray(c * square if codebook_loss else 0.0, z.dtype)
     commitment = np.asarray(beta * c * square, z.dtype)
-    return z_q, codebook, commitment, k, (residuals, k, E.shape, c, beta, codebook_loss)
+    cache = z, E, k, c, beta, codebook_loss
+    return z_q.reshape(z.shape), codebook, commitment, k.reshape(*z.shape[:-1], n), cache
 
 
 def residual_quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> tuple[Array, Array]:
@@ -83,16 +77,16 @@ def residual_quantize_backward(dz_q: Array, dL: Array | float, cache: Cache) -> 
     depth, whose outputs are summed, would give n I. (dz, dE) is the derivative of (z + sg(z_q − z), L) with
     everything inside sg held fixed, the residuals r_{i−1} among it.
     """
-    residuals, k, shape, c, beta, codebook_loss = cache
+    z, E, k, c, beta, codebook_loss = cache
     where = "residual_quantize_backward"
-    check_array(where, "dz_q", dz_q, shape=residuals[0].shape, dtype=residuals[0].dtype)
+    check_array(where, "dz_q", dz_q, shape=z.shape, dtype=z.dtype)
     dL = scalar_cotangent(where, dL)
-    dz, dE = dz_q, np.zeros(shape, dz_q.dtype)
-    for i, r in enumerate(residuals):
-        dz = dz + dL * 2 * c * beta * r
-        if codebook_loss:
-            j = np.maximum(k[..., i], 0)  # of a code that is not used r is 0
-            dE[i % shape[0]] -= dL * 2 * c * unchecked(code_statistics)(r, j, shape[1]).sums
+    rows = z.reshape(-1, z.shape[-1])
+    dz = residual_gradient(dz_q.reshape(rows.shape), rows, E, k, dL * 2 * c * beta).reshape(z.shape)
+    dE = np.zeros_like(E)
+    if codebook_loss:
+        for i, statistics in enumerate(residual_statistics(rows, E, k, after=True)):
+            dE[i % len(E)] -= dL * 2 * c * statistics.sums
     return dz, dE
 
 

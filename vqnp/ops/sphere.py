@@ -3,6 +3,7 @@
 z: (..., D), E: (K, D) -> z_q: (..., D), k: (...,)
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from vqnp._check import Array, check_array, check_float
 from vqnp._shapes import checked, unchecked
 from vqnp.kernels.nearest import nearest_code
+from vqnp.kernels.sphere import normalize, normalize_gradient
 from vqnp.kernels.statistics import code_statistics
 from vqnp.ops.ema import EMAState, flush_faded
 from vqnp.ops.quantize import quantize_backward, quantize_forward
@@ -25,10 +27,9 @@ def normalize_forward(x: Array) -> tuple[Array, Cache]:
 
     The length is computed in float64, so that no square overflows or vanishes in float32.
     """
-    length = np.sqrt(np.square(x, dtype=np.float64).sum(axis=-1, keepdims=True))
-    scale = np.divide(1, length, out=np.zeros_like(length), where=length >= np.finfo(x.dtype).tiny)
-    y = (x * scale).astype(x.dtype)
-    return y, (y, scale.astype(x.dtype))
+    y, scale = normalize(x.reshape(math.prod(x.shape[:-1]), x.shape[-1]))
+    y = y.reshape(x.shape)
+    return y, (y, scale.reshape(*x.shape[:-1], 1))
 
 
 def normalize_backward(dy: Array, cache: Cache) -> Array:
@@ -38,7 +39,8 @@ def normalize_backward(dy: Array, cache: Cache) -> Array:
     """
     y, scale = cache
     check_array("normalize_backward", "dy", dy, shape=y.shape, dtype=y.dtype)
-    return scale * (dy - y * (y * dy).sum(axis=-1, keepdims=True))
+    rows = dy.reshape(-1, y.shape[-1]), y.reshape(-1, y.shape[-1]), scale.reshape(-1, 1)
+    return normalize_gradient(*rows).reshape(y.shape)
 
 
 @checked(z_hat="(..., D)", E_hat="(K, D)")

@@ -19,7 +19,7 @@ from vqnp.kernels.nearest.plain import decide, nearest_code_plain
 from vqnp.kernels.nearest.tile import CODES_PER_TILE, VECTORS_PER_TILE, certify
 from vqnp.kernels.threads import in_blocks
 
-__all__ = ["nearest_code", "nearest_code_plain"]
+__all__ = ["Search", "nearest_code", "nearest_code_plain"]
 
 MOST_ROWS_WITHOUT_TILE = 4  # for so few the direct sums are faster than a tile, which takes 32 rows at a time
 MULTIPLY_ADDS_PER_ROW = 1 << 10  # about the time to transpose a row and to certify its code
@@ -87,8 +87,7 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
         check_finite(where, "z", z)
         flat[:] = _in_chunks(z.reshape(-1, E.shape[1]), E)
         return (k, k.size) if return_rescored else k
-    tiled = k.size > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype)
-    codebook = prepare(E, CODES_PER_TILE) if tiled else None
+    codebook = prepare(E, CODES_PER_TILE) if _tiled(k.size, E) else None
     if codebook is None:
         check_finite(where, "E", E)
     done, rescored = 0, 0
@@ -100,6 +99,32 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
         rescored += undecided
         done += len(rows)
     return (k, rescored) if return_rescored else k
+
+
+class Search:
+    """nearest_code for parts of one set of vectors: the codebook is prepared once, and no call shares its work.
+
+    E: (K, D), contiguous; rows: how many vectors there are in all
+    """
+
+    def __init__(self, E: Array, rows: int) -> None:
+        self.E = E
+        self.codebook = prepare(E, CODES_PER_TILE) if _tiled(rows, E) else None
+        self.lanes = vector_bytes() // E.itemsize
+
+    def __call__(self, z: Array, k: Array) -> bool:
+        """Set k: (N,) to the codes of z: (N, D), both contiguous; return whether z is known to be finite."""
+        if self.codebook is None:
+            k[:] = -1
+            undecided = k.size
+        else:
+            undecided = certify(z, self.codebook, self.lanes, k)
+        return not undecided or decide(z, self.E, k, undecided)
+
+
+def _tiled(rows: int, E: Array) -> bool:
+    """Whether the tile computes the scores."""
+    return rows > MOST_ROWS_WITHOUT_TILE and _tile_compiles(E.dtype)
 
 
 def _in_chunks(z: Array, E: Array) -> Array:

@@ -1,15 +1,19 @@
 """The quantizer whose codebook is updated by exponential moving averages: the paper's appendix A."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_float, check_rng
+from vqnp._check import Array, check_choice, check_finite, check_float, check_rng
+from vqnp.kernels.statistics import CodeStatistics
 from vqnp.nn.description import register
 from vqnp.nn.module import TorchName
 from vqnp.nn.quantizers.vector import VectorQuantizer
-from vqnp.ops.ema import SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_update
+from vqnp.ops.ema import (
+    SMOOTHINGS, EMAState, ema_initialize, ema_restart, ema_step, ema_update, random_rows, rarely_used,
+    restarted_at,
+)
 
 
 @register
@@ -77,6 +81,17 @@ estimator, rng, dtype
         """
         rng = check_rng("EMAVectorQuantizer.update", rng)
         self.ema, j = ema_restart(self.next_state(z, k), z, self.restart_dead_codes, rng)
+        return j
+
+    def update_by(
+        self, statistics: CodeStatistics, vectors: Callable[[], Array], rng: np.random.Generator
+    ) -> Array:
+        """`update`, given the statistics of z; vectors() is z, which is needed only if a code restarts."""
+        n, s = (a.astype(self.dtype) for a in statistics)
+        check_finite(f"{type(self).__name__}.update", "the sum of the vectors of a code", s)
+        state = ema_step(self.ema, n, s, self.decay, self.epsilon, self.smoothing, self.zero_debias)
+        j = rarely_used(state.N, self.restart_dead_codes) if n.any() else np.empty(0, np.int64)
+        self.ema = restarted_at(state, j, random_rows(vectors(), j.size, rng)) if j.size else state
         return j
 
     def _set_codebook(self, E: Array, n: Array | None = None) -> None:

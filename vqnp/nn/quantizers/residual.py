@@ -1,11 +1,15 @@
 """The quantizer that quantizes what the codes before have left: n codes for each vector."""
 
+import functools
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from vqnp._check import Array, check_choice, check_float, check_int, check_rng
+from vqnp._check import Array, check_array, check_choice, check_float, check_int, check_rng
+from vqnp.kernels.residual import residual_before, residual_statistics
+from vqnp.kernels.statistics import CodeStatistics
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Module
 from vqnp.nn.quantizers.base import Quantizer
@@ -189,17 +193,22 @@ class ResidualVectorQuantizer(Quantizer):
 
     def after_step(self, z: Array, k: Array, rng: np.random.Generator) -> Mapping[str, Array]:
         """Update each codebook with the residuals of its depth, as they were in the forward pass."""
-        r, depths = z, []
-        for i in range(self.num_quantizers):
-            has = k[..., i] >= 0
-            depths.append((r[has], k[..., i][has]))
-            r = r - self.book(i).embeddings[np.maximum(k[..., i], 0)] * has[..., None]
-        if self.shared_codebook:
-            depths = [tuple(map(np.concatenate, zip(*depths, strict=True)))]  # type: ignore[list-item]
-        return {
-            f"{i}.E": book.update(*depth, rng)
-            for i, (book, depth) in enumerate(zip(self.books, depths, strict=True))
-        }
+        where, shape = "ResidualVectorQuantizer.after_step", (*k.shape[:-1], self.embedding_dim)
+        check_array(where, "z", z, shape=shape, dtype=self.dtype)
+        rows, codes, E = z.reshape(-1, z.shape[-1]), k.reshape(-1, self.num_quantizers), self.embeddings
+        depths = residual_statistics(rows, E, codes, after=False)
+
+        def vectors(i: int) -> Array:
+            return residual_before(rows, E, codes, i)
+
+        if not self.shared_codebook:
+            return {
+                f"{i}.E": book.update_by(depths[i], partial(vectors, i), rng)
+                for i, book in enumerate(self.books)
+            }
+        total = functools.reduce(CodeStatistics.merge, depths)
+        every = lambda: np.concatenate([vectors(i) for i in range(self.num_quantizers)])
+        return {"0.E": self.books[0].update_by(total, every, rng)}
 
     # On what the meaning of a code depends.
 

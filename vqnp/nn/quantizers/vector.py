@@ -1,13 +1,13 @@
 """The quantizer as a layer whose codebook is trained by gradient: the paper's equation 3."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from vqnp._check import Array, check_array, check_choice, check_dtype, check_float, check_int, check_rng, fail
 from vqnp.kernels.nearest import nearest_code
-from vqnp.kernels.statistics import code_statistics
+from vqnp.kernels.statistics import CodeStatistics, code_statistics
 from vqnp.kernels.subnormal import flush
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Param, TorchName, check_room
@@ -173,11 +173,18 @@ class VectorQuantizer(Quantizer):
         where = f"{type(self).__name__}.update"
         rng = check_rng(where, rng)
         check_array(where, "z", z, last=self.embedding_dim, dtype=self.embeddings.dtype, finite=True)
-        n = code_statistics(z, k, self.num_embeddings).counts
+        return self.update_by(code_statistics(z, k, self.num_embeddings), lambda: z, rng)
+
+    def update_by(
+        self, statistics: CodeStatistics, vectors: Callable[[], Array], rng: np.random.Generator
+    ) -> Array:
+        """`update`, given the statistics of z; vectors() is z, which is needed only if a code restarts."""
+        n = statistics.counts
         self.N = flush(self.decay * self.N + (1 - self.decay) * n.astype(self.N.dtype))
-        j = rarely_used(self.N, self.restart_dead_codes) if z.size else np.empty(0, np.int64)
-        self.E.value[j] = random_rows(z, j.size, rng)
-        self.N[j] = self.N.mean()
+        j = rarely_used(self.N, self.restart_dead_codes) if n.any() else np.empty(0, np.int64)
+        if j.size:
+            self.E.value[j] = random_rows(vectors(), j.size, rng)
+            self.N[j] = self.N.mean()
         return j
 
     def after_step(self, z: Array, k: Array, rng: np.random.Generator) -> Mapping[str, Array]:
