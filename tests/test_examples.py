@@ -19,6 +19,7 @@ QUICK = {
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
     "benchmarks/prior_step.py": ["--quick", "--threads", "1"],
     "benchmarks/products.py": ["--quick", "--threads", "1"],
+    "benchmarks/quantizers.py": ["--quick", "--threads", "1"],
     "benchmarks/scaling.py": ["--quick", "--threads", "1"],
     "benchmarks/train_step.py": ["--quick", "--threads", "1"],
     "benchmarks/training.py": ["--quick", "--threads", "1"],
@@ -58,7 +59,7 @@ QUICK = {
     "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
 }
-MODULES = {f"benchmarks/{name}.py" for name in ("harness", "reports", "searches", "steps", "wrong_codes")}
+MODULES = {f"benchmarks/{name}.py" for name in ("harness", "layers", "reports", "searches", "steps", "wrong_codes")}
 """What the scripts share."""
 BENCH = ("faiss", "torch", "scipy", "sklearn")
 NEEDS = {
@@ -70,6 +71,7 @@ NEEDS = {
     "benchmarks/nearest.py": BENCH,
     "benchmarks/prior_step.py": ("torch",),
     "benchmarks/products.py": ("torch",),
+    "benchmarks/quantizers.py": ("torch", "vector_quantize_pytorch"),
     "benchmarks/train_step.py": BENCH,
     "crosscheck_vq_pytorch.py": ("torch", "vector_quantize_pytorch"),
     "studies/rate_distortion.py": ("faiss",),

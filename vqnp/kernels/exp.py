@@ -52,7 +52,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return lambda x: math.exp(x)
 
 
-# log(1 + y) = 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + …), s = y/(2 + y) ≤ 1/3; the first missing term is 2e-9 of it.
+# log(1 + y) = 2 artanh(s) = 2 (s + s³/3 + s⁵/5 + …), s = y/(2 + y) ≤ 1/3; the rest is 2e-9 of it.
 _L = tuple(np.float32(2 / (2 * i + 1)) for i in range(8))
 _L0, _L1, _L2, _L3, _L4, _L5, _L6, _L7 = _L
 _TWO = np.float32(2)

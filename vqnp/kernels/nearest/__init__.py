@@ -102,7 +102,7 @@ def nearest_code(z: Array, E: Array, return_rescored: bool = False) -> Array | t
 
 
 class Search:
-    """nearest_code for parts of one set of vectors: the codebook is prepared once, and no call shares its work.
+    """nearest_code for parts of one set of vectors: its codebook is prepared once, no call shares its work.
 
     E: (K, D), contiguous; rows: how many vectors there are in all
     """
