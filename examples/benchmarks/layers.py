@@ -153,10 +153,10 @@ def by_vq_pytorch(task: Task, z: Array, dz_q: Array) -> Callable[[], Answer]:
         q.zero_grad()
         x.grad = None
         z_q, k, *losses = q(x, **arguments)
-        total, loss = (z_q * g).sum(), sum(each.sum() for each in losses)
+        total, loss = (z_q * g).sum(), sum((each.sum() for each in losses), torch.zeros(()))
         (total + loss).backward()
         answer = {"z_q": z_q[0].detach().numpy(), "k": k[0].numpy(), "dz": x.grad[0].numpy()}
-        answer["loss"] = np.asarray(float(loss))
+        answer["loss"] = np.asarray(float(loss.detach()))
         layers = [each for each in getattr(q, "layers", [q]) if hasattr(each, "_codebook")]
         books = [each._codebook.embed[0].numpy().copy() for each in layers]
         return answer | {"codebook": np.stack(books)} if books else answer
