@@ -122,6 +122,13 @@ def name_of(size: Size) -> str:
     return f"{task.quantizer}, {'training' if task.training else 'inference'}, {size[0]:,}"
 
 
+def label(size: Size) -> str:
+    """name_of in the room that a figure has."""
+    short = {"finite scalar": "FSQ", "lookup-free": "LFQ"}
+    name, use, *_ = name_of(size).split(", ")
+    return f"{short.get(name, name)}, {use}, {size[0] / 1e6:g} M"
+
+
 def table(timings: list[harness.Timing]) -> str:
     """A row for each quantizer, use and number of threads."""
     lines = [
@@ -187,7 +194,7 @@ training also that of gradients, losses and codebooks, relative to the largest e
 The finite scalars of vector-quantize-pytorch have slightly wider bounds, and its residual layer multiplies
 the gradient by the number of depths, so these gradients are not compared.
 """
-    figure = reports.dots(timings, lambda t: 1e3 * t.median, name_of, "ms", (COPY, SEARCH))
+    figure = reports.dots(timings, lambda t: 1e3 * t.median, label, "ms", (COPY, SEARCH))
     reports.write(args, "quantizers", text, timings, figure)
 
 
