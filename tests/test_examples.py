@@ -48,6 +48,7 @@ QUICK = {
     "studies/interpolation.py": ["--quick"],
     "studies/memorisation.py": ["--quick"],
     "studies/priors.py": ["--quick"],
+    "studies/quantizers.py": ["--quick"],
     "studies/random_codes.py": ["--quick"],
     "studies/rate_distortion.py": ["--quick"],
     "studies/sampling.py": ["--quick"],
