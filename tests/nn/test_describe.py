@@ -22,7 +22,7 @@ from vqnp.nn import (
 )
 from vqnp.nn.description import MODULES, SHARED
 from vqnp.nn.module import limited
-from vqnp.priors import HierarchicalPrior, PixelCNN, Transformer
+from vqnp.priors import HierarchicalPrior, PixelCNN, TextTransformer, Transformer
 
 
 @register
@@ -118,6 +118,9 @@ EXAMPLES = {
         (4, 8, 3), 4, 3, 1, (2, 1), (3, 2), (5, 4), "stopped", 0.5, dtype="float64"
     ),
     "Transformer": lambda: Transformer(5, (2, 3), 6, 2, 3, 0.2, 4, 0.3, True, 5, "float64"),
+    "TextTransformer": lambda: TextTransformer(
+        5, (2, 3), ("a", "red", "one"), 4, 6, 2, 3, 0.2, 0.3, 0.4, 0.5, True, 5, "float64"
+    ),
     "PixelCNN": lambda: PixelCNN(5, (2, 3), 4, 2, 5, 3, 1, 0.2, 4, 0.3, 5, "float64"),
     "HierarchicalPrior": lambda: HierarchicalPrior([
         Transformer(5, (1, 2), 6, 1, 3, dtype="float64"),
