@@ -588,19 +588,16 @@ return dE
     Bug(
         "the input is not shifted: each position reads the code that it predicts",
         "priors.transformer:Transformer.logits_forward",
-        "x, token_cache = self._tokens(codes[:, :-1], labels, above)",
-        "x, token_cache = self._tokens(codes, labels, above); x = x[:, 1:]",
+        "self._hidden(codes[:, :-1], labels, rng, above)",
+        "self._hidden(codes[:, 1:], labels, rng, above)",
         "test_a_prior_is_causal",
         autoregressive=True,
     ),
     Bug(
         "the input is shifted twice: the last code is never read",
         "priors.transformer:Transformer.logits_forward",
-        "x, token_cache = self._tokens(codes[:, :-1], labels, above)",
-        """
-x, token_cache = self._tokens(codes[:, :-2], labels, above)
-x = np.concatenate([x[:, : self.prefix + 1], x[:, self.prefix :]], axis=1)
-""",
+        "self._hidden(codes[:, :-1], labels, rng, above)",
+        "self._hidden(np.concatenate([codes[:, :1] * 0, codes[:, :-2]], axis=1), labels, rng, above)",
         "test_a_prior_is_causal",
         autoregressive=True,
     ),
@@ -633,7 +630,7 @@ y = gamma * x_hat + beta
     ),
     Bug(
         "dropout while a prior is evaluated",
-        "priors.transformer:Transformer.logits_forward",
+        "priors.transformer:Transformer._hidden",
         "block.forward(x, rng)",
         "block.forward(x, np.random.default_rng(0))",
         "test_a_prior_drops_only_in_training",
@@ -775,8 +772,8 @@ before = np.cumsum(warm, axis=-1) - warm
     Bug(
         "the gradient of a prefix goes to the places of other codes",
         "priors.transformer:Transformer._tokens_backward",
-        "1 if self.num_classes else 0",
-        "0",
+        "dx[:, first:last]",
+        "dx[:, first - self.condition_positions : last - self.condition_positions]",
         "test_a_prior_below_a_levels_gradients",
     ),
 ]
