@@ -45,6 +45,7 @@ QUICK = {
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
     "studies/estimators.py": ["--quick"],
+    "studies/hierarchy.py": ["--quick"],
     "studies/interpolation.py": ["--quick"],
     "studies/memorisation.py": ["--quick"],
     "studies/priors.py": ["--quick"],
