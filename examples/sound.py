@@ -46,8 +46,8 @@ FLOOR = 0.1
 
 DROPOUT = 0.4
 SAMPLES = 100
-QUICK = ["--channels", "8", "--residual-blocks", "1", "--num-embeddings", "32", "--epochs", "1"]
-QUICK_PRIOR = ["--width", "16", "--layers", "1", "--heads", "1", "--epochs", "1"]
+QUICK = "--channels 4 --residual-blocks 0 --num-embeddings 32 --epochs 1 --batch-size 64".split()
+QUICK_PRIOR = "--width 8 --layers 1 --heads 1 --epochs 1 --batch-size 64".split()
 SMALL_NOTES: dict[str, Any] = {"channels": 16, "residual_blocks": 1, "num_embeddings": 256}
 
 
@@ -181,8 +181,8 @@ def measure_notes(run: Path, quick: bool, out: Path) -> list[dict[str, float]]:
         known: list[dict[str, float]] = json.loads(noted.read_text())
         return known
     train, test = vqnp.load_splits("notes")
-    model = SoundVQVAE.conv(**(SMALL_NOTES | ({"channels": 8, "num_embeddings": 32} if quick else {})))
-    vqnp.fit(model, train, epochs=1 if quick else 6, batch_size=16, lr=3e-3, progress=False)
+    model = SoundVQVAE.conv(**(SMALL_NOTES | ({"channels": 4, "num_embeddings": 32} if quick else {})))
+    vqnp.fit(model, train, epochs=1 if quick else 6, batch_size=64 if quick else 16, lr=3e-3, progress=False)
     report, strings = model.evaluate(test), test.labels < PITCHES
     wanted = np.array([frequency(k) for k in test.labels[strings]])
     sounds, rows = [test.images], []

@@ -20,8 +20,8 @@ from vqnp.metrics.sound import SoundError
 class SoundLevelEvaluation(CodeUse):
     """The report on one level, which reconstructs a sound on its own.
 
-    hop: samples a code; counts: (K,) how often each code is used; mse: in the data's own units, squared;
-    signal_to_noise and spectral_convergence: in dB, over all samples of all recordings
+    hop: samples a code; counts: (K,) how often each code is used, but for stretches of zeros; mse: in the
+    data's own units, squared; signal_to_noise, spectral_convergence: in dB, over all samples
     """
 
     hop: int
@@ -118,7 +118,8 @@ def evaluate_sounds(
             x_hat = model.decode_level(k, l + 1)
             squared[l].add(x_hat, x)
             errors[l].add(x_hat, x)
-            counts[l] += model.levels[l].quantizer.counts(k)
+            heard = x.reshape(len(x), -1, model.hops[l]).any(axis=2)
+            counts[l] += model.levels[l].quantizer.counts(k[heard] if x.any() else k)
         n += len(batch)
     variance, levels = float(spread.value().mean()), []
     for l, level in enumerate(model.levels):

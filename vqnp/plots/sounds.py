@@ -82,22 +82,23 @@ def sound_training_figure(
         if i == 0:
             add_legend(axes)
     place = {"top": (bottom + pairs) / height, "bottom": bottom / height}
-    below = GridSpec(2, 1 + len(names), figure, wspace=0.28, hspace=0.18, **edges, **place)
-    _draw_row(figure, below, 0, model, _first_heard(sounds))
+    below = GridSpec(2, 1 + len(names), figure, wspace=0.12, hspace=0.18, **edges, **place)
+    _draw_row(figure, below, model, _first_heard(sounds))
     return figure
 
 
 def sound_figure(model: SoundVQVAE, sounds: Array, result: SoundEvaluation) -> Figure:
     """Recordings and what each level retains of them, as waveforms and spectrograms; use of the codes."""
     shown = [i for i in range(len(sounds)) if np.any(sounds[i])][: 7 * SHOWN : 7][:SHOWN] or [0]
-    L, each, gap, bars, bottom, top = len(model.levels), 2.3, 0.6, 1.5, 0.5, 0.45
+    L, each, gap, bars, bottom, top = len(model.levels), 2.5, 0.9, 1.5, 0.5, 0.3
     height = top + len(shown) * each + gap + bars + bottom
     figure = new_figure(9.6, height)
     edges = {"left": 0.065, "right": 0.985}
     place = {"top": 1 - top / height, "bottom": (bottom + bars + gap) / height}
-    grid = GridSpec(2 * len(shown), 1 + L, figure, wspace=0.28, hspace=0.35, **edges, **place)
+    grid = GridSpec(len(shown), 1, figure, hspace=0.25, **edges, **place)
     for row, i in enumerate(shown):
-        _draw_row(figure, grid, row, model, sounds[i])
+        inner = grid[row].subgridspec(2, 1 + L, wspace=0.12, hspace=0.15)
+        _draw_row(figure, inner, model, sounds[i], row == len(shown) - 1)
     place = {"top": (bottom + bars) / height, "bottom": bottom / height}
     below = GridSpec(1, L, figure, wspace=0.25, **edges, **place)
     for l, level in enumerate(result.levels, 1):
@@ -108,8 +109,8 @@ def sound_figure(model: SoundVQVAE, sounds: Array, result: SoundEvaluation) -> F
     return figure
 
 
-def _draw_row(figure: Figure, grid: Any, row: int, model: SoundVQVAE, sound: Array) -> None:
-    """One recording, (T, 1), in two rows of a grid: waveforms above spectrograms, the original first."""
+def _draw_row(figure: Figure, grid: Any, model: SoundVQVAE, sound: Array, last: bool = True) -> None:
+    """One recording, (T, 1), in a grid of two rows: waveforms above spectrograms, the original first."""
     x = np.asarray(sound, np.float32)
     codes = model.encode(x[None])
     columns = [("original", x)]
@@ -119,14 +120,14 @@ def _draw_row(figure: Figure, grid: Any, row: int, model: SoundVQVAE, sound: Arr
         columns.append((f"a code for {hop}{decibels}", x_hat))
     limit, top = max(float(np.abs(x).max()), 1e-3), float(spectrogram(x[:, 0]).max())
     for column, (title, y) in enumerate(columns):
-        axes = figure.add_subplot(grid[2 * row, column])
+        axes = figure.add_subplot(grid[0, column])
         draw_waveform(axes, y[:, 0], model.rate, COLOURS[column - 1] if column else GREY, limit)
         axes.set_title(title, fontsize=9)
-        axes.tick_params(labelbottom=False)
-        axes = figure.add_subplot(grid[2 * row + 1, column])
+        axes.tick_params(labelbottom=False, labelleft=not column)
+        axes = figure.add_subplot(grid[1, column])
         draw_spectrogram(axes, y[:, 0], model.rate, top)
-        dress(axes, "", "time (s)" if 2 * row + 2 == grid.nrows else "", "" if column else "kHz", False)
-        axes.tick_params(labelsize=7)
+        dress(axes, "", "time (s)" if last else "", "" if column else "kHz", False)
+        axes.tick_params(labelsize=7, labelleft=not column)
 
 
 def _first_heard(sounds: Array) -> Array:
