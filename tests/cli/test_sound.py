@@ -1,8 +1,10 @@
 """vqnp train on sounds, and every command on such a run."""
 
 import csv
+import importlib.util
 import inspect
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +113,14 @@ def test_wrong_options_are_refused(folder, tmp_path, capsys):
     args = ["--hops", "32", "64", "--out", tmp_path / "r"]
     message = refused_command(capsys, "train", "--data", folder, *args)
     assert message.startswith("--hops must be less than the hop before it")
+
+
+def test_the_page_is_that_of_its_json():
+    docs = Path(__file__).parents[2] / "docs"
+    spec = importlib.util.spec_from_file_location("sound", docs.parent / "examples" / "sound.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    result = json.loads((docs / "sound" / "sound.json").read_text(encoding="utf-8"))
+    assert script.block(result) in (docs / "sound.md").read_text(encoding="utf-8")
+    assert all(row["sampled"] > 0.15 for row in result["levels"][:2])  # a tenth by chance
+    assert all(result["levels"][i]["snr"] < result["levels"][i + 1]["snr"] for i in (0, 1))

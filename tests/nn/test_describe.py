@@ -12,7 +12,7 @@ from helpers import refused
 import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, HierarchicalVQVAE, InputError, VectorQuantizer
 from vqnp.data import DataSpec
-from vqnp.models import Level
+from vqnp.models import Level, SoundVQVAE
 from vqnp.nn import (
     Activation, CausalConv, CausalSelfAttention, CodeConv, Conv, ConvTranspose, CosineVectorQuantizer,
     EMACosineVectorQuantizer, Embedding, FiniteScalarQuantizer, Flatten, GroupNorm, GumbelQuantizer,
@@ -22,7 +22,7 @@ from vqnp.nn import (
 )
 from vqnp.nn.description import MODULES, SHARED
 from vqnp.nn.module import limited
-from vqnp.priors import HierarchicalPrior, PixelCNN, TextTransformer, Transformer
+from vqnp.priors import HierarchicalPrior, PixelCNN, TextTransformer, Transformer, Upsampler
 
 
 @register
@@ -118,6 +118,10 @@ EXAMPLES = {
         (4, 8, 3), 4, 3, 1, (2, 1), (3, 2), (5, 4), "stopped", 0.5, dtype="float64"
     ),
     "Transformer": lambda: Transformer(5, (2, 3), 6, 2, 3, 0.2, 4, 0.3, True, 5, "float64"),
+    "SoundVQVAE": lambda: SoundVQVAE.conv(
+        (64, 1), 44100, (8, 4), 3, 1, 2, 5, spectral_weight=0.5, segment=32, rng=4
+    ),
+    "Upsampler": lambda: Upsampler(4, (6,), 4, 1, 1, 0.2, 3, 0.3, True, 5, above=((3, (2,)),)),
     "TextTransformer": lambda: TextTransformer(
         5, (2, 3), ("a", "red", "one"), 4, 6, 2, 3, 0.2, 0.3, 0.4, 0.5, True, 5, "float64"
     ),
