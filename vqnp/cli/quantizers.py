@@ -57,7 +57,11 @@ OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
         float, "P", "part of the training examples that have their first codes alone (default: 0.0)"
     ),
     "shared_codebook": (bool, "", "one codebook for all codes of a latent"),
-    "spherical": (bool, "", "codes on the unit sphere: binary spherical quantization"),
+    "spherical": (
+        bool, "",
+        "codes on the unit sphere: binary spherical quantization; --commitment-cost is then 0, as published, "
+        "unless it is given"
+    ),
     "temperature": (float, "TAU", "temperature of the Gumbel-softmax at the first step (default: 4.0)"),
     "temperature_steps": (int, "STEPS", "steps over which the temperature falls (default: 5000)"),
 }
@@ -84,6 +88,11 @@ def own_arguments(name: str, network: Mapping[str, Any]) -> dict[str, Any]:
     plain = {n: list(value) if isinstance(value, tuple) else value for n, value in found.items()}
     plain |= {"codebook": "ema"} if name in BY_GRADIENT else {}
     return {n: network.get(n, value) for n, value in plain.items()}
+
+
+def implied(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults that other options decide: binary spherical quantization has no commitment loss."""
+    return {"commitment_cost": 0.0} if given.get("spherical") else {}
 
 
 def made(name: str, model: Mapping[str, Any], rng: Any = 0) -> dict[str, Any]:

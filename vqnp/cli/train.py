@@ -301,7 +301,8 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
         fail("", "--noise-std", "must be given only with --likelihood gaussian", "--likelihood bernoulli")
     model = configuration.arguments(kind, network, quantizer)
     for_data = own_defaults if (kind, network) == ("vqvae", own_defaults.get("network")) else {}
-    model |= {name: value for name, value in for_data.items() if name in model} | given["model"]
+    model |= {name: value for name, value in for_data.items() if name in model}
+    model |= quantizers.implied(given["model"]) | given["model"]
     if model.get("codebook") == "gradient":
         if "epsilon" in given["model"]:
             fail("", "--epsilon", "must be given only with --codebook ema", "--codebook gradient")

@@ -86,7 +86,9 @@ class Evaluation(CodeUse):
     def __str__(self) -> str:
         several = self.counts.ndim > 1
         each = ", ".join(f"{value:.1f}" for value in self.perplexities)
+        latents = int(self.counts.sum()) // len(self.counts) if several else 0
         joint = f"{self.joint_perplexity:.1f}; {math.prod(self.perplexities):.1f} if independent"
+        joint += f", at most {latents}, the number of latents" if several else ""
         return aligned([
             ("images", f"{self.images} ({self.counts.sum()} codes)"),
             ("test MSE", f"{self.mse:.5f}"),

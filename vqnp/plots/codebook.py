@@ -13,9 +13,9 @@ from vqnp._check import Array
 from vqnp.evaluation import Evaluation
 from vqnp.inspection.anatomy import CodeAnatomy, code_anatomy
 from vqnp.models import VQVAE
-from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
+from vqnp.plots.curves import History, add_legend, draw_curves, draw_losses, draw_sorted
 from vqnp.plots.sheets import are_signals, bands, convolved_axes, draw_pairs, flat_images, training_grid
-from vqnp.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, new_figure, no_ticks
+from vqnp.plots.style import BLUE, GREY, ORANGE, new_figure, no_ticks
 
 COLUMNS, ALL_TILES, MOST_TILES = 16, 128, 512  # of codebook_figure
 WIDEST = {COLUMNS: 2.5, 8: 5.0, 4: np.inf}  # by the number of columns, the width of an image by its height
@@ -28,17 +28,7 @@ def codebook_training_figure(model: VQVAE, history: History, images: Array, resu
     images: (n, *data.shape) of the test set, of which the first ten are shown; result: the report on them
     """
     figure, grid = training_grid()
-    curves = {
-        "reconstruction_loss": (BLUE, "reconstruction, training"),
-        "test_mse": (ORANGE, "reconstruction, test (clipped to [0, 1])"),
-        "codebook_loss": (PURPLE, "codebook loss, training"),
-        "commitment_loss": (GREEN, "commitment loss, training"),
-    }
-    if model.likelihood != "squared_error":  # nats, which may be negative
-        del curves["reconstruction_loss"]
-    axes = figure.add_subplot(grid[0, 0])
-    draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
-    add_legend(axes)
+    draw_losses(figure.add_subplot(grid[0, 0]), history, model.likelihood)
     axes, K = figure.add_subplot(grid[0, 1]), result.num_embeddings
     curves = {"perplexity": (BLUE, "training"), "test_perplexity": (ORANGE, "test")}
     draw_curves(axes, history, "Codebook perplexity", "effective number of codes", curves)

@@ -7,11 +7,41 @@ from matplotlib.axes import Axes
 from matplotlib.transforms import Bbox
 
 from vqnp._check import Array
-from vqnp.plots.style import BLUE, dress, plain_log
+from vqnp.plots.style import AMBER, BLUE, GREEN, ORANGE, PURPLE, SKY, dress, plain_log, plain_symlog
 
 LEAST_BARS = 16  # few bars are seen, beside some of zero height
 MOST_BARS = 1000  # more, each a shape of its own, take long: 20,000 of them about a minute
 History = Sequence[Mapping[str, float]]
+
+LOSSES = {
+    "reconstruction_loss": (BLUE, "reconstruction, training"),
+    "test_mse": (ORANGE, "reconstruction, test (clipped to [0, 1])"),
+    "codebook_loss": (PURPLE, "codebook loss, training"),
+    "commitment_loss": (GREEN, "commitment loss, training"),
+    "entropy_loss": (SKY, "weighted entropy loss, training (nats)"),
+    "kl_loss": (AMBER, "weighted KL loss, training (nats)"),
+}
+"""Columns of the history of a VQ-VAE: mean squared errors, but for the last two."""
+
+
+def draw_losses(
+    axes: Axes, history: History, likelihood: str = "squared_error", levels: bool = False
+) -> None:
+    """The losses of a VQ-VAE by epoch; levels: they are sums over levels.
+
+    Under another likelihood the reconstruction loss is −log p, which may be negative as entropies may.
+    """
+    curves, unit = dict(LOSSES), "mean squared error"
+    if likelihood != "squared_error":
+        curves["reconstruction_loss"] = BLUE, "reconstruction, training: −log p (nats a value)"
+        curves["test_mse"] = ORANGE, "reconstruction, test: mean squared error"
+    if levels:
+        curves = {name: (c, label.replace(" loss,", " losses,")) for name, (c, label) in curves.items()}
+    in_nats = {"entropy_loss", "kl_loss"} & set().union(*history)
+    if likelihood != "squared_error" or in_nats:
+        unit = "loss"
+    draw_curves(axes, history, "Loss", unit, curves, log=True)
+    add_legend(axes)
 
 
 def draw_curves(
@@ -20,7 +50,8 @@ def draw_curves(
 ) -> None:  # fmt: skip
     """A curve for each column that the history has; on a logarithmic axis not for columns of zeros.
 
-    curves: {column: (colour, label)}; log: a logarithmic axis, if anything is above 0
+    curves: {column: (colour, label)}; log: a logarithmic axis, if anything is above 0; if anything is below
+    0, one that is logarithmic in both directions and linear about 0
     """
     epochs = [row["epoch"] for row in history]
     for name, (colour, label) in curves.items():
@@ -28,8 +59,12 @@ def draw_curves(
         if values and (any(values) or not log):
             marker = "o" if len(values) == 1 else None  # a line through one point would not be seen
             axes.plot(epochs[-len(values) :], values, color=colour, label=label, marker=marker)
-    if log and any((np.asarray(line.get_ydata()) > 0).any() for line in axes.lines):
-        plain_log(axes)
+    drawn = np.concatenate([np.asarray(line.get_ydata(), np.float64) for line in axes.lines] or [np.zeros(0)])
+    if log and (drawn > 0).any():
+        if (drawn < 0).any():
+            plain_symlog(axes, np.abs(drawn[drawn != 0]).min())
+        else:
+            plain_log(axes)
     elif not log:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]) if axes.lines else 0.0)
     if len(set(epochs)) == 1:

@@ -11,9 +11,9 @@ from vqnp._check import Array
 from vqnp._images import to_float
 from vqnp.evaluation import HierarchyEvaluation
 from vqnp.models import HierarchicalVQVAE
-from vqnp.plots.curves import History, add_legend, draw_curves, draw_sorted
+from vqnp.plots.curves import History, add_legend, draw_curves, draw_losses, draw_sorted
 from vqnp.plots.sheets import are_signals, draw_pairs, shown_images, tiles, training_grid
-from vqnp.plots.style import BLUE, COLOURS, GREEN, GREY, ORANGE, PURPLE, dress, new_figure, no_ticks
+from vqnp.plots.style import COLOURS, GREY, dress, new_figure, no_ticks
 
 SHOWN = 10  # images in a row
 
@@ -26,17 +26,9 @@ def hierarchy_training_figure(
     images: (n, *data.shape) of the test set, of which the first ten are shown; result: the report on them
     """
     figure, grid = training_grid()
-    curves = {
-        "reconstruction_loss": (BLUE, "reconstruction, training"),
-        "test_mse": (ORANGE, "reconstruction, test (clipped to [0, 1])"),
-        "codebook_loss": (PURPLE, "codebook losses, training"),
-        "commitment_loss": (GREEN, "commitment losses, training"),
-    }
-    axes = figure.add_subplot(grid[0, 0])
-    draw_curves(axes, history, "Loss", "mean squared error", curves, log=True)
-    add_legend(axes)
+    draw_losses(figure.add_subplot(grid[0, 0]), history, levels=True)
     axes = figure.add_subplot(grid[0, 1])
-    shares, curves = [dict(row) for row in history], {}
+    shares, curves = [dict(row) for row in history], dict[str, tuple[str, str]]()
     for l, level in enumerate(result.levels, 1):
         colour = COLOURS[(l - 1) % len(COLOURS)]
         for row in shares:

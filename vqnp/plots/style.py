@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import Formatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator, NullFormatter
 
 from vqnp._check import Array
 from vqnp._files import atomic
@@ -74,6 +74,13 @@ def plain_log(axes: Axes, which: str = "y") -> None:
     axis = getattr(axes, f"{which}axis")
     for formatter in (axis.set_major_formatter, axis.set_minor_formatter):
         formatter(PlainNumbers())
+
+
+def plain_symlog(axes: Axes, least: float) -> None:
+    """A y axis that is logarithmic beyond ± a power of ten of at most `least`, and linear between."""
+    low, high = -5, math.floor(math.log10(max(least, 1e-5)))
+    axes.set_yscale("symlog", linthresh=10.0 ** max(low, high), linscale=0.5)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}".replace("-", "−")))
 
 
 def log_settings(axes: Axes, values: Any, which: str = "x") -> None:

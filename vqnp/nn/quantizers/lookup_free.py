@@ -27,8 +27,8 @@ class LookupFreeQuantizer(Quantizer):
     ----------
     bits : int in [1, 24]
         D; there are K = 2^D codes.
-    commitment_cost : float, at least 0
-        β.
+    commitment_cost : float, at least 0, optional
+        β. Default: 0.25, or 0 if spherical, since binary spherical quantization has no such term.
     entropy_weight, diversity_weight : float, at least 0
         w and γ.
     entropy_temperature : float, above 0
@@ -58,14 +58,15 @@ class LookupFreeQuantizer(Quantizer):
     loss_names = ("entropy_loss", "commitment_loss")
 
     def __init__(
-        self, bits: int = 7, commitment_cost: float = 0.25, entropy_weight: float = 0.1,
+        self, bits: int = 7, commitment_cost: float | None = None, entropy_weight: float = 0.1,
         diversity_weight: float = 1.0, entropy_temperature: float = 0.1, batch_entropy: str = "exact",
         spherical: bool = False, reduction: str = "mean", dtype: Any = np.float32,
     ) -> None:  # fmt: skip
         where = "LookupFreeQuantizer"
         self.bits = self.embedding_dim = check_int(where, "bits", bits, 1, MOST_BITS)
         self.num_embeddings = 1 << self.bits
-        self.commitment_cost = check_float(where, "commitment_cost", commitment_cost, "[0, inf)")
+        beta = (0.0 if spherical else 0.25) if commitment_cost is None else commitment_cost
+        self.commitment_cost = check_float(where, "commitment_cost", beta, "[0, inf)")
         self.entropy_weight = check_float(where, "entropy_weight", entropy_weight, "[0, inf)")
         self.diversity_weight = check_float(where, "diversity_weight", diversity_weight, "[0, inf)")
         self.entropy_temperature = check_float(where, "entropy_temperature", entropy_temperature, "(0, inf)")

@@ -6,17 +6,16 @@ from typing import Any
 import numpy as np
 
 from vqnp._check import Array, check_choice, check_dtype, check_float, check_int, check_rng
-from vqnp.kernels.nearest import nearest_code
 from vqnp.nn.description import register
 from vqnp.nn.module import Cache, Param, TorchName, check_room
-from vqnp.nn.quantizers.base import Quantizer
+from vqnp.nn.quantizers.vector import NearestCode
 from vqnp.ops.loss import REDUCTIONS
 from vqnp.ops.rotation import ESTIMATORS
 from vqnp.ops.simvq import simvq_backward, simvq_codes, simvq_forward
 
 
 @register
-class SimVQ(Quantizer):
+class SimVQ(NearestCode):
     """z_q = e_k,  E = C W,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩; C is fixed and W is trained by gradient.
 
     z: (..., D), C: (K, D), W: (D, D) -> z_q: (..., D), codebook: (), commitment: (), k: (...,)
@@ -97,14 +96,6 @@ class SimVQ(Quantizer):
         self.W.add_grad(dW)
         return dz if need_dx else None
 
-    def encode(self, z: Array) -> Array:
-        """k = argmin_j ‖z − e_j‖²; z: (..., D) -> k: (...,) int64."""
-        return nearest_code(z, self.embeddings)
-
-    def decode(self, k: Array) -> Array:
-        """z_q = e_k; k: (...,) -> z_q: (..., D)."""
-        return self.embeddings[self._checked_codes(k)]
-
     def torch_names(self) -> dict[str, TorchName]:
         """W is the weight of an nn.Linear without bias, whose input C is."""
         return {"C": TorchName("frozen_codebook"), "W": TorchName("code_transform.weight", (1, 0))}
@@ -114,11 +105,3 @@ class SimVQ(Quantizer):
 
     def set_buffers(self, arrays: Mapping[str, Array]) -> None:
         self.C = arrays["C"]
-
-    def defining_arrays(self) -> list[Array]:
-        """The codebook alone."""
-        return [self.embeddings]
-
-    def defining_values(self) -> list[Any]:
-        """None beside the codebook."""
-        return []

@@ -22,8 +22,38 @@ FROM_VECTORS = ("data", "kmeans")
 CODEBOOK_INITS = ("uniform", "normal", "scaled_uniform", *FROM_VECTORS)
 
 
+class NearestCode(Quantizer):
+    """encode and decode of a quantizer with one codebook, `embeddings`: (K, D)."""
+
+    @property
+    def embeddings(self) -> Array:
+        """The codebook E: (K, D)."""
+        raise NotImplementedError(f"{type(self).__name__} has no codebook")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the codebook."""
+        return self.embeddings.dtype
+
+    def encode(self, z: Array) -> Array:
+        """k = argmin_j ‖z − e_j‖²; z: (..., D) -> k: (...,) int64."""
+        return nearest_code(z, self.embeddings)
+
+    def decode(self, k: Array) -> Array:
+        """z_q = e_k; k: (...,) -> z_q: (..., D)."""
+        return self.embeddings[self._checked_codes(k)]
+
+    def defining_arrays(self) -> list[Array]:
+        """The codebook alone: what averages there are does not change what a code means."""
+        return [self.embeddings]
+
+    def defining_values(self) -> list[Any]:
+        """None beside the codebook."""
+        return []
+
+
 @register
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(NearestCode):
     """z_q = e_k,  L = ⟨(sg z − e_k)²⟩ + β⟨(z − sg e_k)²⟩; the codebook E is trained by gradient.
 
     z: (..., D), E: (K, D) -> z_q: (..., D), codebook: (), commitment: (), k: (...,)
@@ -97,11 +127,6 @@ class VectorQuantizer(Quantizer):
         """The codebook E: (K, D)."""
         return self.E.value
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """That of the codebook."""
-        return self.embeddings.dtype
-
     def forward(
         self, z: Array, rng: Any = None, step: int = 0
     ) -> tuple[Array, Array, Array, Array, Cache]:
@@ -119,14 +144,6 @@ class VectorQuantizer(Quantizer):
         if self.has_codebook_loss:
             self.E.add_grad(dE)
         return dz if need_dx else None
-
-    def encode(self, z: Array) -> Array:
-        """k = argmin_j ‖z − e_j‖²; z: (..., D) -> k: (...,) int64."""
-        return nearest_code(z, self.embeddings)
-
-    def decode(self, k: Array) -> Array:
-        """z_q = e_k; k: (...,) -> z_q: (..., D)."""
-        return self.embeddings[self._checked_codes(k)]
 
     # How the codebook is initialized, and what happens after a step.
 
@@ -212,14 +229,6 @@ class VectorQuantizer(Quantizer):
     def torch_names(self) -> dict[str, TorchName]:
         """The codebook is an nn.Embedding's weight; the averages are buffers."""
         return {"E": TorchName("embedding.weight"), "N": TorchName("cluster_size", statistic=True)}
-
-    def defining_arrays(self) -> list[Array]:
-        """The codebook alone: what the averages are does not change what a code means."""
-        return [self.embeddings]
-
-    def defining_values(self) -> list[Any]:
-        """None beside the codebook."""
-        return []
 
     def first_buffers(self, E: Array) -> dict[str, Array]:
         """The buffers with which training starts from a codebook E: (K, D)."""
