@@ -126,7 +126,10 @@ def evaluate_codes(
     if codes < CODES_PER_EMBEDDING * K:
         history = None  # too few codes to compare with the perplexity of the training
     mse, variance = errors.mean(), float(spread.value().mean())
-    diagnosis = diagnose(value, K, history, codes, mse, variance)
+    course = history
+    if isinstance(history, list) and getattr(model, "likelihood", "squared_error") != "squared_error":
+        course = [row["perplexity"] for row in history]  # its losses are no squared errors
+    diagnosis = diagnose(value, K, course, codes, mse, variance)
     diagnosis = with_restarts(diagnosis, model.quantizer, history)
     joint = together.perplexity()
     return Evaluation(mse, value, K, model.bits_per_image, n, counts, diagnosis, variance, joint)
