@@ -120,3 +120,10 @@ def test_wrong_options(capsys, data):
     }
     for words, sentence in told.items():
         assert refused_command(capsys, *train, *words.split()).startswith(sentence), words
+
+
+def test_binary_spherical_quantization_has_no_commitment_loss_unless_it_is_given():
+    assert nn.LookupFreeQuantizer(3).commitment_cost == 0.25
+    assert nn.LookupFreeQuantizer(3, spherical=True).commitment_cost == 0
+    assert nn.LookupFreeQuantizer(3, 0.5, spherical=True).commitment_cost == 0.5
+    assert quantizers.implied({"spherical": True}) == {"commitment_cost": 0} and not quantizers.implied({})

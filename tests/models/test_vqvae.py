@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import seeds
 
-from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, ops
+from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, nn, ops
 from vqnp._check import NonFiniteError
+from vqnp.data.spec import DataSpec
 from vqnp.kernels.jit import JIT
 from vqnp.models import base
 from vqnp.models.base import CHUNK_EXAMPLES
@@ -413,3 +414,16 @@ def test_a_state_is_a_copy_so_that_the_best_epoch_can_be_kept():
 def test_the_fingerprint_knows_the_activation():
     models = (VQVAE.mlp(image_shape=(3,), hidden=(4,), activation=f, rng=0) for f in ("relu", "gelu"))
     assert len({model.fingerprint() for model in models}) == 2
+
+
+def test_a_history_of_losses_in_nats_is_no_history_of_squared_errors(rng):
+    """−log p of a density may be negative; the diagnosis then rests on the perplexities alone."""
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Reshape(2, 2))
+    decoder = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.Reshape(2, 2, 2))
+    model = VQVAE(encoder, nn.VectorQuantizer(3, 2), decoder, DataSpec((2, 2)), "logit_laplace")
+    history = [{"epoch": i, "perplexity": 2.0, "reconstruction_loss": -1.0 / i} for i in range(1, 5)]
+    x = rng.random((200, 2, 2))
+    assert str(model.evaluate(x, history).diagnosis)
+    squared = VQVAE(encoder, nn.VectorQuantizer(3, 2), nn.Sequential(*encoder.layers), DataSpec((2, 2)))
+    with refused("mse", "[0, inf)"):
+        squared.evaluate(x, history)

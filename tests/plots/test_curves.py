@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from plots.layout import assert_legible
 
-from vqnp.plots.curves import add_legend, draw_curves
+from vqnp.plots.curves import add_legend, draw_curves, draw_losses
 from vqnp.plots.style import BLUE, ORANGE, new_figure
 
 CURVES = {"a": (BLUE, "the first of two long labels, training"), "b": (ORANGE, "the second of them, test")}
@@ -56,3 +56,24 @@ def test_nothing_to_draw():
     draw_curves(axes, [{"epoch": 1, "a": 0.0}], "Title", "unit", CURVES, log=True)
     add_legend(axes)
     assert not axes.lines and axes.get_legend() is None and axes.get_yscale() == "linear"
+
+
+def test_losses_in_nats_are_named_and_drawn_below_zero_too():
+    """The weighted entropy loss of signs as codes, and −log p of another likelihood."""
+
+    def panel(likelihood="squared_error", **columns):
+        axes = new_figure(4.8, 2.4).add_axes((0.15, 0.25, 0.8, 0.6))
+        columns["test_mse"] = 0.1
+        rows = [{"epoch": i} | {name: x / i for name, x in columns.items()} for i in (1, 2, 3)]
+        draw_losses(axes, rows, likelihood)
+        return axes, [line.get_label() for line in axes.lines]
+
+    axes, labels = panel(reconstruction_loss=0.2, commitment_loss=0.05)
+    assert axes.get_ylabel() == "mean squared error" and axes.get_yscale() == "log" and len(labels) == 3
+    axes, labels = panel(reconstruction_loss=0.2, entropy_loss=-0.4)
+    assert axes.get_ylabel() == "loss" and "weighted entropy loss, training (nats)" in labels
+    low, high = axes.get_ylim()
+    assert axes.get_yscale() == "symlog" and low < -0.4 and high > 0.2
+    axes, labels = panel("logit_laplace", reconstruction_loss=-1.5)
+    assert axes.get_ylabel() == "loss" and axes.get_ylim()[0] < -1.5
+    assert any("−log p (nats a value)" in label for label in labels) and len(labels) == 2
