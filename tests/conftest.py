@@ -1,6 +1,6 @@
 """What holds for every test: hypothesis profiles, random numbers, the slow marker; figures are never shown.
 
-Hypothesis has no deadline, as kernels compile. It writes 20 examples a test for -m "not slow"; else 40, or
+Hypothesis has no deadline, as kernels compile. It writes 15 examples a test for -m "not slow"; else 25, or
 where CI is set 200, the same in every run.
 """
 
@@ -14,8 +14,8 @@ import pytest
 
 matplotlib.use("Agg")  # figures are written, never shown
 
-hypothesis.settings.register_profile("fast", deadline=None, max_examples=20)
-hypothesis.settings.register_profile("dev", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=15)
+hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=200)
 
 SLOW = Path(__file__).parent / "crosscheck"
