@@ -21,6 +21,7 @@ import numpy as np
 from _networks import LR, RESTART, network
 from _study import Column, Row, Study
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import vqnp
 from vqnp import nn
@@ -183,6 +184,10 @@ def error(model, x: np.ndarray, k: np.ndarray) -> np.ndarray:
     return ((x_hat - x) ** 2).reshape(len(x), -1).mean(axis=1)
 
 
+MARKS = {"near_copied": ("copied", "rotated"), "noise": ("between batches", "between draws")}
+"""What the two marks of a panel are."""
+
+
 def draw(rows: list[Row]) -> Figure:
     """A line for each way of training, each run a point."""
     figure = new_figure(9.6, 5.2)
@@ -206,6 +211,13 @@ def draw(rows: list[Row]) -> Figure:
             axes.plot(row[other], [y] * len(row[other]), "s", color=ORANGE, markersize=4, alpha=0.7)
         dress(axes, title, unit, "", integer_x=False)
         axes.grid(axis="y", color="#dddddd", linewidth=0.5)
+        if result in MARKS:
+            marks = {"linestyle": "", "markersize": 4, "alpha": 0.7}
+            handles = [Line2D([], [], marker=marker, color=colour, label=label, **marks)
+                       for (marker, colour), label in zip((("o", BLUE), ("s", ORANGE)), MARKS[result],
+                                                          strict=True)]  # fmt: skip
+            axes.legend(handles=handles, fontsize=7, frameon=False, ncols=2, columnspacing=1, handletextpad=0,
+                        loc="upper center", bbox_to_anchor=(0.5, -0.12))
     panels[0].set_yticks(range(len(names)), names, fontsize=8)
     panels[0].invert_yaxis()
     figure.tight_layout()

@@ -20,6 +20,8 @@ import numpy as np
 from _pictures import pack, strip, unpack
 from _study import Column, Row, Study
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 import vqnp
 from vqnp.evaluation import digit_classifier
@@ -196,6 +198,12 @@ def draw(rows: list[Row]) -> Figure:
         axes.set_ylim(len(every) - 0.5, -0.5)
         axes.grid(axis="y", color="#dddddd", linewidth=0.5)
         axes.set_axisbelow(True)
+    marks = {"linestyle": "", "markersize": 4, "alpha": 0.7}
+    drawn.legend(handles=[Line2D([], [], marker="o", color=BLUE, label="samples", **marks),
+                          Line2D([], [], marker="s", color=ORANGE, label="reconstructions", **marks)],
+                 fontsize=7, frameon=False, loc="lower right")  # fmt: skip
+    bits.legend(handles=[Patch(color=BLUE, label="level 1"), Patch(color=SKY, label="the rest, or all")],
+                fontsize=7, frameon=False, loc="lower right")  # fmt: skip
     return figure
 
 
