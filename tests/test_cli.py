@@ -20,7 +20,7 @@ from helpers import refused, refused_command
 from vqnp import VQVAE, HierarchicalVQVAE, InputError, generate, load, load_dataset, load_splits, save
 from vqnp.__main__ import main as vqnp_main
 from vqnp._check import NonFiniteError
-from vqnp.cli import COMMANDS, build_parser, main, prior, train
+from vqnp.cli import COMMANDS, build_parser, main, prior_options, train
 from vqnp.cli.prior_files import write_chain
 from vqnp.cli.runs import Run
 from vqnp.cli.train import (
@@ -1054,14 +1054,14 @@ def test_prior_needs_codes(kind, images, tmp_path):
 def test_prior_defaults_are_those_of_the_classes():
     for kind, cls in (("transformer", Transformer), ("pixelcnn", PixelCNN)):
         own = {n: p.default for n, p in inspect.signature(cls).parameters.items()}
-        for name in prior._arguments(kind):
-            type_, _, defaults, _ = prior.NETWORK[name]
+        for name in prior_options.arguments_of(kind):
+            type_, _, defaults, _ = prior_options.NETWORK[name]
             if (kind, name) == ("pixelcnn", "layers"):
-                assert own["layers"] == prior.PIXELCNN_LAYERS
+                assert own["layers"] == prior_options.PIXELCNN_LAYERS
             else:
                 default = defaults[kind]
-                assert own[prior.NAMES.get(name, name)] == default and isinstance(default, type_)
-    assert prior.SCHEDULE.keys() | {"lr_schedule"} == vars(Schedule()).keys()
+                assert own[prior_options.NAMES.get(name, name)] == default and isinstance(default, type_)
+    assert prior_options.SCHEDULE.keys() | {"lr_schedule"} == vars(Schedule()).keys()
 
 
 # Help and start-up.
