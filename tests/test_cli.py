@@ -23,7 +23,7 @@ from vqnp._check import NonFiniteError
 from vqnp.cli import COMMANDS, build_parser, main, prior_options, train
 from vqnp.cli.prior_files import write_chain
 from vqnp.cli.runs import Run
-from vqnp.cli.train import (
+from vqnp.cli.train_options import (
     CONV_OPTIONS, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
 )
 from vqnp.data import open_images

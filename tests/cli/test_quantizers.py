@@ -9,7 +9,7 @@ from helpers import refused_command
 
 from vqnp import load, load_dataset, nn
 from vqnp.cli import main, quantizers
-from vqnp.cli.train import FLAG_OF, LATENT_OPTIONS
+from vqnp.cli.train_options import FLAG_OF, LATENT_OPTIONS
 
 SMALL = "--num-latents 4 --hidden 12 --epochs 2 --batch-size 16 --quiet".split()
 OWN = {

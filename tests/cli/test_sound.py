@@ -12,7 +12,7 @@ from helpers import refused_command
 
 from vqnp import load
 from vqnp.cli import main
-from vqnp.cli.train import SOUND_OPTIONS
+from vqnp.cli.train_options import SOUND_OPTIONS
 from vqnp.data import load_splits, read_wav, write_wav
 from vqnp.models import SoundVQVAE
 

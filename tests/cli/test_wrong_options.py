@@ -10,7 +10,7 @@ import pytest
 from limits import limits
 
 from vqnp import VQVAE, Autoencoder, fit, load_dataset, save
-from vqnp.cli import COMMANDS, main, prior, train
+from vqnp.cli import COMMANDS, main, prior_options, train_options
 from vqnp.cli.prior_files import write_chain
 from vqnp.cli.runs import Run
 from vqnp.priors import Markov
@@ -21,12 +21,12 @@ PYTHON = re.compile(
     r"Model|Sequential|Schedule|Embedding|[a-z]+(_[a-z]+)+)\b(?![/.=])"
 )
 """Names of Python's that a sentence must not have; of files and of --allow's dimensions it may."""
-HUGE = {*train.CONV_OPTIONS, "hidden", "num_embeddings", "embedding_dim", "num_latents", "latent_dim"}
+HUGE = {*train_options.CONV_OPTIONS, "hidden", "num_embeddings", "embedding_dim", "num_latents", "latent_dim"}
 HUGE = HUGE - {"ndim"} | {"width", "layers"}
 NEVER_BELOW_ZERO = {
-    *train.MODEL_OPTIONS, *train.CONV_OPTIONS, *train.LATENT_OPTIONS, *train.SCHEDULE_OPTIONS,
-    *prior.NETWORK, *prior.SCHEDULE, "num_latents", "hidden", "n", "temperature", "top_k", "top_p", "label",
-    "threads", "rounds", "seed",
+    *train_options.MODEL_OPTIONS, *train_options.CONV_OPTIONS, *train_options.LATENT_OPTIONS,
+    *train_options.SCHEDULE_OPTIONS, *prior_options.NETWORK, *prior_options.SCHEDULE, "num_latents",
+    "hidden", "n", "temperature", "top_k", "top_p", "label", "threads", "rounds", "seed",
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ OPTIONS: dict[str, tuple[type | tuple[str, ...], str, str]] = {
     "temperature": (float, "TAU", "temperature of the Gumbel-softmax at the first step (default: 4.0)"),
     "temperature_steps": (int, "STEPS", "steps over which the temperature falls (default: 5000)"),
 }
-"""The options of the quantizers in CLASSES that "vector" has not, as in vqnp.cli.train.MODEL_OPTIONS."""
+"""The options of the quantizers in CLASSES that "vector" has not, as in train_options.MODEL_OPTIONS."""
 
 
 NOT_OFFERED = ("rng", "dtype", "reduction")

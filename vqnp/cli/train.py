@@ -2,14 +2,18 @@
 
 import argparse
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from vqnp._check import fail
 from vqnp._version import __version__
 from vqnp.cli import configuration, quantizers
-from vqnp.cli.options import DATA_HELP, SOURCE, Option, by_option, flag, option, say
+from vqnp.cli.options import DATA_HELP, by_option, flag, option, say
+from vqnp.cli.train_options import (
+    CONV_OPTIONS, DATA_ARGUMENTS, DATA_DEFAULTS, FLAG_OF, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS,
+    MODEL_OPTIONS, NETWORK_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES, SOUND_OPTIONS, SOUND_SCHEDULE, flag_of,
+    options_of,
+)
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
 DESCRIPTION = (
@@ -17,133 +21,6 @@ DESCRIPTION = (
     "multilayer perceptrons or convolutions and write a run folder: checkpoint.npz, config.json, "
     "metrics.csv, training.png. Ctrl-C saves; --resume continues, to the same result, bit for bit."
 )
-
-Table = dict[str, tuple[type | tuple[str, ...], str, str]]
-"""By the name of Python's argument: the type and the metavar of a number, list for several integers,
-bool for a flag, or the choices and ""; the help."""
-
-MODEL_OPTIONS: Table = {
-    "embedding_dim": (list, "D", "dimensions of a latent and of a code (default: 16; conv: 8)"),
-    "num_embeddings": (list, "K", "codes in the codebook (default: 128; hierarchical: 128 32)"),
-    "commitment_cost": (float, "BETA", "weight of the commitment loss (default: 0.25)"),
-    "decay": (float, "GAMMA", "weight of the old average in an EMA update (default: 0.99)"),
-    "epsilon": (float, "EPS", "constant of the Laplace smoothing of EMA cluster sizes (default: 1e-05)"),
-    "restart_dead_codes": (
-        float, "SHARE",
-        "restart codes used less than this share of uniform use; 0: never (default: 0.05; conv: 0.2)",
-    ),
-    "codebook": (("ema", "gradient"), "", "how the codebook is trained (default: ema)"),
-    "codebook_init": (
-        ("uniform", "normal", "scaled_uniform", "data", "kmeans"), "",
-        "how the codebook is initialized: from a distribution, from random latents of the images, or from "
-        "their k-means (default: data)",
-    ),
-    "estimator": (
-        ("straight_through", "rotation"), "",
-        "how the decoder's gradient reaches the encoder: copied, or by the rotation trick "
-        "(default: straight_through)",
-    ),
-}
-MLP_OPTIONS: Table = {
-    "num_latents": (int, "M", "latents, and therefore codes, per image (default: 16)"),
-    "activation": (
-        ("relu", "gelu", "tanh", "sigmoid", "silu", "leaky_relu"), "",
-        "function between layers (default: relu)",
-    ),
-}
-CONV_OPTIONS: Table = {
-    "channels": (
-        int, "H",
-        "channels of the convolutions, half as many next to the image (default: 64; hierarchical: 32)",
-    ),
-    "residual_channels": (int, "R", "channels within a residual block (default: 32; hierarchical: 16)"),
-    "residual_blocks": (int, "N", "residual blocks in the encoder and in the decoder (default: 2)"),
-    "downsampling": (
-        list, "N",
-        "how often the convolutions halve each axis of an image; of a hierarchy for each level, the top "
-        "first (default: 2; hierarchical: 2 1)",
-    ),
-    "ndim": (int, "N", "axes that are convolved (default: 1 for examples of one axis, otherwise 2)"),
-}  # fmt: skip
-HIERARCHY_OPTIONS: Table = {
-    "level_gradient": (
-        ("straight_through", "stopped"), "",
-        "whether the gradient of a level's latents passes on into the levels above "
-        "(default: straight_through)",
-    ),
-    "level_loss": (
-        float, "W", "weight of the reconstruction from each level and those above it (default: 0.0)"
-    ),
-}
-SOUND_OPTIONS: Table = {
-    "hops": (
-        list, "H", "samples that a code stands for, at each level, the longest first (default: 64 16 4)"
-    ),
-    "spectral_weight": (
-        float, "W", "weight of the spectral loss, the squared error's being 1 (default: 1.0)"
-    ),
-    "segment": (int, "T", "samples of a training example, cut from the recordings (default: 2048)"),
-}
-LATENT_OPTIONS: Table = {
-    "latent_dim": (
-        int, "D", "dimensions of the latent of an image; of each position, if conv (default: 256; conv: 8)"
-    ),
-    "likelihood": (("bernoulli", "gaussian"), "", "distribution of each pixel (default: bernoulli)"),
-    "noise_std": (float, "S", "standard deviation of a pixel, if gaussian (default: 0.1)"),
-    "kl_weight": (float, "W", "weight of the KL divergence; with gumbel 0.001 (default: 1.0)"),
-    "kl_warmup": (int, "STEPS", "steps over which the weight grows from 0; with gumbel 1000 (default: 0)"),
-}
-SCHEDULE_OPTIONS: Table = {
-    "epochs": (int, "N", "passes over the training images (default: 60; conv: 20)"),
-    "batch_size": (int, "B", "images per step (default: 32)"),
-    "lr": (float, "LR", "Adam's learning rate (default: 0.001; conv: 0.002)"),
-    "lr_schedule": (("cosine", "constant"), "", "course of the learning rate (default: cosine)"),
-    "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
-}
-SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}
-SOUND_SCHEDULE: dict[str, Any] = {"epochs": 30, "batch_size": 16, "lr": 2e-3}
-"""By the network: what its training has in place of Schedule's defaults, so that it ends in a few minutes."""
-
-DATA_DEFAULTS: dict[str, dict[str, Any]] = {
-    "captioned-digits": {
-        "network": "conv", "channels": 32, "residual_channels": 16, "num_embeddings": 256, "epochs": 10,
-    },
-    "emoji": {"network": "conv", "num_embeddings": 512, "epochs": 20},
-}  # fmt: skip
-"""By the data's name: what its training has in place of the defaults above, for a model that has it."""
-
-FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
-
-NETWORK_OPTIONS = (
-    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *HIERARCHY_OPTIONS, *SOUND_OPTIONS,
-    *quantizers.OPTIONS, *LATENT_OPTIONS,
-)  # fmt: skip
-"""Every option that is an argument of a constructor, such as VQVAE.mlp, or of a quantizer."""
-
-
-def _flag(name: str) -> str:
-    """The option of a Python argument: --num-latents of num_latents."""
-    return FLAGS.get(name, f"--{name.replace('_', '-')}")
-
-
-FLAG_OF = {name: _flag(name) for name in (*NETWORK_OPTIONS, *SCHEDULE_OPTIONS, *FLAGS)}
-FLAG_OF |= {"parameters": "the model's parameters", **SOURCE}
-DATA_ARGUMENTS = ("image_shape", "data", "test_data", "images", "shape")
-"""What Python's functions call the data."""
-
-
-def _options(group: str, table: Table) -> Iterator[Option]:
-    """The options of a table."""
-    for name, (kind, metavar, help) in table.items():
-        values: dict[str, Any] = {"type": kind, "metavar": metavar}
-        if isinstance(kind, tuple):
-            values = {"choices": kind}
-        elif kind is bool:
-            values = {"action": "store_true", "default": argparse.SUPPRESS}
-        elif kind is list:
-            values = {"type": int, "nargs": "+", "metavar": metavar}
-        yield option(_flag(name), group=group, help=help, **values)
-
 
 OPTIONS = (
     option("--data", metavar="NAME|PATH", help=f"{DATA_HELP} (default: digits)"),
@@ -168,18 +45,18 @@ OPTIONS = (
         + "; ".join(f"{name}: {words}" for name, words in quantizers.QUANTIZERS.items())
         + " (default: vector)",
     ),
-    *_options("the model", MODEL_OPTIONS),
-    *_options("with another quantizer than vector", quantizers.OPTIONS),
-    *_options("with --network mlp", MLP_OPTIONS),
+    *options_of("the model", MODEL_OPTIONS),
+    *options_of("with another quantizer than vector", quantizers.OPTIONS),
+    *options_of("with --network mlp", MLP_OPTIONS),
     option(
         "--hidden", group="with --network mlp", type=int, nargs="+", metavar="H",
         help="widths of the encoder's hidden layers; the decoder's are reversed (default: 512)",
     ),
-    *_options("with --network conv", CONV_OPTIONS),
-    *_options("with --model hierarchical", HIERARCHY_OPTIONS),
-    *_options("with --model sound", SOUND_OPTIONS),
-    *_options("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
-    *_options("the training", SCHEDULE_OPTIONS),
+    *options_of("with --network conv", CONV_OPTIONS),
+    *options_of("with --model hierarchical", HIERARCHY_OPTIONS),
+    *options_of("with --model sound", SOUND_OPTIONS),
+    *options_of("the latent of a VAE or an autoencoder", LATENT_OPTIONS),
+    *options_of("the training", SCHEDULE_OPTIONS),
 )  # fmt: skip
 
 
@@ -272,7 +149,7 @@ def _resumed(args: argparse.Namespace) -> dict[str, Any]:
         for name, value in given.items():
             began = (own[part] if part else own)[name]
             if value != began:
-                fail("--resume", _flag(name), f"must be what the run began with, {began}", value)
+                fail("--resume", flag_of(name), f"must be what the run began with, {began}", value)
     return config
 
 
@@ -348,11 +225,11 @@ def _refuse_foreign(args: argparse.Namespace, kind: str, network: str, quantizer
         having = [q for q in quantizers.QUANTIZERS if name in configuration.arguments("vqvae", network, q)]
         if having and kind == "vqvae":
             needed = f"must be given only with --quantizer {' or '.join(having)}"
-            fail("", _flag(name), needed, f"--quantizer {quantizer}")
+            fail("", flag_of(name), needed, f"--quantizer {quantizer}")
         able = [other for other in list(MODELS)[1:] if network in configuration.networks(other)]
         owners = ["vqvae"] * bool(having)
         owners += [other for other in able if name in configuration.arguments(other, network)]
         if not owners:  # whatever the model
             other = next(n for n in SCHEDULES if n != network)
-            fail("", _flag(name), f"must be given only with --network {other}", f"--network {network}")
-        fail("", _flag(name), f"must be given only with --model {' or '.join(owners)}", f"--model {kind}")
+            fail("", flag_of(name), f"must be given only with --network {other}", f"--network {network}")
+        fail("", flag_of(name), f"must be given only with --model {' or '.join(owners)}", f"--model {kind}")
