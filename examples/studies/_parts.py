@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from _classes import class_shares
 from _pictures import pack
@@ -41,6 +43,53 @@ def often_and_rare(model: vqnp.VQVAE, x: np.ndarray) -> dict:
         "often_ink": 100 * ink[order[:some]].mean(),
         "rare_ink": 100 * ink[order[-some:]].mean(),
     }
+
+
+def replaced(model: vqnp.VQVAE, k: np.ndarray, rng: np.random.Generator) -> dict:
+    """often_and_rare's energy with another reference: a code of the same position, drawn from those in use.
+
+    The effect of a code is what changes when it takes that code's place in up to 20 images. (A code that is
+    used often is near the mean latent, the reference of code_anatomy, whatever it does.)
+    """
+    k = k.reshape(len(k), -1)
+    counts = np.bincount(k.ravel(), minlength=model.num_embeddings)
+    order = np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)]
+    some = max(len(order) // 8, 1)
+    energies = []
+    for group in (order[:some], order[-some:]):
+        own, other = [], []
+        for j in group:
+            where = np.argwhere(k == j)
+            for i, m in where[rng.permutation(len(where))[:20]]:
+                row = k[i].copy()
+                row[m] = rng.choice(np.setdiff1d(k[:, m], j)) if (k[:, m] != j).any() else j
+                own.append(k[i])
+                other.append(row)
+        shape = (-1, *model.latent_shape)
+        with_j, without = (model.decode(np.reshape(rows, shape)) for rows in (own, other))
+        energies.append(((with_j - without).astype(np.float64) ** 2).sum() / len(own))
+    return {"energy_replaced": energies[0] / energies[1]}
+
+
+def adding(decode: Callable[[np.ndarray], np.ndarray], z: np.ndarray, rng: np.random.Generator) -> dict:
+    """100 ⟨‖Δ_S − Σ_{m∈S} Δ_m‖²⟩/⟨‖Δ_S‖²⟩ for two blocks of a latent and for all, as in swap_interaction.
+
+    decode: (n, M, D) -> images, z: (n, M, D); Δ_S is the effect of giving an image the blocks S of another
+    """
+    n, M = z.shape[:2]
+    donor = np.roll(np.arange(n), 1)
+    whole = decode(z).astype(np.float64)
+    figures = {}
+    for name, size in (("pair", 2), ("all", M)):
+        S = rng.permuted(np.tile(np.arange(M), (n, 1)), axis=1)[:, :size]
+        together, apart, rows = z.copy(), np.zeros_like(whole), np.arange(n)
+        for m in S.T:
+            alone = z.copy()
+            alone[rows, m] = together[rows, m] = z[donor, m]
+            apart += decode(alone) - whole
+        change = decode(together) - whole
+        figures[name] = 100 * float(((change - apart) ** 2).sum() / (change**2).sum())
+    return figures
 
 
 def elsewhere(model: vqnp.VQVAE, k: np.ndarray) -> float:

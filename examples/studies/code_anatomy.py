@@ -2,8 +2,11 @@
 
 The usual answer: the most used codes represent common patterns or prototypes; each class of digits uses a
 subset of the codes, of which some are shared and some its own; codes are parts that can be combined. Here the
-number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model is
-trained without labels. Numbers of classes and of pixels are effective numbers (exponentials of an entropy).
+number of codes per image, M, goes from 1 to 49, and the size of the codebook, K, from 16 to 128. The model,
+an MLP or a convolutional network (CNN), is trained without labels. Numbers of classes and of pixels are
+effective numbers (exponentials of an entropy). Controls: the class predicted from the pixels, and the effects
+of swaps in an autoencoder and a VAE whose latents are cut into 16 blocks of 16 numbers, and in a VQ-VAE that
+was not trained.
 
 python examples/studies/code_anatomy.py           about a minute
 python examples/studies/code_anatomy.py --full    the figures of docs/studies/code_anatomy.md
@@ -14,23 +17,30 @@ from itertools import combinations
 
 import numpy as np
 from _classes import accuracy, sharing
-from _parts import elsewhere, explained, often_and_rare, pictures
+from _parts import adding, elsewhere, explained, often_and_rare, pictures, replaced
 from _pictures import unpack
 from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
 from vqnp.plots.style import GREY, dress, log_settings, new_figure, no_ticks, spread
+from vqnp.training.trainer import Schedule, Trainer
 
 SHOWN = {"M": 16, "K": 32}
 """The setting whose heat maps, codes and swaps the figure shows."""
 
 
-def measure(scale, seed: int, M: int, K: int) -> dict:
+def measure(scale, seed: int, network: str, M: int, K: int) -> dict:
     """Train once; which classes use which codes, how codes predict the class, and how they affect images."""
     train, test = vqnp.load_splits("digits")
     x, c = train.images[: scale.images], train.labels[: scale.images].astype(int)
-    model = vqnp.VQVAE.mlp(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
+    if network in CONTROLS:
+        return CONTROLS[network](scale, seed, x, c, test)
+    if network == "CNN":
+        H = scale.channels
+        model = vqnp.VQVAE.conv(channels=H, residual_channels=H // 2, num_embeddings=K, rng=seed)
+    else:
+        model = vqnp.VQVAE.mlp(num_latents=M, num_embeddings=K, hidden=(scale.hidden,), rng=seed)
     vqnp.fit(model, x, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
     k, rng = model.encode(x), np.random.default_rng(seed)
     influence = vqnp.inspection.position_influence(model, x[:500], rng)
@@ -48,7 +58,7 @@ def measure(scale, seed: int, M: int, K: int) -> dict:
         "explained": explained(k.reshape(len(k), -1)[:, :16], x.reshape(len(x), -1) / np.float32(255)),
         "reached": np.mean([vqnp.perplexity(a) for a in influence.reshape(M, -1)]),
         "varied": vqnp.perplexity((x / 255.0).var(axis=0).ravel()),
-    } | often_and_rare(model, x)
+    } | often_and_rare(model, x) | replaced(model, k, rng)
     if M > 1:
         few = test.images[: scale.swapped]
         found |= {
@@ -57,7 +67,39 @@ def measure(scale, seed: int, M: int, K: int) -> dict:
             "agreement": vqnp.inspection.swap_agreement(model, few, rng),
             "elsewhere": elsewhere(model, k),
         }
-    return found | (pictures(model, x, c, test.images) if SHOWN == {"M": M, "K": K} else {})
+    shown = network == "MLP" and SHOWN == {"M": M, "K": K}
+    return found | (pictures(model, x, c, test.images) if shown else {})
+
+
+def from_pixels(scale, seed: int, x: np.ndarray, c: np.ndarray, test) -> dict:
+    """Naive Bayes on pixels that are 0 or 1, as on the codes."""
+    halves = (x // 128).astype(int), c, (test.images // 128).astype(int), test.labels
+    return {"every": accuracy(*halves, 2)["every"]}
+
+
+def nearest_image(scale, seed: int, x: np.ndarray, c: np.ndarray, test) -> dict:
+    """The class of the nearest training image."""
+    seen, new = (a.reshape(len(a), -1).astype(np.float32) for a in (x, test.images))
+    return {"every": 100 * float((c[vqnp.nearest_code(new, seen)] == test.labels).mean())}
+
+
+def swapped(kind: str, scale, seed: int, x: np.ndarray, c: np.ndarray, test) -> dict:
+    """The effects of swapping blocks of the latent of another kind of model, or of an untrained one."""
+    few, rng = test.images[: scale.swapped], np.random.default_rng(seed)
+    if kind == "untrained":
+        model = vqnp.VQVAE.mlp(hidden=(scale.hidden,), rng=seed)
+        Trainer(model, x, Schedule(1, 50, seed=seed)).initialize()
+        z = model.quantizer.decode(model.encode(few))
+        return adding(model.decode_latents, z, rng)
+    model = getattr(vqnp, kind).mlp(hidden=(scale.hidden,), rng=seed)
+    vqnp.fit(model, x, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
+    z = model.latents(few).reshape(len(few), 16, -1)
+    return adding(lambda z: model.decode(z.reshape(len(z), -1)), z, rng)
+
+
+CONTROLS = {"pixels": from_pixels, "nearest-image": nearest_image} | {
+    kind: partial(swapped, kind) for kind in ("Autoencoder", "VAE", "untrained")
+}
 
 
 def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
@@ -114,7 +156,7 @@ def draw(rows: list[Row], latents: list[int], K: int) -> Figure:
         axes = figure.add_subplot(lines[i])
         x = several if i == 2 else latents
         for n, (name, label) in enumerate(curves):
-            spread(axes, x, stack([select(rows, M=M, K=K)[0] for M in x], name), label, n)
+            spread(axes, x, stack([select(rows, network="MLP", M=M, K=K)[0] for M in x], name), label, n)
         dress(axes, f"{title} (K = {K})", "M, codes per image", unit, integer_x=False)
         log_settings(axes, x)
         axes.set_ylim(0, (103, 10.4, None)[i])
@@ -131,15 +173,17 @@ def main() -> None:
     """Codes per image × sizes of the codebook × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 500, "epochs": 2, "hidden": 32, "swapped": 100, "latents": [4, 16], "K": 128,
-               "sizes": [32]},
-        default={"images": 5000, "epochs": 6, "hidden": 128, "swapped": 500, "latents": [1, 4, 16, 49],
-                 "K": 128, "sizes": [32]},
-        full={"images": 10000, "epochs": 10, "hidden": 256, "swapped": 1000, "latents": [1, 4, 16, 49],
-              "K": 128, "sizes": [16, 32]},
+        quick={"images": 500, "epochs": 2, "hidden": 32, "channels": 8, "swapped": 100, "latents": [4, 16],
+               "K": 128, "sizes": [32]},
+        default={"images": 5000, "epochs": 6, "hidden": 128, "channels": 16, "swapped": 500,
+                 "latents": [1, 4, 16, 49], "K": 128, "sizes": [32]},
+        full={"images": 10000, "epochs": 10, "hidden": 256, "channels": 64, "swapped": 1000,
+              "latents": [1, 4, 16, 49], "K": 128, "sizes": [16, 32]},
     )  # fmt: skip
-    settings = [{"M": M, "K": scale.K} for M in scale.latents] + [{"M": 16, "K": K} for K in scale.sizes]
-    rows = study.run(settings, partial(measure, scale))
+    settings = [("MLP", M, scale.K) for M in scale.latents] + [("MLP", 16, K) for K in scale.sizes]
+    settings += [("CNN", 49, scale.K), ("pixels", 784, 2), ("nearest-image", 784, 256)]
+    settings += [(kind, 16, 0) for kind in ("Autoencoder", "VAE", "untrained")]
+    rows = study.run([{"network": n, "M": M, "K": K} for n, M, K in settings], partial(measure, scale))
     columns = [
         Column("mse", "test MSE", ".4f"),
         Column("bag_classes", "classes that share a code", ".1f"),
