@@ -4,7 +4,8 @@ The usual answer: a VAE's latent is continuous, so the path from one image to an
 latent is discrete, so its path has jumps. Here an autoencoder, a VAE and a VQ-VAE with the same networks and
 a latent of 256 numbers (in the VQ-VAE, 16 codes of 16 numbers each) interpolate between many pairs of test
 digits, along a straight line between latents, in 10 to 1000 steps. A jump is a change that does not become
-smaller when the steps do. Distances are root mean squares over pixels.
+smaller when the steps do. As a control, the VQ-VAE's decoder is also given the line between the two ends
+without quantizing it. Distances are root mean squares over pixels.
 
 python examples/studies/interpolation.py           about a minute
 python examples/studies/interpolation.py --full    the figures of docs/studies/interpolation.md
@@ -14,14 +15,17 @@ from functools import partial
 
 import numpy as np
 from _pictures import pack, strip, unpack
-from _study import Column, Row, Study
+from _study import Column, Row, Study, select
 from matplotlib.figure import Figure
 
 import vqnp
 from vqnp.inspection import Path, interpolate, step_sizes
 from vqnp.plots.style import COLOURS, GREY, dress, log_settings, new_figure, plain_log, spread
 
-MODELS = {"autoencoder": vqnp.Autoencoder, "VAE": vqnp.VAE, "VQ-VAE": vqnp.VQVAE}
+MODELS = {
+    "autoencoder": vqnp.Autoencoder, "VAE": vqnp.VAE, "VQ-VAE": vqnp.VQVAE, "VQ-VAE-unquantized": vqnp.VQVAE,
+}  # fmt: skip
+"""The last is a control: the same VQ-VAE decodes the line between two rows of codes without quantizing it."""
 SHOWN = 11
 """Images of the path that the figure shows."""
 
@@ -34,9 +38,10 @@ def measure(scale, seed: int, model: str) -> dict:
     vqnp.fit(made, seen, epochs=scale.epochs, batch_size=50, seed=seed, progress=False)
     order = np.random.default_rng(seed).permutation(len(test.images))
     pairs = test.images[order[: 2 * scale.pairs]].reshape(scale.pairs, 2, 28, 28)
+    line = unquantized if model == "VQ-VAE-unquantized" else interpolate
     walks, middles, fades, ends = [], [], [], []
     for a, b in pairs:
-        path = interpolate(made, a, b, scale.steps[-1] + 1)
+        path = line(made, a, b, scale.steps[-1] + 1)
         walks.append(of_path(path, scale.steps))
         middles.append(path.images[scale.steps[-1] // 2])
         fades.append((path.images[0] + path.images[-1]) / 2)
@@ -44,7 +49,15 @@ def measure(scale, seed: int, model: str) -> dict:
     figures = {name: np.mean([walk[name] for walk in walks], axis=0) for name in walks[0]}
     nearest = [distance_to_nearest(images, seen) for images in (middles, fades, ends)]
     figures |= {"middle": nearest[0] / nearest[2], "fade": nearest[1] / nearest[2]}
-    return figures | of_one(interpolate(made, *test.images[:2], scale.profile + 1), seed)
+    return figures | of_one(line(made, *test.images[:2], scale.profile + 1), seed)
+
+
+def unquantized(model: vqnp.VQVAE, a: np.ndarray, b: np.ndarray, steps: int) -> Path:
+    """x̂(t) = decoder((1 − t) e_a + t e_b): the ends are those of interpolate; path.codes is empty."""
+    e = model.quantizer.decode(model.encode(np.stack([a, b])))
+    t = np.linspace(0, 1, steps)
+    weight = t.astype(e.dtype).reshape(steps, *(1 for _ in e.shape[1:]))
+    return Path(t, np.empty((steps, 0), np.int64), model.decode_latents((1 - weight) * e[0] + weight * e[1]))
 
 
 def of_path(path: Path, grid: list[int]) -> dict:
@@ -99,7 +112,8 @@ def draw(rows: list[Row], steps: list[int], profile: int) -> Figure:
     figure.canvas.draw()
     box = axes.get_position()  # narrower than requested: pixels are square
     marks = figure.add_axes((box.x0, 0.5, box.width, box.y0 - 0.505))
-    for mark in rows[-1].runs[0]["marks"].split():
+    (quantized,) = select(rows, model="VQ-VAE")
+    for mark in quantized.runs[0]["marks"].split():
         t, m = (int(part) for part in mark.split(":"))
         marks.plot((t + 0.5) / profile, m, "|", color=COLOURS[2], markersize=4, markeredgewidth=1.2)
     dress(marks, "", "position on the path", "", integer_x=False)
@@ -155,7 +169,7 @@ def main() -> None:
         Column("middle", "middle to nearest image, over the ends'", ".2f"),
         Column("fade", "the same of a cross-fade", ".2f"),
     ]
-    caption = "An autoencoder, a VAE and a VQ-VAE on the way from one digit to another."
+    caption = "An autoencoder, a VAE and a VQ-VAE, also unquantized, on the way from one digit to another."
     study.write(rows, columns, draw(rows, study.scale["steps"], study.scale["profile"]), caption)
 
 

@@ -5,15 +5,16 @@ the latent carries no information, whereas discrete codes force the decoder of a
 have the same networks and a latent of the same size, 256 numbers (in the VQ-VAE, 16 codes of 16 numbers
 each). The parameter that varies is the KL weight w of the VAE and the commitment cost β of the VQ-VAE, both
 from 0.1 to 30; the VAE is also trained with a warm-up of w over half of the training. Restarts of dead codes
-are off. The information that the latents of 2000 test images carry about the image is bounded in bits: from
-below by the estimated mutual information (for codes, H(k) of whole rows), from above by the KL (for codes,
-the sum of H(k_m) over positions).
+are off. A VQ-VAE that was not trained is a control. The information that the latents of 2000 test images
+carry about the image is bounded in bits: from below by the estimated mutual information (for codes, H(k) of
+whole rows), from above by the KL (for codes, the sum of H(k_m) over positions).
 
 python examples/studies/vae_collapse.py           about a minute
 python examples/studies/vae_collapse.py --full    the figures of docs/studies/vae_collapse.md
 """
 
 import math
+from dataclasses import asdict
 from functools import partial
 
 import numpy as np
@@ -23,8 +24,11 @@ from matplotlib.figure import Figure
 
 import vqnp
 from vqnp.plots.style import GREY, dress, log_settings, new_figure, spread
+from vqnp.training.trainer import Schedule, Trainer
 
 MODELS = ("VAE", "VAE-warm-up", "VQ-VAE")
+UNTRAINED = {"model": "VQ-VAE-untrained", "knob": 0.25}
+"""A control: what the measures say of random networks, with codes from their latents."""
 BIT = math.log(2)
 """A bit in nats."""
 
@@ -36,15 +40,16 @@ def measure(scale, seed: int, model: str, knob: float) -> dict:
     """Train once; the information in the latents of test images, and how the decoder uses it."""
     train, test = vqnp.load_splits("digits")
     steps = scale.epochs * -(-scale.images // scale.batch_size)
-    if model == "VQ-VAE":
+    if model.startswith("VQ-VAE"):
         made = vqnp.VQVAE.mlp(hidden=(scale.hidden,), commitment_cost=knob, restart_dead_codes=0, rng=seed)
     else:
         warmup = steps // 2 if model == "VAE-warm-up" else 0
         made = vqnp.VAE.mlp(hidden=(scale.hidden,), kl_weight=knob, kl_warmup=warmup, rng=seed)
-    vqnp.fit(
-        made, train.images[: scale.images], epochs=scale.epochs, batch_size=scale.batch_size,
-        seed=seed, progress=False,
-    )  # fmt: skip
+    schedule = Schedule(scale.epochs, scale.batch_size, seed=seed)
+    if model == UNTRAINED["model"]:
+        Trainer(made, train.images[: scale.images], schedule).initialize()
+    else:
+        vqnp.fit(made, train.images[: scale.images], **asdict(schedule), progress=False)
     images, rng = test.images, np.random.default_rng(seed)
     z, (x,) = made.encode(images), made.prepare(images)
     x_hat = made.decode(z)
@@ -60,7 +65,7 @@ def measure(scale, seed: int, model: str, knob: float) -> dict:
         "mean_image": error(x.mean(axis=0, keepdims=True), x),
         "limit": math.log2(len(x)),
     }
-    return figures | (of_codes(made, z) if model == "VQ-VAE" else of_posterior(made, images, x, rng))
+    return figures | (of_codes(made, z) if "VQ" in model else of_posterior(made, images, x, rng))
 
 
 def of_codes(model: vqnp.VQVAE, k: np.ndarray) -> dict:
@@ -151,7 +156,7 @@ def main() -> None:
         },
     )  # fmt: skip
     settings = [{"model": model, "knob": knob} for model in MODELS for knob in scale.knobs]
-    settings = [s for s in settings if s["model"] != "VAE-warm-up" or s["knob"] >= 1]
+    settings = [s for s in settings if s["model"] != "VAE-warm-up" or s["knob"] >= 1] + [UNTRAINED]
     rows = study.run(settings, partial(measure, scale))
     columns = [
         Column("mse", "test MSE", ".4f"),
