@@ -1,8 +1,8 @@
 """What does the commitment cost β do, from far too low to far too high?
 
 The usual answer: with too low a β the latents drift away from the codes, with too high a β the reconstruction
-suffers, and 0.25 is the usual value. Here β goes from 0.01 to 4, with both kinds of codebook. The codes are
-initialized to random latents, and restarts of dead codes are off.
+suffers, and 0.25 is the usual value. Here β is 0, or goes from 0.003 to 4, with both kinds of codebook. The
+codes are initialized to random latents, and restarts of dead codes are off.
 
 python examples/studies/commitment.py           about a minute
 python examples/studies/commitment.py --full    the figures of docs/studies/commitment.md
@@ -63,6 +63,7 @@ def draw(rows: list[Row], betas: list[float]) -> Figure:
     """Six figures of merit against β; a line for each codebook."""
     figure = new_figure(9.6, 5.8)
     panels = figure.subplots(2, 3)
+    x = [betas[1] ** 2 / betas[2], *betas[1:]]  # a logarithmic axis has no 0
     wanted = (
         ("mse", "Reconstruction", "test MSE"),
         ("gap", "Distance of latents from their codes", "% of the latents' spread"),
@@ -74,10 +75,12 @@ def draw(rows: list[Row], betas: list[float]) -> Figure:
     for axes, (name, title, unit) in zip(panels.flat, wanted, strict=True):
         for i, codebook in enumerate(("ema", "gradient")):
             y = stack(select(rows, codebook=codebook), name)
-            spread(axes, betas, y, "EMA" if codebook == "ema" else "gradient", i)
+            spread(axes, x[1:], y[:, 1:], "EMA" if codebook == "ema" else "gradient", i)
+            spread(axes, x[:1], y[:, :1], "", i)
         axes.axvline(0.25, color="#777777", linewidth=1, linestyle="--")
         dress(axes, title, "commitment cost β", unit, integer_x=False)
-        log_settings(axes, betas)
+        log_settings(axes, x)
+        axes.set_xticks(x, [f"{beta:g}" for beta in betas], fontsize=6)
         if name == "size":
             plain_log(axes)
         else:
@@ -92,11 +95,11 @@ def main() -> None:
     """β × codebooks × seeds."""
     study = Study(__file__, __doc__)
     scale = study.pick(
-        quick={"images": 300, "epochs": 2, "hidden": 32, "betas": [0.25, 1.0]},
-        default={"images": 4000, "epochs": 8, "hidden": 128, "betas": [0.01, 0.1, 0.25, 1.0, 4.0]},
+        quick={"images": 300, "epochs": 2, "hidden": 32, "betas": [0.0, 0.25, 1.0]},
+        default={"images": 4000, "epochs": 8, "hidden": 128, "betas": [0.0, 0.01, 0.1, 0.25, 1.0, 4.0]},
         full={
             "images": 10000, "epochs": 10, "hidden": 256,
-            "betas": [0.01, 0.03, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0],
+            "betas": [0.0, 0.003, 0.01, 0.03, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0],
         },
     )  # fmt: skip
     settings = [{"codebook": c, "beta": beta} for c in ("ema", "gradient") for beta in scale.betas]
@@ -110,7 +113,7 @@ def main() -> None:
         Column("perplexity", "test perplexity", ".0f"),
         Column("dead", "dead codes", ".0f"),
     ]
-    caption = "Commitment costs from 0.01 to 4, with EMA and gradient codebooks of 128 codes."
+    caption = "Commitment costs of 0 and from 0.003 to 4, with EMA and gradient codebooks of 128 codes."
     study.write(rows, columns, draw(rows, study.scale["betas"]), caption)
 
 
