@@ -63,6 +63,7 @@ def spoken(call):
     return needed.value if isinstance(needed, ast.Constant) else None
 
 
+@pytest.mark.slow
 def test_what_is_needed_begins_with_must_in_the_whole_package():
     sources = [path.read_text(encoding="utf-8") for path in Path(vqnp.__file__).parent.rglob("*.py")]
     calls = [node for s in sources for node in ast.walk(ast.parse(s)) if isinstance(node, ast.Call)]

@@ -789,6 +789,7 @@ def test_prior_prints_the_bits_beside_the_baselines(with_prior, images, capsys):
     assert "prior" not in capsys.readouterr().out.replace(str(with_prior), "")
 
 
+@pytest.mark.slow
 def test_prior_prints_json(with_prior, with_classes, capsys):
     """The figures of the table, unrounded, and nothing else."""
     for out, kind in ((with_prior, "transformer"), (with_classes, "transformer, given the class")):
@@ -1041,6 +1042,7 @@ def test_a_chain_over_other_grids_is_refused_by_its_file(codes, K, trained, tmp_
             run(command, out, "--out", tmp_path / f"s.{suffix}", "--quiet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vae", "autoencoder"])
 def test_prior_needs_codes(kind, images, tmp_path):
     out = tmp_path / "r"

@@ -254,6 +254,7 @@ def taking(megabytes):
     return lambda *_: [np.ones(megabytes * 2**17)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="memory is limited on Linux only")
 def test_a_reader_that_fails_is_found(place, monkeypatch):
     """One with a bug, one that takes memory, one that takes time, one with a sentence too long."""

@@ -69,6 +69,7 @@ def test_the_parameters_start_as_vqnps(page):
         assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_it_trains_in_float32(page):
     params = page.initialize(np.random.default_rng(0))
     x = load_dataset().images[:64].reshape(64, -1) / np.float32(255)

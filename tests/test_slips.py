@@ -235,6 +235,7 @@ def test_a_folder_within_a_file_is_called_so(tmp_path, capsys):
     assert sentence.endswith(f"where {tmp_path / 'file'} is a file")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="names of files are bytes on POSIX")
 def test_a_name_that_is_no_text_is_printed_all_the_same(tmp_path):
     save(tmp_path / "m.npz", made())

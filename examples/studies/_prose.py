@@ -29,6 +29,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -158,12 +159,22 @@ def _one(reference: str, study: str, folder: Path) -> float:
     other, colon, rest = reference.strip().rpartition(":")
     name, *conditions = rest.split()
     name, _, statistic = name.partition(".")
-    result = json.loads((folder / f"{other.strip() if colon else study}.json").read_text(encoding="utf-8"))
+    result = _saved(folder / f"{other.strip() if colon else study}.json")
     wanted = [condition.partition("=")[::2] for condition in conditions]
     rows = [row for row in result["rows"] if all(_text(row["setting"].get(k)) == v for k, v in wanted)]
     if len(rows) != 1:
         raise ValueError(f"{len(rows)} settings are {' '.join(conditions) or 'all there are'}")
     return rows[0]["figures"][name][statistic or "mean"]
+
+
+def _saved(path: Path) -> Any:
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, changed: int) -> Any:
+    """A study's results, once for all the numbers of a page (and anew if the file has changed since)."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _numbers(values: Any) -> set[float]:

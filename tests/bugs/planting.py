@@ -24,13 +24,14 @@ def function_of(tree, name):
 
 def places(tree, nodes):
     """(parent, field, index) of each run of statements, or of each expression, that equals the nodes."""
-    wanted = [ast.dump(node) for node in nodes]
+    wanted, kinds = [*map(ast.dump, nodes)], [*map(type, nodes)]
     for parent in ast.walk(tree):
         for field, value in ast.iter_fields(parent):
             children = value if isinstance(value, list) else [value]
-            dumps = [ast.dump(child) if isinstance(child, ast.AST) else "" for child in children]
             for i in range(len(children) - len(wanted) + 1):
-                if dumps[i : i + len(wanted)] == wanted:
+                run = children[i : i + len(wanted)]
+                # The kinds first: they need no dump of the whole subtree.
+                if [*map(type, run)] == kinds and [*map(ast.dump, run)] == wanted:
                     yield parent, field, i
 
 

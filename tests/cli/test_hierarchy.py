@@ -113,6 +113,7 @@ def test_files_that_are_not_codes_of_all_levels_are_one_sentence(run, images, tm
     assert "must be an .npz of arrays named" in said and "one array without a name" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_in_the_same_bits(run, images, tmp_path):
     part = tmp_path / "part"
     part.mkdir()
@@ -198,6 +199,7 @@ def test_a_prior_of_both_levels_and_its_samples(with_prior, images, tmp_path, ca
     assert "--width must be what the prior began with, 4" in sentence
 
 
+@pytest.mark.slow
 def test_what_a_prior_of_several_levels_cannot_be(with_prior, tmp_path, capsys):
     sentence = refused_command(capsys, "prior", with_prior, "--model", "markov", "--force")
     assert "--model must be transformer or pixelcnn for a run with several levels of codes" in sentence

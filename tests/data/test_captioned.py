@@ -82,6 +82,7 @@ def test_the_first_images_do_not_depend_on_how_many_there_are():
         assert words == captions[:7]
 
 
+@pytest.mark.slow
 def test_it_is_a_data_set_like_any_other():
     train, test = load_splits("captioned-digits")
     assert train.images.shape == (10_000, 32, 32, 3) and test.images.shape == (2000, 32, 32, 3)

@@ -18,6 +18,7 @@ def digits():
     return load_dataset("digits", "test")
 
 
+@pytest.mark.slow
 def test_its_accuracy_is_what_its_docstring_says(digits):
     right = (digit_classifier().probabilities(digits.images).argmax(axis=1) == digits.labels).mean()
     said = float(re.search(r"right on ([\d.]+) % of the 2,000 test digits", digit_classifier.__doc__)[1])

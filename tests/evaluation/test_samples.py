@@ -32,6 +32,7 @@ def test_each_figure_is_that_of_its_function(data):
     assert found.confidence == p.max(axis=1).mean() and found.images == N
 
 
+@pytest.mark.slow
 def test_every_figure_is_better_for_real_images_than_for_noisy_or_mixed_ones(data):
     train, x, labels, y = data
     real = sample_quality(x, y, train, labels)

@@ -138,6 +138,7 @@ def test_a_file_of_version_0_1_is_read(tmp_path, model):
     refuse(tmp_path / "old.npz", "must have the arguments of a model", "'decay'", argument="meta")
 
 
+@pytest.mark.slow
 def test_truncated_or_changed_is_refused_or_harmless(tmp_path, model):
     path = tmp_path / "w.npz"
     save_torch(path, model)

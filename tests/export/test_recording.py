@@ -28,6 +28,7 @@ def whole(x):
     return out
 
 
+@pytest.mark.slow
 @given(seeds, st.integers(0, 60), st.integers(1, 9), st.integers(0, 9), st.integers(1, 20))
 @settings(max_examples=40)
 def test_windows_cover_everything_once(seed, n, size, around, most):

@@ -33,6 +33,7 @@ def test_energy_distance_of_halves_is_zero_on_average_and_of_far_points_nearly_o
     assert energy_distance(black, black) == (0, 0)
 
 
+@pytest.mark.slow
 def test_energy_distance_goes_with_the_square_of_a_small_shift(rng):
     def mean(shift):
         pairs = 0.8 * rng.random((20, 2, 500, 4))

@@ -170,6 +170,7 @@ def test_a_frame_marks_the_position_at_which_a_code_is_used_most():
     assert not any(axes.patches for axes in codebook_figure(anatomy).axes[:9])
 
 
+@pytest.mark.slow
 def test_a_very_large_codebooks_use_is_one_shape():
     """20,000 bars would take a minute."""
     axes, use = Figure().add_subplot(), np.random.default_rng(0).random(20_000)
@@ -179,6 +180,7 @@ def test_a_very_large_codebooks_use_is_one_shape():
     assert axes.get_xlim() == (0.5, 20_000.5)
 
 
+@pytest.mark.slow
 def test_a_code_that_is_never_used_is_not_among_the_most_used(model):
     few = TEST[:1]
     titles = [axes.get_title() for axes in training_figure(evaluate(model, few), model, history(3), few).axes]

@@ -60,6 +60,7 @@ def measured_field(model, codes):
     return field
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 5), st.integers(1, 6), st.sampled_from([3, 5]), st.sampled_from([3, 5, 7]),
     st.integers(1, 3), st.sampled_from([1, 2]), seeds,
@@ -201,6 +202,7 @@ def chunkings(M):
             yield (0, *at, M)
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_cached_logits_are_the_full_ones_for_every_chunking(kind, dtype, rng):
@@ -232,6 +234,7 @@ def test_a_position_is_computed_once(monkeypatch, rng):
     assert sorted(places) == sorted([(i, j, 1) for i in range(3) for j in range(4)] * 3)
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_draws_are_those_with_the_full_logits(kind, dtype):

@@ -19,6 +19,7 @@ def case(rng):
     return prior, rng.integers(0, 3, (3, 3)), rng.integers(0, 5, (3, 12))
 
 
+@pytest.mark.slow
 def test_it_has_its_gradients(case):
     prior, top, bottom = case
     batch = prior.prepare(((top, bottom), [0, 1, 1]))
