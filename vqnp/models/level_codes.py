@@ -1,11 +1,11 @@
-"""Codes of several levels: encoding, decoding, what they are called and how many bits they are.
+"""Codes of several levels, each level given those above it: encoding and decoding.
 
 x: (n, *data.shape) <-> (k_1, …, k_L), k_l: (n, *latent_shape[l − 1]), the top level first
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -14,42 +14,28 @@ import numpy as np
 from vqnp._check import Array, check_int, fail
 from vqnp.data.datasets import images_of
 from vqnp.evaluation.levels import HierarchyEvaluation, evaluate_levels
-from vqnp.metrics.codebook import bits_per_image, perplexity
-from vqnp.models.base import CHUNK_EXAMPLES, Encoding, Model, in_chunks
+from vqnp.models.base import CHUNK_EXAMPLES, in_chunks
 from vqnp.models.hierarchical_checks import checked_codes
 from vqnp.models.level import Level
+from vqnp.models.several_levels import SeveralLevels
 from vqnp.nn import Module, describe
 from vqnp.nn.module import Cache
 
 
-class LevelCodes(Model):
-    """A model whose codes are in levels: what it encodes, decodes and reports; a subclass has the loss.
+class LevelCodes(SeveralLevels):
+    """A model whose levels need each other: what it encodes, decodes and reports; a subclass has the loss.
 
-    A subclass sets levels, decoder, data, dtype, latent_shape and num_embeddings, and provides features.
+    A subclass sets decoder as well, and provides features.
     """
 
     levels: tuple[Level, ...]
-    latent_shape: Any
-    num_embeddings: Any
 
     def features(self, x: Array) -> tuple[list[Array], list[Cache]]:
         """h_1, …, h_L, and the encoders' caches."""
         raise NotImplementedError(f"{type(self).__name__} has no features")
 
-    def statistics(self, cache: Cache) -> dict[str, Array]:
-        """n_j of each level, the number of times the batch used each code: (K_l,)."""
-        return {
-            f"level_{l}": level.quantizer.counts(output.k)
-            for l, (level, output) in enumerate(zip(self.levels, cache[1], strict=True), 1)
-        }
-
-    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
-        """The perplexity of each level over the epoch, and the number of its codes that were used."""
-        row: dict[str, float] = {}
-        for l in range(1, len(self.levels) + 1):
-            counts = statistics[f"level_{l}"]
-            row |= {f"perplexity_{l}": perplexity(counts), f"codes_used_{l}": int(np.count_nonzero(counts))}
-        return row
+    def chosen(self, cache: Cache) -> list[Array]:
+        return [output.k for output in cache[1]]
 
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> HierarchyEvaluation:
         """MSE, and of each level perplexity, bits, and what it carries; see evaluation.evaluate_levels."""
@@ -63,60 +49,17 @@ class LevelCodes(Model):
         return self.levels[-1].encoder
 
     @property
-    def num_latents(self) -> int:
-        """M, the number of codes of all levels."""
-        return int(sum(np.prod(shape) for shape in self.latent_shape))
-
-    @property
-    def num_codes(self) -> int:
-        """M, as of a VQVAE."""
-        return self.num_latents
-
-    @property
     def latent_bytes(self) -> int:
         """Bytes of the latents of an example, before the quantizers."""
         sizes = zip(self.latent_shape, self.levels, strict=True)
         entries = sum(np.prod(shape) * level.quantizer.embedding_dim for shape, level in sizes)
         return int(entries) * self.dtype.itemsize
 
-    @property
-    def bits_per_level(self) -> tuple[float, ...]:
-        """M_l log₂ K_l of each level."""
-        sizes = zip(self.latent_shape, self.num_embeddings, strict=True)
-        return tuple(bits_per_image(int(np.prod(shape)), K) for shape, K in sizes)
-
-    @property
-    def bits_per_image(self) -> float:
-        """Σ_l M_l log₂ K_l."""
-        return sum(self.bits_per_level)
-
-    @property
-    def encoding(self) -> Encoding:
-        """Codes of several levels: the shape of each level's grid."""
-        return Encoding("levels", self.latent_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits")
-
-    @property
-    def encodings(self) -> tuple[Encoding, ...]:
-        """codes_1, …, codes_L: integers of shape latent_shape[l − 1]."""
-        levels = zip(self.latent_shape, self.num_embeddings, self.bits_per_level, strict=True)
-        return tuple(
-            Encoding(f"codes_{l}", shape, np.dtype(np.int64), f"{bits:g} bits", K)
-            for l, (shape, K, bits) in enumerate(levels, 1)
-        )
-
-    def encode(self, images: Any, progress: bool = False) -> Any:
-        """(k_1, …, k_L), the codes of each level: (n, *data.shape) -> (n, *latent_shape[l − 1]) each."""
-        return tuple(self._encode(images, progress))
-
     def latents(self, images: Any, first: int = 0) -> Any:
         """(z_1, …, z_L), before the quantizers, each given the codes above it."""
         where = f"{type(self).__name__}.latents"
         x = self.data.to_array(images_of(images), self.dtype, where, first)
         return tuple(in_chunks(partial(self._latents, l), x) for l in range(len(self.levels)))
-
-    def quantize(self, z: Any) -> Any:
-        """(k_1, …, k_L) of latents (z_1, …, z_L)."""
-        return tuple(level.quantizer.encode(each) for level, each in zip(self.levels, z, strict=True))
 
     def _encode_part(self, images: Any, first: int) -> tuple[Array, ...]:
         x = self.data.to_array(images, self.dtype, f"{type(self).__name__}.encode", first)

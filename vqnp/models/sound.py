@@ -5,17 +5,20 @@ x: (B, T, 1) -> k_l: (B, T/h_l), l = 1 (the top, with the longest hop h_1), …,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
 
-from vqnp._check import Array, check_codes, check_dtype, check_float, check_int, check_rng, fail, many, moved
+from vqnp._check import Array, check_dtype, check_float, check_int, check_rng, fail, moved
 from vqnp.data.datasets import images_of
 from vqnp.data.spec import DataSpec
 from vqnp.evaluation.sounds import SoundEvaluation, evaluate_sounds
-from vqnp.metrics.codebook import bits_per_image, perplexity
-from vqnp.models.base import NETWORK_ARGUMENTS, Encoding, Model, needs_parts
+from vqnp.models.base import NETWORK_ARGUMENTS, needs_parts
+from vqnp.models.several_levels import SeveralLevels
+from vqnp.models.sound_checks import (  # fmt: skip
+    HIGH, LOW, WHERE, check_length, checked_codes, checked_levels, checked_shape, each_level,
+)
 from vqnp.models.sound_networks import sound_networks
 from vqnp.models.vqvae import VQVAE, quantizer_of
 from vqnp.nn import Module, register
@@ -24,15 +27,12 @@ from vqnp.nn.trainable import Batch, Losses
 from vqnp.ops.loss import mse_backward, mse_forward
 from vqnp.ops.spectral_loss import spectral_loss_backward, spectral_loss_forward
 
-WHERE = "SoundVQVAE"
-LOW, HIGH = -1.0, 1.0
-
 START_SEGMENTS = 256
 """From the latents of so many segments the codebooks start: at a hop of 4 these are 131,072 vectors."""
 
 
 @register
-class SoundVQVAE(Model):
+class SoundVQVAE(SeveralLevels):
     """L = Σ_l [⟨(x̂_l − x)²⟩/⟨x²⟩ + w · spectral(x̂_l, x) + codebook_l + commitment_l].
 
     x: (B, T, 1) in [-1, 1] -> codes (k_1, …, k_L), k_l: (B, T/h_l) -> x̂_l: (B, T, 1), one for each level
@@ -74,8 +74,6 @@ class SoundVQVAE(Model):
     """
 
     kind = "sound"
-    latent_shape: Any
-    num_embeddings: Any
     fewest_levels = 1
     """Codes of the first levels alone can be decoded."""
 
@@ -86,7 +84,7 @@ class SoundVQVAE(Model):
     def __init__(
         self, levels: Sequence[VQVAE], rate: int = 8000, spectral_weight: float = 1.0, segment: int = 2048
     ) -> None:  # fmt: skip
-        self.levels = _checked_levels(levels)
+        self.levels = checked_levels(levels)
         self.data, self.dtype = self.levels[0].data, self.levels[0].dtype
         self.rate = check_int(WHERE, "rate", rate)
         self.spectral_weight = check_float(WHERE, "spectral_weight", spectral_weight, "[0, inf)")
@@ -126,16 +124,16 @@ class SoundVQVAE(Model):
         codebook, commitment_cost, decay, epsilon, codebook_init, restart_dead_codes, estimator, rng, dtype
             As in VQVAE.conv.
         """
-        shape = _checked_shape(image_shape)
+        shape = checked_shape(image_shape)
         if not isinstance(hops, (list, tuple)) or not hops:
             fail(WHERE, "hops", "must be a sequence of integers, the longest first", repr(hops))
         for i, (one, next_) in enumerate(zip(hops, hops[1:], strict=False), 1):
             if next_ >= one:
                 fail(WHERE, f"hops[{i}]", f"must be less than the hop before it, {one}", next_)
-        _check_length(shape[0], check_int(WHERE, "hops[0]", hops[0]))
+        check_length(shape[0], check_int(WHERE, "hops[0]", hops[0]))
         H, N = check_int(WHERE, "channels", channels), check_int(WHERE, "residual_blocks", residual_blocks, 0)
-        D = _each(WHERE, "embedding_dim", embedding_dim, len(hops))
-        K = _each(WHERE, "num_embeddings", num_embeddings, len(hops))
+        D = each_level(WHERE, "embedding_dim", embedding_dim, len(hops))
+        K = each_level(WHERE, "num_embeddings", num_embeddings, len(hops))
         rng, dtype, levels = check_rng(WHERE, rng), check_dtype(WHERE, dtype).name, []
         for hop, dim, count in zip(hops, D, K, strict=True):
             encoder, decoder = sound_networks(hop, H, N, dim, rng, dtype)
@@ -227,20 +225,8 @@ class SoundVQVAE(Model):
             restarted |= {f"level_{l}.quantizer.{name}": rows for name, rows in own.items()}
         return restarted
 
-    def statistics(self, cache: Cache) -> dict[str, Array]:
-        """n_j of each level, the number of times the batch used each code: (K_l,)."""
-        return {
-            f"level_{l}": level.quantizer.counts(k)
-            for l, (level, (*_, k)) in enumerate(zip(self.levels, cache, strict=True), 1)
-        }
-
-    def row(self, statistics: Mapping[str, Array], step: int) -> dict[str, float]:
-        """The perplexity of each level over the epoch, and the number of its codes that were used."""
-        row: dict[str, float] = {}
-        for l in range(1, len(self.levels) + 1):
-            counts = statistics[f"level_{l}"]
-            row |= {f"perplexity_{l}": perplexity(counts), f"codes_used_{l}": int(np.count_nonzero(counts))}
-        return row
+    def chosen(self, cache: Cache) -> list[Array]:
+        return [k for *_, k in cache]
 
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> SoundEvaluation:
         """MSE, SNR, spectral convergence, perplexity and bits of each level; see evaluate_sounds."""
@@ -259,62 +245,19 @@ class SoundVQVAE(Model):
         return self.levels[-1].decoder
 
     @property
-    def num_latents(self) -> int:
-        """M, the number of codes of all levels."""
-        return int(sum(np.prod(shape) for shape in self.latent_shape))
-
-    @property
-    def num_codes(self) -> int:
-        """M, as of a VQVAE."""
-        return self.num_latents
-
-    @property
     def latent_bytes(self) -> int:
         """Bytes of the latents of a recording, before the quantizers."""
         return sum(level.latent_bytes for level in self.levels)
-
-    @property
-    def bits_per_level(self) -> tuple[float, ...]:
-        """M_l log₂ K_l of each level, for a recording of T samples."""
-        sizes = zip(self.latent_shape, self.num_embeddings, strict=True)
-        return tuple(bits_per_image(int(np.prod(shape)), K) for shape, K in sizes)
 
     @property
     def bits_per_second(self) -> tuple[float, ...]:
         """(rate / h_l) log₂ K_l of each level."""
         return tuple(self.rate / self.data.shape[0] * bits for bits in self.bits_per_level)
 
-    @property
-    def bits_per_image(self) -> float:
-        """Σ_l M_l log₂ K_l, for a recording of T samples."""
-        return sum(self.bits_per_level)
-
-    @property
-    def encoding(self) -> Encoding:
-        """Codes of several levels."""
-        return Encoding("levels", self.latent_shape, np.dtype(np.int64), f"{self.bits_per_image:g} bits")
-
-    @property
-    def encodings(self) -> tuple[Encoding, ...]:
-        """codes_1, …, codes_L: integers of shape latent_shape[l − 1]."""
-        levels = zip(self.latent_shape, self.num_embeddings, self.bits_per_level, strict=True)
-        return tuple(
-            Encoding(f"codes_{l}", shape, np.dtype(np.int64), f"{bits:g} bits", K)
-            for l, (shape, K, bits) in enumerate(levels, 1)
-        )
-
-    def encode(self, images: Any, progress: bool = False) -> Any:
-        """(k_1, …, k_L), the codes of each level: (n, T, 1) -> (n, T/h_l) each."""
-        return tuple(self._encode(images, progress))
-
     def latents(self, images: Any, first: int = 0) -> Any:
         """(z_1, …, z_L), before the quantizers."""
         x = self.data.to_array(images_of(images), self.dtype, f"{WHERE}.latents", first)
         return tuple(level.encode_raw(x) for level in self.levels)
-
-    def quantize(self, z: Any) -> Any:
-        """(k_1, …, k_L) of latents (z_1, …, z_L)."""
-        return tuple(level.quantizer.encode(each) for level, each in zip(self.levels, z, strict=True))
 
     def _encode_part(self, images: Any, first: int) -> tuple[Array, ...]:
         codes: tuple[Array, ...] = self.quantize(self.latents(images, first))
@@ -330,14 +273,14 @@ class SoundVQVAE(Model):
             needed = f"must be a tuple of 1 to {len(self.levels)} arrays, one for each level, the top first"
             fail(f"{WHERE}.decode", "codes", needed, got)
         for l, k in enumerate(codes, 1):
-            self._checked("decode", k, l, len(codes[0]) if np.ndim(codes[0]) else 0)
+            checked_codes(self, "decode", k, l, len(codes[0]) if np.ndim(codes[0]) else 0)
         return self.decode_level(codes[-1], len(codes))
 
     def decode_level(self, codes: Any, level: int) -> Array:
         """x̂_l from the codes of level l alone: (n, T/h_l) -> (n, T, 1); level: l, 1 for the top."""
         l = check_int(f"{WHERE}.decode_level", "level", level, 1, len(self.levels))
         n = len(codes) if np.ndim(codes) else 0
-        return self.levels[l - 1].decode(self._checked("decode_level", codes, l, n))
+        return self.levels[l - 1].decode(checked_codes(self, "decode_level", codes, l, n))
 
     def reconstruct(self, images: Any) -> Array:
         """x̂_L, by the level of the shortest hop."""
@@ -353,65 +296,3 @@ class SoundVQVAE(Model):
 
     def defining_values(self) -> list[Any]:
         return [*super().defining_values(), self.rate, *(level.defining_values() for level in self.levels)]
-
-    def _checked(self, method: str, k: Any, l: int, n: int) -> Array:
-        """Codes of level l as an array, of n recordings."""
-        where, name, shape = f"{WHERE}.{method}", f"codes of level {l}", self.latent_shape[l - 1]
-        found = np.shape(k)
-        if found[1:] != shape or not found:
-            others = [m for m, other in enumerate(self.latent_shape, 1) if other == found[1:] and found]
-            whose = f", as the codes of level {others[0]}" if others else ""
-            fail(where, name, f"must have shape {many(shape)}", f"shape {found}{whose}")
-        if found[0] != n:
-            fail(where, name, f"must be those of {n} recordings, as at level 1", found[0])
-        return check_codes(where, k, self.num_embeddings[l - 1], name)
-
-
-def _checked_levels(levels: Any) -> tuple[VQVAE, ...]:
-    """levels as a tuple: at least one VQ-VAE, all of sounds of one length, of decreasing hops."""
-    if not isinstance(levels, (list, tuple)) or not levels:
-        got = "none" if isinstance(levels, (list, tuple)) else type(levels).__name__
-        fail(WHERE, "levels", "must be a sequence of at least one VQVAE, the top first", got)
-    for l, level in enumerate(levels):
-        name = f"levels[{l}]"
-        if not isinstance(level, VQVAE):
-            fail(WHERE, name, "must be a VQVAE", type(level).__name__)
-        shape = level.data.shape
-        if len(shape) != 2 or shape[1] != 1 or (level.data.low, level.data.high) != (LOW, HIGH):
-            fail(WHERE, name, "must have data of shape (T, 1) in [-1, 1]", level.data)
-        if level.data != levels[0].data or level.dtype != levels[0].dtype:
-            got = f"{level.data.shape} of {level.dtype}"
-            needed = f"must take {levels[0].data.shape} of {levels[0].dtype}, as levels[0]"
-            fail(WHERE, name, needed, got)
-        if level.quantizer.num_codebooks != 1 or len(level.latent_shape) != 1:
-            needed = "must have one codebook, and latents along time"
-            fail(WHERE, name, needed, f"codes of shape {level.code_shape}")
-        if l and level.latent_shape[0] <= levels[l - 1].latent_shape[0]:
-            needed = f"must have more codes than levels[{l - 1}], {levels[l - 1].latent_shape[0]}"
-            fail(WHERE, name, needed, level.latent_shape[0])
-    return tuple(levels)
-
-
-def _checked_shape(shape: Any) -> tuple[int, ...]:
-    """(T, 1) of (T, 1) or (T,)."""
-    shape = tuple(shape) if isinstance(shape, (list, tuple)) else shape
-    if not isinstance(shape, tuple) or len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-        fail(WHERE, "image_shape", "must be (T, 1): sounds of T samples and one channel", shape)
-    return check_int(WHERE, "image_shape[0]", shape[0]), 1
-
-
-def _check_length(T: int, hop: int) -> None:
-    if T % hop:
-        below, above = T // hop * hop, -(-T // hop) * hop
-        nearest = f"{below} or {above}" if below else f"{above}"
-        needed = f"must be a multiple of the longest hop, {hop} (nearest: {nearest})"
-        fail(WHERE, "image_shape", needed, f"{T} samples")
-
-
-def _each(where: str, name: str, value: Any, n: int) -> list[int]:
-    """One integer for each level."""
-    if isinstance(value, (list, tuple)):
-        if len(value) != n:
-            fail(where, name, f"must be an integer, or one for each of {n} levels", value)
-        return [check_int(where, f"{name}[{i}]", v) for i, v in enumerate(value)]
-    return [check_int(where, name, value)] * n
