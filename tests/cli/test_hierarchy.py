@@ -154,12 +154,10 @@ def test_options_that_do_not_fit(options, argument, needed, got, images, tmp_pat
 
 
 def test_what_needs_one_level_of_codes_says_so(rng):
-    from vqnp.inspection import code_anatomy, interpolate, position_influence
+    from vqnp.inspection import code_anatomy, position_influence
 
     model = HierarchicalVQVAE.conv((4, 4), 3, 2, 0, (2, 1), 2, 4, codebook_init="normal")
     x = rng.random((3, 4, 4), np.float32)
-    with refused("model", "must have latents of one level", "HierarchicalVQVAE"):
-        interpolate(model, x[0], x[1], 3)
     with refused("model", "must be a VQVAE", "HierarchicalVQVAE"):
         code_anatomy(model, x)
     with refused("model", "must be a VQVAE", "HierarchicalVQVAE"):
@@ -200,11 +198,23 @@ def test_a_prior_of_both_levels_and_its_samples(with_prior, images, tmp_path, ca
 
 
 @pytest.mark.slow
-def test_what_a_prior_of_several_levels_cannot_be(with_prior, tmp_path, capsys):
+def test_what_a_prior_of_several_levels_cannot_be(with_prior, capsys):
     sentence = refused_command(capsys, "prior", with_prior, "--model", "markov", "--force")
     assert "--model must be transformer or pixelcnn for a run with several levels of codes" in sentence
-    sentence = refused_command(capsys, "compress", with_prior, "--out", tmp_path / "x.vqnp")
-    assert "must be a run with one level of codes" in sentence
+
+
+@pytest.mark.slow
+def test_images_to_a_compressed_file_and_back(with_prior, images, tmp_path, capsys):
+    pytest.importorskip("constriction", reason="not installed: constriction (the extra compress)")
+    file, back = str(tmp_path / "a.vqnp"), str(tmp_path / "b.npy")
+    capsys.readouterr()
+    args = ["--data", str(images), "--out", file, "--quiet"]
+    assert main(["compress", str(with_prior), *args]) == 0
+    out = capsys.readouterr().out
+    bits = 49 * np.log2(8) + 14 * 14 * np.log2(4)
+    assert f"{'codes without a prior':<30}{bits:14.2f}" in out and "PNG, one sheet" in out
+    assert main(["decompress", str(with_prior), file, "--out", back, "--quiet"]) == 0
+    np.testing.assert_array_equal(np.load(back), load(with_prior).reconstruct(np.load(images)))
 
 
 @pytest.mark.slow

@@ -10,10 +10,10 @@ import pytest
 from helpers import refused
 
 import vqnp
-from vqnp import VQVAE
+from vqnp import VQVAE, HierarchicalVQVAE
 from vqnp.export import compressed
 from vqnp.export.compressed import HEADER, read_compressed, write_compressed
-from vqnp.priors import Markov, Transformer
+from vqnp.priors import HierarchicalPrior, Markov, Transformer
 
 pytest.importorskip("constriction", reason="not installed: constriction (the extra compress)")
 
@@ -49,6 +49,27 @@ def test_what_was_written_is_read(kind, n, model, tmp_path, rng):
         assert sizes.nll_bits / n == pytest.approx(prior.code_length(k))
     else:
         assert sizes.nll_bits == pytest.approx(prior.nll(k).sum() / np.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pixelcnn", "transformer"])
+def test_codes_of_several_levels(kind, tmp_path, rng):
+    """Under a prior whose lower level depends on the codes above; another codebook size at each level."""
+    model = HierarchicalVQVAE.conv((4, 4), 3, 2, 0, (2, 1), 2, (4, 8), codebook_init="normal")
+    options = {"layers": 1} if kind == "pixelcnn" else {"layers": 1, "heads": 2}
+    prior = HierarchicalPrior.of(kind, (4, 8), ((1, 1), (2, 2)), channels=4, **options)
+    for param in prior.parameters():
+        param.value[...] += 0.5 * rng.standard_normal(param.value.shape)
+    k = rng.integers(0, 4, (130, 1, 1)), rng.integers(0, 8, (130, 2, 2))
+    path = tmp_path / "a.vqnp"
+    sizes = write_compressed(path, k, model, prior)
+    for found, wanted in zip(read_compressed(path, model, prior), k, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    nats = sum(each.sum() for each in prior.nll(k))
+    assert sizes.nll_bits == pytest.approx(nats / np.log(2), rel=1e-5)
+    with refused("codes", "must be a tuple of 2 arrays", "1"):
+        write_compressed(path, k[:1], model, prior)
+    with refused("codes of level 2", "shape", "(130, 1, 1)"):
+        write_compressed(path, (k[0], k[0]), model, prior)
 
 
 def test_codes_of_the_prior_take_fewer_bits_than_uniform_ones(model, tmp_path):

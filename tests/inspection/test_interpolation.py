@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers import refused
 
-from vqnp import VAE, VQVAE, Autoencoder
+from vqnp import VAE, VQVAE, Autoencoder, HierarchicalVQVAE
 from vqnp._check import NonFiniteError
 from vqnp.inspection import interpolate, step_sizes
 from vqnp.metrics import code_changes
@@ -31,6 +31,23 @@ def test_a_path_ends_where_the_images_are_and_changes_only_with_its_codes(model,
         assert np.count_nonzero(np.diff(column)) == len(set(column.tolist())) - 1
     still = interpolate(model, a, a, 5)
     assert not code_changes(still.codes).any() and step_sizes(still.images).max() < 1e-6
+
+
+def test_a_path_of_several_levels_has_a_line_for_each(rng):
+    """And decodes the codes of both lines at the same t."""
+    made = HierarchicalVQVAE.conv((4, 4), 3, 2, 0, (2, 1), 2, 8, rng=1)
+    x = rng.random((20, 4, 4), np.float32)
+    made.initialize((x[..., None],), rng)
+    a, b = x[:2]
+    path = interpolate(made, a, b, 9)
+    np.testing.assert_array_equal(path.images[[0, -1]], made.reconstruct(np.stack([a, b])))
+    ends = made.latents(np.stack([a, b]))
+    for t, *codes in zip(path.t, *path.codes, strict=True):
+        point = tuple((1 - np.float32(t)) * z[:1] + np.float32(t) * z[1:] for z in ends)
+        for k, wanted in zip(codes, made.quantize(point), strict=True):
+            np.testing.assert_array_equal(k, wanted[0])
+    np.testing.assert_array_equal(path.images, made.decode(path.codes))
+    assert any(code_changes(k).any() for k in path.codes)
 
 
 @pytest.mark.parametrize("kind", [Autoencoder, VAE])

@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-from vqnp._check import fail
 from vqnp.cli.options import DATA, FORCE, RUN, SOURCE, SPLIT, batch_bar, by_option, flag, new_file, option
 
 HELP = "compress images into a file of as many bits as the prior says"
@@ -33,31 +32,34 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.data.batches import batches
     from vqnp.export.compressed import write_compressed
     from vqnp.export.picture_formats import picture_sizes
+    from vqnp.priors.coding import codebook_sizes
 
     out = new_file(args.out, (".vqnp",), args.force)
     opened = open_codes_run(args.model)
     model: Any = opened.model
-    if model.encoding.name == "levels":
-        fail("RUN", "", "must be a run with one level of codes", f"{args.model}, which has several")
     prior = read_prior(opened.run, model).prior
     data = args.data if "data" in args else opened.trained_on()
     with by_option(SOURCE):
         images = open_images(data, args.split)
     model.data.check_shape(images.shape, str(images.path))
-    codes = np.concatenate([model.encode(batch) for batch in batches(images)])
+    parts = [model.encode(batch) for batch in batches(images)]
+    several = isinstance(parts[0], tuple)  # an array for each level; a sound's prior may have the first ones
+    levels = [np.concatenate(level) for level in (zip(*parts, strict=True) if several else (parts,))]
+    codes: Any = tuple(levels[: len(prior.latent_shape)]) if several else levels[0]
     first = next(images.batches(COMPARED_IMAGES))
     sizes = write_compressed(out, codes, model, prior, None if args.quiet else batch_bar)
     x = model.data.to_array(first, np.float64, str(images.path))
-    r = (model.decode(codes[: len(first)]) - x) / (model.data.high - model.data.low)
+    of_first = tuple(k[: len(first)] for k in codes) if several else codes[: len(first)]
+    r = (model.decode(of_first) - x) / (model.data.high - model.data.low)
     error = f"{np.square(r).mean():10.5f}"
     classes = getattr(prior, "num_classes", 0)
     under = "without the class" if classes else "under the prior"
     rows = [
         ("this file", sizes.bits_per_image, error),
         (f"-log2 p {under}", sizes.nll_bits / sizes.images, error),
-        ("codes without a prior", model.bits_per_image, error),
+        ("codes without a prior", float(np.log2(codebook_sizes(prior)).sum()), error),
     ]
-    if _are_pictures(first):
+    if model.kind != "sound" and _are_pictures(first):
         for name, size in picture_sizes(first).items():
             rows.append((f"{name}, a file each", size.bits, f"{size.mse:10.5f}"))
             rows.append((f"{name}, one sheet", size.sheet_bits, f"{size.sheet_mse:10.5f}"))

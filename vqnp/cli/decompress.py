@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> None:
     opened = open_codes_run(args.model)
     prior = read_prior(opened.run, opened.model).prior
     codes = read_compressed(args.file, opened.model, prior, None if args.quiet else batch_bar)
+    images = opened.model.decode(codes)
     with atomic(out) as file:
-        write_npy(file, opened.model.decode(codes))
-    print(f"{len(codes)} images in {out}")
+        write_npy(file, images)
+    print(f"{len(images)} images in {out}")

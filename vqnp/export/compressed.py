@@ -1,13 +1,15 @@
 """codes -> a file of about Σ −log₂ p(k_m | …) bits -> the same codes: a range coder under a prior.
 
-k: (n, *code_shape)
+k: (n, *code_shape), or (k_1, …, k_L) of a model with several levels
 
 The file: a header (HEADER), 32-bit words of the coder `constriction`, the CRC-32 of all before it. Codes are
-in groups of GROUP grids; within a group first k_1 of every grid, then k_2 of every grid, and so on.
+in groups of GROUP images; within a group the first code of every image, then the second of every image, and
+so on, level after level from the top.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,8 +21,8 @@ import numpy as np
 from vqnp._check import Array, check_codes, fail
 from vqnp._files import atomic, check_file, one_line
 from vqnp.kernels import memory
-from vqnp.priors.coding import conditionals, fingerprint
-from vqnp.priors.generation import check_fits, check_one_level
+from vqnp.priors.coding import codebook_sizes, conditionals, fingerprint
+from vqnp.priors.generation import check_fits
 
 MAGIC, VERSION = b"vqnpcode", 1
 HEADER = struct.Struct("<8sHIQ16s16sII")
@@ -28,7 +30,7 @@ HEADER = struct.Struct("<8sHIQ16s16sII")
 CRC-32 of the codes as little-endian int64, the number of words."""
 
 GROUP = 128
-"""Grids that are coded side by side: the prior is asked M times for each group. Part of the file."""
+"""Images that are coded side by side: the prior is asked M times for each group. Part of the file."""
 
 MOST_GROUP = 1 << 16
 """Of a file that is read: what a larger group would need in memory is more than any writer had."""
@@ -54,14 +56,16 @@ def write_compressed(
 ) -> Sizes:  # fmt: skip
     """Write codes, entropy-coded under the prior, atomically; k: (n, *code_shape), n at least 1 -> Sizes.
 
+    Of a model with several levels the codes are (k_1, …, k_L), as its encode returns them.
+
     Parameters
     ----------
     path : str or Path
-    codes : array_like of integers, shape (n, *code_shape)
+    codes : array_like of integers, shape (n, *code_shape); or a tuple of them, one for each level
         Of the model.
-    model : VQVAE
+    model : VQVAE or HierarchicalVQVAE
         Whose fingerprint the file gets.
-    prior : Transformer, PixelCNN or Markov
+    prior : Transformer, PixelCNN or Markov; of a model with several levels a HierarchicalPrior
         Over the model's codes. Its probabilities without a class are used.
     progress : callable, optional
         (groups, their number) -> the groups, to draw a bar.
@@ -73,13 +77,11 @@ def write_compressed(
     """
     stream, family = _coder()
     where = "write_compressed"
-    check_one_level(where, model)
     check_fits(where, model, prior)
-    K = model.num_embeddings
-    n = len(codes) if np.ndim(codes) else 0
+    k = _rows(where, codes, model, prior)
+    n, sizes = len(k), codebook_sizes(prior)
     if n == 0:
-        fail(where, "codes", "must be those of at least one image", f"shape {np.shape(codes)}")
-    k = check_codes(where, codes, K, shape=(n, *model.code_shape)).reshape(n, -1)
+        fail(where, "codes", "must be those of at least one image", "those of none")
     encoder, bits = stream.queue.RangeEncoder(), 0.0
     for rows in _groups(n, GROUP, progress):
         part = k[rows].astype(np.int32)
@@ -88,7 +90,7 @@ def write_compressed(
         for m, now in enumerate(part.T):
             with np.errstate(divide="ignore"):  # p may underflow to 0; the coder gives each code a length
                 bits -= float(np.log2(p[np.arange(len(part)), now]).sum())
-            if K > 1:  # a single code takes no bits, and the coder takes no single code
+            if sizes[m] > 1:  # a single code takes no bits, and the coder takes no single code
                 encoder.encode(np.ascontiguousarray(now), family, np.ascontiguousarray(p))
             if m + 1 < k.shape[1]:
                 p = steps.send(now)
@@ -103,6 +105,8 @@ def write_compressed(
 def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress = None) -> Array:
     """The codes in a file that write_compressed wrote with this model and this prior: (n, *code_shape).
 
+    Of a model with several levels a tuple, as its encode returns it.
+
     Raises
     ------
     InputError
@@ -111,7 +115,6 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
         prior's arithmetic is different on this machine.
     """
     path = Path(path)
-    check_one_level("read_compressed", model)
     where, head, words = _read(path)
     model_id, prior_id = _owners(model, prior)
     if head["model"] != model_id:
@@ -119,7 +122,8 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
     if head["prior"] != prior_id:
         fail(where, "", "must have been written with this prior", "a file of another prior")
     stream, family = _coder()
-    decoder, M = stream.queue.RangeDecoder(words), model.num_codes
+    decoder, sizes = stream.queue.RangeDecoder(words), codebook_sizes(prior)
+    M = len(sizes)
     memory.check_memory(where, "", head["n"], 8 * M, "must hold at most {} images")
     needed = "must decode to the codes that were encoded (the same version of NumPy, on such a processor)"
     parts = []
@@ -128,7 +132,7 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
         part, steps = np.zeros((size, M), np.int64), conditionals(prior, size)
         p = next(steps)
         for m in range(M):
-            if model.num_embeddings > 1:
+            if sizes[m] > 1:
                 try:
                     part[:, m] = decoder.decode(family, np.ascontiguousarray(p))
                 except AssertionError:  # words that no encoder makes under these probabilities
@@ -139,7 +143,7 @@ def read_compressed(path: str | Path, model: Any, prior: Any, progress: Progress
     k = np.concatenate(parts)
     if _checksum(k) != head["codes"]:
         fail(where, "", needed, "other codes")
-    return k.reshape(len(k), *model.code_shape)
+    return _as_encoded(k, model, prior)
 
 
 def check_compressed(path: str | Path) -> None:
@@ -167,6 +171,31 @@ def _read(path: Path) -> tuple[str, dict[str, Any], Array]:
         fail(where, "", "must hold at least one image", f"{n} images in groups of {group}")
     words = np.frombuffer(content, "<u4", count, HEADER.size).astype(np.uint32)
     return where, {"group": group, "n": n, "model": model, "prior": prior, "codes": codes}, words
+
+
+def _rows(where: str, codes: Any, model: Any, prior: Any) -> Array:
+    """Codes as the model's encode returns them -> (n, M), the codes of the top level first."""
+    if model.encoding.name != "levels":
+        n = len(codes) if np.ndim(codes) else 0
+        k = check_codes(where, codes, model.num_embeddings, shape=(n, *model.code_shape))
+        return k.reshape(n, model.num_codes)
+    L = len(prior.latent_shape)  # of a sound model all levels, or the first ones
+    if not isinstance(codes, (tuple, list)) or len(codes) != L:
+        got = len(codes) if isinstance(codes, (tuple, list)) else type(codes).__name__
+        fail(where, "codes", f"must be a tuple of {L} arrays, one for each level, the top first", got)
+    n = len(codes[0]) if np.ndim(codes[0]) else 0
+    levels = enumerate(zip(codes, prior.num_embeddings, prior.latent_shape, strict=True), 1)
+    checked = [check_codes(where, k, K, f"codes of level {l}", (n, *shape)) for l, (k, K, shape) in levels]
+    return np.concatenate([k.reshape(n, math.prod(k.shape[1:])) for k in checked], axis=1)
+
+
+def _as_encoded(k: Array, model: Any, prior: Any) -> Any:
+    """(n, M) -> codes as the model's encode returns them."""
+    if model.encoding.name != "levels":
+        return k.reshape(len(k), *model.code_shape)
+    ends = np.cumsum([math.prod(shape) for shape in prior.latent_shape])
+    parts = np.split(k, ends[:-1], axis=1)
+    return tuple(part.reshape(len(k), *shape) for part, shape in zip(parts, prior.latent_shape, strict=True))
 
 
 def _groups(n: int, group: int, progress: Progress) -> Iterator[slice]:

@@ -1,6 +1,6 @@
 """z(t) = (1 − t) z_a + t z_b: a path between two images through the latents."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,12 +12,12 @@ from vqnp.models import Model
 class Path(NamedTuple):
     """A path from one image to another.
 
-    t: (T,) from 0 to 1; codes: (T, *latent_shape), or (T, 0) if latents are not quantized;
-    images: (T, *data.shape)
+    t: (T,) from 0 to 1; codes: (T, *latent_shape), or (T, 0) if latents are not quantized, or of several
+    levels a tuple of (T, *latent_shape[l − 1]); images: (T, *data.shape)
     """
 
     t: Array
-    codes: Array
+    codes: Any
     images: Array
 
 
@@ -29,11 +29,11 @@ def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
     The latents move on a straight line. Those of a VQVAE are quantized at each point: the codes, and with
     them the image, change only where the line enters another code's cell; vqnp.metrics.code_changes counts
     these changes. Those of an Autoencoder, and the means of a VAE, are decoded directly, and path.codes is
-    empty.
+    empty. Of several levels, the latents of each move on a line of their own, at the same t.
 
     Parameters
     ----------
-    model : VQVAE, Autoencoder or VAE
+    model : VQVAE, HierarchicalVQVAE, SoundVQVAE, Autoencoder or VAE
     a, b : ndarray, shape data.shape
         uint8, or float in the data's range.
     steps : int
@@ -47,18 +47,21 @@ def interpolate(model: Model, a: Array, b: Array, steps: int) -> Path:
     T = check_int("interpolate", "steps", steps, 2)
     if not hasattr(model, "latents"):
         fail("interpolate", "model", "must be a VQVAE, an Autoencoder or a VAE", type(model).__name__)
-    if model.encoding.name == "levels":
-        needed = "must have latents of one level (a VQVAE, an Autoencoder or a VAE)"
-        fail("interpolate", "model", needed, type(model).__name__)
     ends = [model.data.to_array(np.asarray(image)[None], model.dtype, "interpolate") for image in (a, b)]
     z = model.latents(np.concatenate(ends))
     t = np.linspace(0, 1, T)
-    weight = t.astype(z.dtype).reshape(T, *(1 for _ in z.shape[1:]))
-    line = (1 - weight) * z[0] + weight * z[1]
+    line = tuple(_line(level, t) for level in z) if isinstance(z, tuple) else _line(z, t)
     codes = model.quantize(line)
     if codes is None:
         return Path(t, np.empty((T, 0), np.int64), model.decode(line))
     return Path(t, codes, model.decode(codes))
+
+
+def _line(z: Array, t: Array) -> Array:
+    """(1 − t) z_a + t z_b: (2, ...) -> (T, ...)."""
+    weight = t.astype(z.dtype).reshape(len(t), *(1 for _ in z.shape[1:]))
+    line: Array = (1 - weight) * z[0] + weight * z[1]
+    return line
 
 
 def step_sizes(images: Array) -> Array:

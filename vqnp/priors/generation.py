@@ -85,12 +85,6 @@ def as_grids(model: Any, codes: Any) -> Any:
     return codes if isinstance(codes, tuple) else codes.reshape(len(codes), *model.grid_shape)
 
 
-def check_one_level(where: str, model: Any) -> None:
-    """Raise for codes of several levels."""
-    if model.encoding.name == "levels":
-        fail(where, "model", "must have one level of codes", f"{len(model.encodings)} levels")
-
-
 def check_fits(where: str, model: Any, prior: Any) -> None:
     """Raise unless the prior's grids of codes are the model's."""
     if not getattr(model, "num_embeddings", 0) or not callable(getattr(model, "decode", None)):
