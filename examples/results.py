@@ -1,4 +1,4 @@
-"""The README's table of results: train with several seeds, evaluate on the test images, print Markdown.
+"""The tables of docs/results.md: train with several seeds, evaluate on the test images, print Markdown.
 
 python examples/results.py                               the defaults, five seeds, about five minutes
 python examples/results.py --data mnist --seeds 1 --num-latents 49 --embedding-dim 8 --epochs 25

@@ -1,8 +1,11 @@
 """One decorator for all kernels: numba.njit with an on-disk cache where one can be written."""
 
 import contextlib
+import hashlib
 import warnings
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -20,10 +23,26 @@ def jit(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         except RuntimeError:  # no folder for the cache can be written: compiled once in each process
             return numba.njit(**options)(function)
         if hasattr(compiled, "_cache"):  # not with NUMBA_DISABLE_JIT=1
+            index = compiled._cache._cache_file
+            index._source_stamp = (index._source_stamp, _sources())
             compiled._cache = _Healing(compiled._cache)
         return compiled
 
     return compile_
+
+
+@cache
+def _sources() -> str:
+    """SHA-256 of all files of kernels.
+
+    numba compiles a kernel anew if the kernel's own file has changed. But kernels call each other across
+    files, and some have their instructions from llvm.py and the tiles: without this, the old code of a file
+    that was changed would live on in the kernels that call it.
+    """
+    digest, folder = hashlib.sha256(), Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 class _Healing:
