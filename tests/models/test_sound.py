@@ -101,7 +101,10 @@ def test_recordings_become_segments_and_silence_is_left_out(rng):
 def test_levels_are_trained_on_their_own_and_saved(rng, tmp_path):
     x = sounds(rng, 8).astype(np.float32)
     both = SoundVQVAE.conv(**TINY, rng=0)
-    vqnp.fit(both, x, x, epochs=2, batch_size=4, progress=False)
+    history = vqnp.fit(both, x, x, epochs=2, batch_size=4, progress=False)
+    for l, K in enumerate((4, 5), 1):
+        assert 1 <= history[-1][f"perplexity_{l}"] <= K and 1 <= history[-1][f"codes_used_{l}"] <= K
+    assert both.encoder is both.levels[1].encoder and both.decoder is both.levels[1].decoder
     top, bottom = both.encode(x)
     assert top.shape == (8, 4) and bottom.shape == (8, 8)
     np.testing.assert_array_equal(both.decode((top,)), both.levels[0].reconstruct(x))
@@ -152,6 +155,9 @@ def test_bad_levels_and_codes_are_refused(rng):
         SoundVQVAE([])
     with refused("levels[0]", "must have data of shape (T, 1) in [-1, 1]"):
         SoundVQVAE([VQVAE.mlp((4, 4), 2, 2, 4, (3,))])
+    for other, got in ((tiny(dtype="float32"), "float32"), (tiny(image_shape=(64, 1)), "(64, 1)")):
+        with refused("levels[1]", "must take (32, 1) of float64, as levels[0]", got):
+            SoundVQVAE([model.levels[0], other.levels[1]])
     with refused("levels[1]", "must have more codes than levels[0], 8"):
         SoundVQVAE(model.levels[::-1])
     top, bottom = model.encode(sounds(rng))
