@@ -285,6 +285,9 @@ def test_a_few_images_are_too_few_to_judge_a_codebook():
         assert d.level == "healthy" or f"{n} codes are too few" in str(d)
     assert metrics.diagnose(1.0, 128, codes=48).level == "severe collapse"
     assert metrics.diagnose(20.0, 128, codes=1280) == metrics.diagnose(20.0, 128)
+    few = metrics.diagnose(100.0, 128, codes=1279)  # of 128, and 102.4 are healthy whatever their number
+    assert few.level == "too few codes" and "at least 1280 codes" in few.advice
+    assert metrics.diagnose(103.0, 128, codes=1279) == metrics.diagnose(103.0, 128)
     report = VQVAE.mlp(codebook_init="normal").evaluate(DATA.images[:3])
     assert report.counts.sum() == 48
     assert report.perplexity < 10 or report.diagnosis.level == "too few codes"
