@@ -15,6 +15,7 @@ from vqnp.cli import main
 from vqnp.cli.train_options import SOUND_OPTIONS
 from vqnp.data import load_splits, read_wav, write_wav
 from vqnp.models import SoundVQVAE
+from vqnp.priors import generate
 
 SMALL = [
     "--channels", "4", "--residual-blocks", "1", "--num-embeddings", "8", "--embedding-dim", "3",
@@ -95,6 +96,30 @@ def test_a_prior_and_its_sounds(trained, tmp_path, capsys):
     assert figures["num_latents"] == 8 and list(figures["bits_per_level"]) == ["level 1"]
     assert main(["sample", str(trained), "--n", "2", "--out", str(tmp_path / "x.npy"), "--quiet"]) == 0
     assert np.load(tmp_path / "x.npy").shape == (2, 256, 1)
+
+
+def test_a_caption_is_a_class(trained, folder, tmp_path, capsys):
+    """Digit and speaker: each caption of the training data is a class, whose name is in the file."""
+    small = ["--width", "8", "--layers", "1", "--heads", "1", "--epochs", "1", "--quiet", "--force"]
+    message = refused_command(
+        capsys, "prior", trained, "--condition", "text", "--text-weight", "1", *small
+    )  # fmt: skip
+    assert "--text-weight must be given only for images" in message
+    assert main(["prior", str(trained), "--condition", "text", *small]) == 0
+    names = sorted(set(load_splits(folder)[0].captions))
+    stored = load(trained / "prior.npz")
+    assert len(names) > 1 and stored.num_classes == len(names)
+    out = tmp_path / "x.npy"
+    assert main(["sample", str(trained), "--text", names[1], "--out", str(out), "--quiet"]) == 0
+    np.testing.assert_array_equal(np.load(out), generate(load(trained), stored, 1, 0, 1))
+    capsys.readouterr()
+    message = refused_command(capsys, "sample", trained, "--text", names[1][:-1], "--out", out, "--force")
+    assert "--text must be a caption of the training data" in message and names[1] in message
+    message = refused_command(capsys, "sample", trained, "--label", "1", "--out", out, "--force")
+    assert "--label" in message and "a prior with texts" in message
+    message = refused_command(capsys, "prior", trained, "--resume", "--condition", "class", "--quiet")
+    assert "--condition must be what the prior began with, text" in message
+    assert main(["prior", str(trained), "--resume", "--quiet"]) == 0
 
 
 def test_the_defaults_in_the_help_are_the_defaults():

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from vqnp._check import check_codes, fail
+from vqnp.cli.caption_classes import caption_classes
 from vqnp.cli.options import JSON, RUN, by_option, flag, option, say
 from vqnp.cli.prior_options import (  # fmt: skip
     FLAG_OF, KINDS, NAMES, NETWORK, PIXELCNN_LAYERS, SCHEDULE, SOUND_DEFAULTS, TEXT, TEXT_DEFAULTS, Form,
@@ -33,7 +34,8 @@ OPTIONS = (
     option(
         "--condition", choices=("none", "class", "text"),
         help="class: learn p(codes | class) from the data's labels, for vqnp sample --label; text: learn "
-        "captions and codes as one sequence, for vqnp sample --text (default: none)",
+        "captions and codes as one sequence, or of sounds each caption as a class, for vqnp sample --text "
+        "(default: none)",
     ),
     option(
         "--levels", type=int, metavar="N",
@@ -81,7 +83,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     form = form_of(args, stored, model)
     data = opened.trained_on()
     splits = load_splits(data)
-    labels = _conditions(condition, data, splits)
+    labels, captions = _conditions(condition, data, splits, model.kind == "sound")
     prior = schedule = None
     if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
         with by_option(FLAG_OF), trainable():
@@ -100,7 +102,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         prior = _counted(folder, model, codes[0])
     else:
         pairs = codes if labels is None else list(zip(codes, labels, strict=True))
-        prior = _trained(args, opened, pairs, prior, schedule)
+        prior = _trained(args, opened, pairs, prior, schedule, captions)
         reports = [prior.evaluate(pair, progress=not args.quiet) for pair in pairs]
         table[kind if labels is None else f"{kind}, given the {condition}"] = (
             reports[0].bits_per_image, reports[1].bits_per_image
@@ -127,19 +129,24 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
         print("\n".join(f"{'wrote':<30}{path}" for path in wrote))
 
 
-def _conditions(condition: str, data: str, splits: Any) -> list[Any] | None:
-    """The classes or the captions of the training and of the test images."""
+def _conditions(
+    condition: str, data: str, splits: Any, sound: bool
+) -> tuple[list[Any] | None, tuple[str, ...]]:
+    """The classes or captions of the training and of the test images; of sounds the captions of classes."""
     if condition == "none":
-        return None
+        return None, ()
     if condition == "text":
         if any(split.captions is None for split in splits):
             fail("", "--condition", "must be none or class for data without captions", f"text, for {data}")
-        return [split.captions for split in splits]
+        if sound:
+            names, classes = caption_classes(data, splits)
+            return classes, names
+        return [split.captions for split in splits], ()
     if any(split.labels is None for split in splits):
         fail("", "--condition", "must be none for data without labels", f"class, for {data}")
     for split in splits:
         check_codes(data, split.labels, len(splits[0]), "labels")  # more classes than images are no classes
-    return [split.labels for split in splits]
+    return [split.labels for split in splits], ()
 
 
 def _new(
@@ -151,10 +158,10 @@ def _new(
     from vqnp.training import Schedule
 
     others: dict[str, Any] = SOUND_DEFAULTS if model.kind == "sound" else {}
-    instead = TEXT_DEFAULTS if condition == "text" else others
+    instead = TEXT_DEFAULTS if condition == "text" and not others else others
     schedule = Schedule(**chosen(args, kind, SCHEDULE, instead))
     given = chosen(args, kind, NETWORK, instead)
-    if condition == "text" and labels is not None:
+    if condition == "text" and labels is not None and model.kind != "sound":
         words = Vocabulary.of(labels[0])
         given |= chosen(args, kind, TEXT)
         network = {NAMES.get(name, name): value for name, value in given.items()}
@@ -190,7 +197,10 @@ def _counted(folder: Any, model: Any, codes: Any) -> Any:
     return chain
 
 
-def _trained(args: argparse.Namespace, opened: Any, pairs: list[Any], prior: Any, schedule: Any) -> Any:
+def _trained(
+    args: argparse.Namespace, opened: Any, pairs: list[Any], prior: Any, schedule: Any,
+    captions: tuple[str, ...],
+) -> Any:  # fmt: skip
     """The prior, trained; without one, that of the folder, whose training is continued."""
     from dataclasses import asdict
 
@@ -203,7 +213,7 @@ def _trained(args: argparse.Namespace, opened: Any, pairs: list[Any], prior: Any
         if prior is None:
             prior, history = resume(folder.prior, *pairs, **options)
         else:
-            options |= {"checkpoint": folder.prior, "about": about(opened.model), **asdict(schedule)}
+            options |= {"checkpoint": folder.prior, "about": about(opened.model, captions), **asdict(schedule)}
             history = fit(prior, *pairs, **options)
     except Interrupted as stop:
         command = f"vqnp prior {folder.folder} --resume"

@@ -3,6 +3,7 @@
 Either names the model whose codes it is about, so that no prior is used with another model.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,15 @@ CHAIN = {"format": "vqnp-checkpoint", "format_version": 2, "kind": "markov"}
 
 
 class Stored(NamedTuple):
-    """A prior, its kind on the command line, and the state of its training in so far as it is plain."""
+    """A prior, its kind on the command line, and the state of its training in so far as it is plain.
+
+    captions: of a prior whose classes are captions, the caption of each class
+    """
 
     prior: Any
     kind: str
     trainer: dict[str, Any]
+    captions: tuple[str, ...] = ()
 
 
 def open_codes_run(path: str | Path) -> Opened:
@@ -41,9 +46,9 @@ def open_codes_run(path: str | Path) -> Opened:
     return opened
 
 
-def about(model: Any) -> dict[str, Any]:
-    """What a prior's file says about the model whose codes it is about."""
-    return {"codes_of": model.fingerprint()}
+def about(model: Any, captions: Sequence[str] = ()) -> dict[str, Any]:
+    """What a prior's file says about the model whose codes it is about, and about its classes."""
+    return {"codes_of": model.fingerprint()} | ({"captions": list(captions)} if captions else {})
 
 
 def write_chain(run: Run, chain: Markov, model: Any) -> None:
@@ -73,8 +78,18 @@ def read_prior(run: Run, model: Any) -> Stored:
         trainer = meta.get("trainer", {})
         if not isinstance(one, AutoregressivePrior):
             fail(f"prior {path}", "", "must be a prior over codes", type(prior).__name__)
-    if meta.get("about") != about(model):
+    captions = _captions(meta, prior)
+    if meta.get("about") != about(model, captions):
         needed = "must be the prior of the model beside it (vqnp prior --force replaces it)"
         fail(f"prior {path}", "", needed, "one of another model's codes")
     check_fits(f"prior {path}", model, prior)
-    return Stored(prior, kind, trainer)
+    return Stored(prior, kind, trainer, captions)
+
+
+def _captions(meta: Any, prior: Any) -> tuple[str, ...]:
+    """The captions of a prior's classes, if its file has one for each."""
+    own = meta.get("about")
+    found = own.get("captions") if isinstance(own, dict) else None
+    if not isinstance(found, list) or len(found) != getattr(prior, "num_classes", 0):
+        return ()
+    return tuple(found) if all(isinstance(each, str) for each in found) else ()

@@ -108,9 +108,10 @@ def kind_and_condition(
     if stored:
         began = {"kind": stored.kind}
         if stored.kind != "markov":
-            condition = condition_of(stored.prior)
+            condition = condition_of(stored)
             own = (stored.prior.levels[-1] if several else stored.prior).config()
-            names = [*arguments_of(stored.kind), *(TEXT if condition == "text" else ())]
+            sequence = condition == "text" and not several
+            names = [*arguments_of(stored.kind), *(TEXT if sequence else ())]
             began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in names}}
             began |= {n: stored.trainer["schedule"][n] for n in SCHEDULE}
         for name, value in began.items():
@@ -122,10 +123,12 @@ def kind_and_condition(
         if kind not in having and name in args and getattr(args, name) != "none":
             needed = f"must be given only with --model {' or '.join(having)}"
             fail("", flag_of(name), needed, f"--model {kind}")
-    if condition == "text" and (several or kind != "transformer"):
-        needed = "must be none or class for a run with several levels of codes and for a pixelcnn"
+    if condition == "text" and model != "sound" and (several or kind != "transformer"):
+        needed = "must be none or class for images with several levels of codes and for a pixelcnn"
         fail("", "--condition", needed, "text")
     for name in TEXT:
+        if name in args and model == "sound":
+            fail("", flag_of(name), "must be given only for images", "a run of sounds")
         if name in args and condition != "text":
             fail("", flag_of(name), "must be given only with --condition text", f"--condition {condition}")
     if kind == "markov":
@@ -136,11 +139,13 @@ def kind_and_condition(
     return kind, condition
 
 
-def condition_of(prior: Any) -> str:
-    """--condition with which a prior was trained."""
+def condition_of(stored: Any) -> str:
+    """--condition with which a prior that is stored was trained."""
     from vqnp.priors import TextTransformer
 
-    return "text" if isinstance(prior, TextTransformer) else "class" if prior.num_classes else "none"
+    if stored.captions or isinstance(stored.prior, TextTransformer):
+        return "text"
+    return "class" if stored.prior.num_classes else "none"
 
 
 def arguments_of(kind: str) -> list[str]:

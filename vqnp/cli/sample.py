@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from vqnp._check import check_int, fail
+from vqnp.cli.caption_classes import class_of
 from vqnp.cli.options import FORCE, RUN, by_option, flag, new_file, option
 
 HELP = "draw new images from a model and its prior"
@@ -61,24 +62,25 @@ def run(args: argparse.Namespace) -> None:
     out = new_file(getattr(args, "out", f"samples{suffixes[0]}"), suffixes, args.force)
     n = check_int("", "--n", getattr(args, "n", 1 if sound else IMAGES))
     model: Any
-    model, (prior, kind, _) = opened.model, read_prior(opened.run, opened.model)
+    model, (prior, kind, _, captions) = opened.model, read_prior(opened.run, opened.model)
     label, classes = getattr(args, "label", None), getattr(prior, "num_classes", 0)
     if label is not None:
-        if not classes:
+        if not classes or captions:
             needed = "must be given only for a prior with classes (vqnp prior --condition class)"
-            fail("", "--label", needed, f"{kind} without")
+            fail("", "--label", needed, "a prior with texts" if captions else f"{kind} without")
         check_int("", "--label", label, 0, classes - 1)
     text = getattr(args, "text", None)
-    if text is not None and not isinstance(prior, TextTransformer):
+    if text is not None and not captions and not isinstance(prior, TextTransformer):
         needed = "must be given only for a prior with texts (vqnp prior --condition text)"
         fail("", "--text", needed, f"{kind} without")
     if label is None and text is None:
         for name, value in (("--guidance", args.guidance), ("--rerank", args.rerank)):
             if value != 1:
                 fail("", name, "must be given only with --label or --text", value)
+    condition = label if text is None else class_of(text, captions) if captions else text
     with by_option(FLAG_OF):
         images = generate(
-            model, prior, n, seed, label if text is None else text, args.temperature,
+            model, prior, n, seed, condition, args.temperature,
             getattr(args, "top_k", None), getattr(args, "top_p", None), args.guidance, not args.quiet,
             check_int("", "--rerank", args.rerank),
         )  # fmt: skip
