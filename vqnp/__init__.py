@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SUBPACKAGES = (
     "bench", "checkpoint", "crosscheck", "data", "evaluation", "export", "gradcheck", "inspection", "kernels",
-    "metrics", "models", "nn", "ops", "optim", "plots", "priors", "training",
+    "metrics", "models", "nn", "ops", "optim", "plots", "priors", "report", "training",
 )  # fmt: skip
 
 NAMES = {

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from vqnp._check import InputError
 from vqnp._version import __version__
 from vqnp.cli import (
-    bench, compress, crosscheck, decode, decompress, encode, evaluate, export, inspect, prior, sample, train,
+    bench, compress, crosscheck, decode, decompress, encode, evaluate, export, inspect, prior, report, sample,
+    train,
 )
 from vqnp.cli.options import Parser, say, subcommand
 
 __all__ = ["build_parser", "main"]
 
 COMMANDS = (
-    train, evaluate, encode, decode, inspect, prior, sample, compress, decompress, bench, export, crosscheck,
+    train, evaluate, encode, decode, inspect, report, prior, sample, compress, decompress, bench, export,
+    crosscheck,
 )  # fmt: skip
 
 EXAMPLES = """examples:
@@ -29,6 +31,7 @@ EXAMPLES = """examples:
   vqnp encode runs/digits-1 --data digits --out codes.npz
   vqnp decode runs/digits-1 codes.npz --out images.png
   vqnp inspect runs/digits-1
+  vqnp report runs/digits-1                        one HTML file in which its codes can be tried
   vqnp prior runs/digits-1                         learn the distribution of its codes
   vqnp sample runs/digits-1 --out samples.png      new images
   vqnp evaluate runs/digits-1 --samples 1000       their quality, beside real images

@@ -32,6 +32,7 @@ class Run:
         self.latents = self.folder / "latents.png"  # of vqnp inspect, if latents are continuous
         self.levels = self.folder / "levels.png"  # of vqnp inspect, if there are several levels of codes
         self.sounds = self.folder / "sounds.png"  # of vqnp inspect, of a model of sounds
+        self.report = self.folder / "report.html"  # of vqnp report
         self.prior = self.folder / "prior.npz"  # of vqnp prior: the prior, and the state of its training
         self.prior_metrics = self.folder / "prior.csv"  # a row for each epoch of the prior
         self.samples = self.folder / "samples.png"  # of vqnp prior
@@ -39,7 +40,7 @@ class Run:
 
     def files(self) -> list[Path]:
         """Those of its files that exist."""
-        drawn = (self.figure, self.codebook, self.latents, self.levels, self.sounds)
+        drawn = (self.figure, self.codebook, self.latents, self.levels, self.sounds, self.report)
         paths = (self.config, self.checkpoint, self.metrics, *drawn, *self.prior_files())
         return [path for path in paths if path.exists()]
 

@@ -1,0 +1,166 @@
+"""A run as one HTML file: figures, configuration and diagnosis, and a decoder and a prior in JavaScript."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vqnp._check import Array
+from vqnp._version import __version__
+from vqnp.report import decoder, priors, words
+from vqnp.report.packing import PRECISIONS, packed_bytes
+
+LIMIT_BYTES = 3_000_000
+"""A page is below this: it can be sent in a mail, and opens at once."""
+
+NO_PRIOR = "This run has no prior. vqnp prior RUN trains one; then write the report again."
+TOO_LARGE = "The weights of {}, {} numbers, do not fit into a page of 3 MB, so it is left out."
+
+
+@dataclass
+class Contents:
+    """What a page is about.
+
+    title: the run's name; model: as vqnp.load returns it; folder: where its figures are; config: of
+    config.json; history, prior_history: a row for each epoch; report: of model.evaluate, or None; source: the
+    data of the report, or the sentence why there is none; images: (m, *data.shape) to begin with, and a name
+    for each; prior: or the sentence why there is none
+    """
+
+    title: str
+    model: Any
+    folder: Path
+    config: Mapping[str, Any] = field(default_factory=dict)
+    history: Sequence[Mapping[str, float]] = ()
+    prior_history: Sequence[Mapping[str, float]] = ()
+    report: Any = None
+    source: str = "no data were read"
+    images: Array | None = None
+    names: Sequence[str] = ()
+    prior: Any = NO_PRIOR
+    seed: int = 0
+
+
+def write_page(contents: Contents, limit: int = LIMIT_BYTES) -> str:
+    """The page, of fewer bytes than the limit.
+
+    Figures, configuration and diagnosis come first. The decoder follows, in float32 or, where this would be
+    too large, in float16; then the prior in the same way. What does not fit is replaced by a sentence.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from vqnp import VQVAE
+    >>> model = VQVAE.mlp((4, 4), num_latents=3, embedding_dim=2, num_embeddings=8, hidden=(5,))
+    >>> page = write_page(Contents("tiny", model, Path("no/folder")))
+    >>> page.startswith("<!DOCTYPE html>"), len(page) < 200_000
+    (True, True)
+    """
+    parts = {
+        "version": __version__, "title": words.escape(contents.title), "lead": _lead(contents.model),
+        "style": _file("style.css"), "network": _file("network.js"), "explorer": _file("explorer.js"),
+        "diagnosis": _diagnosis(contents), "figures": words.figures(contents.folder, contents.history),
+        "configuration": words.configuration(contents.config),
+        "history": words.history(contents.history, "Each epoch of the training")
+        + words.history(contents.prior_history, "Each epoch of the prior's training"),
+    }  # fmt: skip
+    room = limit - sum(len(text.encode()) for text in parts.values()) - 20_000  # the sections of the live part
+    data: dict[str, Any] = {}
+    live = decoder.why_not(contents.model)
+    if not live:
+        data, live = _live(contents, room)
+        room -= len(_json(data))
+    prior = contents.prior if isinstance(contents.prior, str) else priors.why_not(contents.prior)
+    if not prior and not data:
+        prior = "Without the decoder the page does not draw from the prior either; vqnp sample does."
+    if not prior:
+        found, prior = _prior(contents, room)
+        data |= found
+    parts["live"] = _sentence("explore", "Codes", live) if live else _file("live.html")
+    parts["draw"] = _sentence("draw", "Prior", prior) if prior else _file("draw.html")
+    parts["data"] = _json(data)
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _file("template.html"))
+
+
+def _file(name: str) -> str:
+    return resources.files("vqnp.report").joinpath(name).read_text("utf-8")
+
+
+def _json(data: Any) -> str:
+    """The data as JSON that may stand in a script element."""
+    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _sentence(name: str, heading: str, text: str) -> str:
+    """A section with a heading and a sentence in place of the live part."""
+    title = f'<h2 id="{name}-title">{heading}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{title}<p>{words.escape(text)}</p></section>'
+
+
+def _lead(model: Any) -> str:
+    """The model in a line."""
+    names = {"vqvae": "VQ-VAE", "vae": "VAE", "autoencoder": "Autoencoder", "hierarchical": "Hierarchical VQ-VAE",
+             "sound": "VQ-VAE of sounds"}  # fmt: skip
+    parts = [names.get(model.kind, model.kind)]
+    if model.encoding.name == "codes":
+        latents = " × ".join(map(str, model.grid_shape))
+        parts += [type(model.quantizer).__name__, f"{latents} codes of {model.num_embeddings}"]
+    parts += [model.encoding.size if hasattr(model.encoding, "size") else "", f"{model.num_parameters():,} parameters"]
+    return words.escape(" · ".join(part for part in parts if part))
+
+
+def _diagnosis(contents: Contents) -> str:
+    if contents.report is None:
+        return f"<p>{words.escape(contents.source)}</p>"
+    return words.diagnosis(contents.report, contents.source)
+
+
+def _smallest(make: Callable[[str], dict[str, Any] | None], room: int) -> dict[str, Any] | None:
+    """The part at the first precision at which it fits."""
+    for precision in PRECISIONS:
+        part = make(precision)
+        if part is not None and len(_json(part)) <= room:
+            return part
+    return None
+
+
+def _live(contents: Contents, room: int) -> tuple[dict[str, Any], str]:
+    """The data of the live part, and "" or the sentence why there is none."""
+    model, rng = contents.model, np.random.default_rng(contents.seed)
+    images = np.empty((0, *model.data.shape), np.uint8) if contents.images is None else contents.images
+    counts = getattr(contents.report, "counts", None)
+    n, K = model.quantizer.num_codebooks, model.num_embeddings
+    counts = np.zeros((n, K), np.int64) if counts is None else np.asarray(counts).reshape(n, K)
+
+    def make(precision: str) -> dict[str, Any] | None:
+        part = decoder.decoder_part(model, precision)
+        return part and {
+            "decoder": part, "counts": packed_bytes(counts),
+            "examples": decoder.examples_part(model, images, list(contents.names)),
+            "check": decoder.decoder_check(model, precision, rng), "seed": contents.seed,
+        }  # fmt: skip
+
+    found = _smallest(make, room)
+    if found is None:
+        return {}, TOO_LARGE.format("the decoder", f"{model.decoder.num_parameters():,}")
+    return found, ""
+
+
+def _prior(contents: Contents, room: int) -> tuple[dict[str, Any], str]:
+    """The data of the prior, and "" or the sentence why there is none."""
+    prior, rng = contents.prior, np.random.default_rng(contents.seed)
+
+    def make(precision: str) -> dict[str, Any] | None:
+        part = priors.prior_part(prior, precision)
+        return part and {"prior": part, "prior_check": priors.prior_check(prior, precision, rng)}
+
+    found = _smallest(make, room)
+    if found is None:
+        size = prior.codes.size if hasattr(prior, "codes") else prior.num_parameters()
+        return {}, TOO_LARGE.format("the prior", f"{size:,}")
+    return found, ""
