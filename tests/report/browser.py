@@ -32,8 +32,8 @@ class Browser:
         self.read, to_write = os.pipe()
         command = [
             find_browser(), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-            "--remote-debugging-pipe", "--no-first-run", "--disable-extensions", "--disable-background-networking",
-            f"--user-data-dir={self.folder}", "about:blank",
+            "--remote-debugging-pipe", "--no-first-run", "--disable-extensions",
+            "--disable-background-networking", f"--user-data-dir={self.folder}", "about:blank",
         ]  # fmt: skip
 
         def descriptors():  # the browser's 3 and 4
@@ -95,7 +95,8 @@ class Browser:
 
     def open(self, path, width=1200, height=900, dark=False):
         """Load a file and wait until it is complete."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()

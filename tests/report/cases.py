@@ -1,7 +1,7 @@
 """What network.js is asked, in node and in a browser, and what NumPy answers in float64.
 
-A case is (question, expected, bound): the question is plain data for ANSWER, the expected numbers are computed
-in float64 from the same float32 weights, and the bound is the largest difference that rounding can explain.
+A case is (question, expected, bound): the question is plain data for ANSWER, the expected numbers are
+computed in float64 from the same float32 weights, and the bound is what rounding can explain.
 """
 
 import numpy as np
@@ -75,7 +75,7 @@ def convolutions(rng, count=24):
     """Convolutions and transposed ones of random geometry, in one dimension and in two."""
     for i in range(count):
         n = 1 + i % 2
-        k, s, d = rng.integers(1, 5, n).tolist(), rng.integers(1, 4, n).tolist(), rng.integers(1, 3, n).tolist()
+        k, s, d = (rng.integers(1, end, n).tolist() for end in (5, 4, 3))
         pads = rng.integers(0, 2, (n, 2)).tolist()
         C, O = rng.integers(1, 4, 2).tolist()
         form = {"kernel_size": k, "stride": s, "padding": pads, "dilation": d, "ndim": n, "rng": rng}
@@ -91,7 +91,7 @@ def convolutions(rng, count=24):
 
 def quantized(rng, **options):
     """A small convolutional model with random weights."""
-    model = VQVAE.conv((8, 4), channels=4, residual_channels=3, residual_blocks=1, downsampling=1, rng=rng, **options)
+    model = VQVAE.conv((8, 4), 4, 3, 1, 1, rng=rng, **options)
     lively(model.decoder, rng)
     return model
 
@@ -115,7 +115,8 @@ def prior_case(prior, rng, condition=None):
     lengths = [0, 1, M - 1, M // 2, M // 2 + 1]
     question["prefixes"] = [flat[:m] for m in lengths]
     if isinstance(prior, Markov):
-        rows = [prior.conditional(m, np.array(flat[m - 1 : m]) if m and prior.order else None)[0] for m in lengths]
+        before = [np.array(flat[m - 1 : m]) if m and prior.order else None for m in lengths]
+        rows = [prior.conditional(m, k)[0] for m, k in zip(lengths, before, strict=True)]
         return question, np.log(np.concatenate(rows)), 1e-12
     given = None if condition is None else np.array([condition])
     a = double(prior).logits(k[None], given).reshape(M, -1)
@@ -128,10 +129,13 @@ def all_cases():
     found["linear"] = layer_case(Linear(5, 3, rng), (5,), rng)
     for name in ACTIVATIONS:
         found[name] = layer_case(Sequential(Linear(6, 40, rng), Activation(name)), (6,), rng, 3)
-    found["shapes"] = layer_case(Sequential(Reshape(3, 2), Flatten(), Linear(6, 2, rng), Reshape(1, 2)), (2, 3), rng)
-    found["residual"] = layer_case(Residual(Sequential(Activation("relu"), Conv(2, 2, 1, rng=rng))), (3, 2, 2), rng, 2)
+    shapes = Sequential(Reshape(3, 2), Flatten(), Linear(6, 2, rng), Reshape(1, 2))
+    found["shapes"] = layer_case(shapes, (2, 3), rng)
+    residual = Residual(Sequential(Activation("relu"), Conv(2, 2, 1, rng=rng)))
+    found["residual"] = layer_case(residual, (3, 2, 2), rng, 2)
     shared = Linear(4, 4, rng)
-    found["a shared layer"] = layer_case(Sequential(shared, Activation("tanh"), shared, Linear(4, 2, rng)), (4,), rng, 6)
+    twice = Sequential(shared, Activation("tanh"), shared, Linear(4, 2, rng))
+    found["a shared layer"] = layer_case(twice, (4,), rng, 6)
     norm = lively(LayerNorm(6), rng)
     x = rng.standard_normal((3, 6)).astype(np.float32)
     y = double(norm).forward(x.astype(np.float64))[0]
@@ -142,8 +146,8 @@ def all_cases():
     mlp = VQVAE.mlp((4, 5, 3), 6, 3, 7, (11, 8), "gelu", rng=rng)
     lively(mlp.decoder, rng)
     found["decoder: MLP in colour"] = decoder_case(mlp, rng)
-    residual = ResidualVectorQuantizer(2, 5, 3)
-    found["decoder: two codebooks"] = decoder_case(quantized(rng, quantizer=residual, embedding_dim=3), rng)
+    two = ResidualVectorQuantizer(2, 5, 3)
+    found["decoder: two codebooks"] = decoder_case(quantized(rng, quantizer=two, embedding_dim=3), rng)
     encoder = Sequential(Flatten(), Linear(12, 6, rng), Reshape(3, 2))
     network = lively(Sequential(Flatten(), Linear(6, 24, rng), Reshape(4, 3, 2)), rng)
     laplace = VQVAE(encoder, EMAVectorQuantizer(5, 2, rng=rng), network, {"shape": (4, 3)}, "logit_laplace")
@@ -154,7 +158,8 @@ def all_cases():
     classes = Transformer(6, (2, 3), num_classes=4, tied=True, **small)
     found["transformer of a class"] = prior_case(classes, rng, 2)
     words = ["blue", "one", "red"]
-    found["transformer of a text"] = prior_case(TextTransformer(6, (2, 2), words, 4, **small), rng, [2, 1, 3, 3])
+    text = TextTransformer(6, (2, 2), words, 4, **small)
+    found["transformer of a text"] = prior_case(text, rng, [2, 1, 3, 3])
     grid = {"channels": 5, "layers": 2, "first_kernel": 5, "rng": rng}
     found["PixelCNN"] = prior_case(PixelCNN(6, (3, 4), **grid), rng)
     found["PixelCNN of a class"] = prior_case(PixelCNN(6, (3, 4), num_classes=3, **grid), rng, 1)

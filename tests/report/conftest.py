@@ -39,7 +39,8 @@ def contents(model, prior, tmp_path_factory):
     report = model.evaluate(images)
     names = [f"{i}, class {i}" for i in range(4)]
     config = {"data": "few", "model": {"channels": 4, "image_shape": [8, 8], "ndim": None}}
-    return Contents("<run> & co", model, folder, config, history, (), report, "few (test)", images, names, prior)
+    data = report, "few (test)", images, names
+    return Contents("<run> & co", model, folder, config, history, (), *data, prior)
 
 
 @pytest.fixture(scope="session")

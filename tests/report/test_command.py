@@ -51,7 +51,8 @@ def test_another_file_and_other_data(run, tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.zeros((12, *SHAPE), np.uint8))
     out = tmp_path / "page.html"
     for _ in range(2):  # a page is replaced
-        assert main(["report", str(run.checkpoint), "--data", str(tmp_path / "x.npy"), "--out", str(out)]) == 0
+        where = ["--data", str(tmp_path / "x.npy"), "--out", str(out)]
+        assert main(["report", str(run.checkpoint), *where]) == 0
     assert "x.npy (test)" in out.read_text()
 
 
@@ -59,7 +60,8 @@ def test_data_that_have_gone_are_no_obstacle(run, tmp_path):
     one = Run(tmp_path / "r")
     one.folder.mkdir()
     one.checkpoint.write_bytes(run.checkpoint.read_bytes())
-    one.config.write_text(json.dumps(json.loads(run.config.read_text()) | {"data": str(tmp_path / "gone.npy")}))
+    config = json.loads(run.config.read_text()) | {"data": str(tmp_path / "gone.npy")}
+    one.config.write_text(json.dumps(config))
     assert main(["report", str(one.folder), "--quiet"]) == 0
     page = one.report.read_text()
     assert "The data of the training could not be read" in page and data_of(page)["decoder"]

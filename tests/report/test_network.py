@@ -1,4 +1,4 @@
-"""network.js computes what NumPy computes, up to rounding to float32: every layer, decoder and prior, in node."""
+"""The layers, decoders and priors of the page, in node: NumPy's numbers up to rounding to float32."""
 
 import json
 import math
@@ -8,17 +8,19 @@ from importlib import resources
 
 import numpy as np
 import pytest
+
 from .cases import ANSWER, all_cases, check
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(NODE is None, reason="node is not installed; test_browser.py asks a browser")
-SOURCE = resources.files("vqnp.report").joinpath("network.js")
+FILES = ("network.js", "priors.js")
+SOURCE = "\n".join(resources.files("vqnp.report").joinpath(name).read_text("utf-8") for name in FILES)
 
 
-def node(questions, source=None):
+def node(questions, source=SOURCE):
     """Node's answers, of one process."""
     read = "JSON.parse(require('fs').readFileSync(0, 'utf8'))"
-    script = f"{source or SOURCE.read_text('utf-8')}\n{ANSWER}\nconsole.log(JSON.stringify({read}.map(answer)))"
+    script = f"{source}\n{ANSWER}\nconsole.log(JSON.stringify({read}.map(answer)))"
     done = subprocess.run([NODE, "-e", script], input=json.dumps(questions), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -43,7 +45,7 @@ def test_erf_to_the_last_digits():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("old, new, name", [
-    ("sw * j + dw * c - left;\n        if (r < 0 || r >= H", "sw * j + dw * c;\n        if (r < 0 || r >= H", "conv"),
+    ("- dw * (kw - 1) - 1) / sw)", "- dw * (kw - 1)) / sw)", "conv"),
     ("+ oh;", ";", "transposed conv"),
     ("/ Math.sqrt(d)", "/ d", "transformer"),
     ("l ? add(v, gate(V, cV)) : gate(V, cV)", "gate(V, cV)", "PixelCNN"),
@@ -51,10 +53,9 @@ def test_erf_to_the_last_digits():
     ("(seen + weight)", "(seen + 1)", "Markov"),
 ])  # fmt: skip
 def test_a_planted_mistake_is_found(old, new, name, cases):
-    source = SOURCE.read_text("utf-8")
-    assert source.count(old) >= 1
+    assert old in SOURCE
     chosen = {key: case for key, case in cases.items() if name in key}
-    found = node([case[0] for case in chosen.values()], source.replace(old, new))
+    found = node([case[0] for case in chosen.values()], SOURCE.replace(old, new))
     with pytest.raises(AssertionError):
         for (key, case), answer in zip(chosen.items(), found, strict=True):
             check(key, answer, *case[1:])

@@ -11,7 +11,7 @@ from vqnp.cli.options import DATA, RUN, SOURCE, by_option, flag, new_file, optio
 HELP = "write the run as one HTML file, to look at and to try its codes"
 DESCRIPTION = (
     "Write figures, configuration and diagnosis of a run, and samples if it has a prior, into one HTML file "
-    "of less than 3 MB that loads nothing from a network. In it the decoder and the prior run in the browser: "
+    "of less than 3 MB that loads nothing from a network. Its decoder and prior run in the browser: "
     "exchange a code, walk from one image to another code by code, see which codes are near each other, "
     "and draw a sample step by step."
 )
@@ -50,7 +50,8 @@ def _contents(args: argparse.Namespace, opened: Any) -> Any:
     from vqnp.data import load_splits
     from vqnp.report import Contents
 
-    found = Contents(opened.run.folder.resolve().name, opened.model, opened.run.folder, history=opened.history)
+    folder = opened.run.folder
+    found = Contents(folder.resolve().name, opened.model, folder, history=opened.history)
     if opened.run.config.exists():
         found.config = opened.read_config()
     with by_option(SOURCE):

@@ -130,4 +130,3 @@ def decoder_check(model: Any, precision: str, rng: np.random.Generator) -> dict[
         "codes": _rows(model, codes)[0].tolist(), "image": packed(image, "float32"),
         "rounding": float(np.abs(image - whole).max()),
     }  # fmt: skip
-

@@ -18,6 +18,18 @@ from vqnp.report.packing import PRECISIONS, packed_bytes
 LIMIT_BYTES = 3_000_000
 """A page is below this: it can be sent in a mail, and opens at once."""
 
+SCRIPTS = (
+    "network.js", "priors.js", "view.js", "exchange.js", "walk.js", "drawing.js", "explorer.js",
+)  # fmt: skip
+"""In the order in which they need each other."""
+
+KINDS = {
+    "vqvae": "VQ-VAE", "vae": "VAE", "autoencoder": "Autoencoder", "hierarchical": "Hierarchical VQ-VAE",
+    "sound": "VQ-VAE of sounds",
+}  # fmt: skip
+
+LIVE_BYTES = 20_000  # more than the sections of the live part and the template have
+
 NO_PRIOR = "This run has no prior. vqnp prior RUN trains one; then write the report again."
 TOO_LARGE = "The weights of {}, {} numbers, do not fit into a page of 3 MB, so it is left out."
 
@@ -63,13 +75,13 @@ def write_page(contents: Contents, limit: int = LIMIT_BYTES) -> str:
     """
     parts = {
         "version": __version__, "title": words.escape(contents.title), "lead": _lead(contents.model),
-        "style": _file("style.css"), "network": _file("network.js"), "explorer": _file("explorer.js"),
+        "style": _file("style.css"), "script": "\n".join(map(_file, SCRIPTS)),
         "diagnosis": _diagnosis(contents), "figures": words.figures(contents.folder, contents.history),
         "configuration": words.configuration(contents.config),
         "history": words.history(contents.history, "Each epoch of the training")
         + words.history(contents.prior_history, "Each epoch of the prior's training"),
     }  # fmt: skip
-    room = limit - sum(len(text.encode()) for text in parts.values()) - 20_000  # the sections of the live part
+    room = limit - LIVE_BYTES - sum(len(text.encode()) for text in parts.values())
     data: dict[str, Any] = {}
     live = decoder.why_not(contents.model)
     if not live:
@@ -104,14 +116,12 @@ def _sentence(name: str, heading: str, text: str) -> str:
 
 def _lead(model: Any) -> str:
     """The model in a line."""
-    names = {"vqvae": "VQ-VAE", "vae": "VAE", "autoencoder": "Autoencoder", "hierarchical": "Hierarchical VQ-VAE",
-             "sound": "VQ-VAE of sounds"}  # fmt: skip
-    parts = [names.get(model.kind, model.kind)]
+    parts = [KINDS.get(model.kind, model.kind)]
     if model.encoding.name == "codes":
-        latents = " × ".join(map(str, model.grid_shape))
-        parts += [type(model.quantizer).__name__, f"{latents} codes of {model.num_embeddings}"]
-    parts += [model.encoding.size if hasattr(model.encoding, "size") else "", f"{model.num_parameters():,} parameters"]
-    return words.escape(" · ".join(part for part in parts if part))
+        grid = " × ".join(map(str, model.grid_shape))
+        parts += [type(model.quantizer).__name__, f"{grid} codes of {model.num_embeddings}"]
+    parts += [model.encoding.size, f"{model.num_parameters():,} parameters"]
+    return words.escape(" · ".join(parts))
 
 
 def _diagnosis(contents: Contents) -> str:

@@ -16,7 +16,7 @@ def why_not(prior: Any) -> str:
     """Why a page cannot draw from this prior, in a sentence; "" if it can."""
     if isinstance(prior, Markov) or type(prior) in (Transformer, TextTransformer, PixelCNN):
         return ""
-    return f"The page does not compute a prior of this kind, {type(prior).__name__}; vqnp sample draws from it."
+    return f"The page does not compute a {type(prior).__name__}; vqnp sample draws from it."
 
 
 def prior_part(prior: Any, precision: str) -> dict[str, Any] | None:

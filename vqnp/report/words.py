@@ -1,4 +1,4 @@
-"""What a page says about a run, as HTML: its configuration, its diagnosis, its figures with alternative texts."""
+"""What a page says about a run, as HTML: configuration, diagnosis, figures with alternative texts."""
 
 import base64
 import html
@@ -77,9 +77,8 @@ def history(rows: Sequence[Mapping[str, float]], caption: str) -> str:
         return ""
     names = list(rows[0])
     head = "".join(f'<th scope="col">{escape(name.replace("_", " "))}</th>' for name in names)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_number(row.get(name, math.nan))}</td>" for name in names) + "</tr>" for row in rows
-    )
+    cells = ("".join(f"<td>{_number(row.get(name, math.nan))}</td>" for name in names) for row in rows)
+    body = "".join(f"<tr>{each}</tr>" for each in cells)
     inner = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     scroll = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">{inner}</div>'
     return f"<details><summary>{escape(caption)}</summary>{scroll}</details>"
@@ -90,7 +89,7 @@ def _number(value: Any) -> str:
 
 
 def figures(folder: Path, rows: Sequence[Mapping[str, float]]) -> str:
-    """The figures of the run's folder that exist, in the page itself, each with a text that says what it shows."""
+    """The figures of the run's folder that exist, each with a text that says what it shows."""
     parts = []
     for name, heading, shows in FIGURES:
         text = f"{shows}{_course(rows) if name == 'training.png' else ''}."
@@ -103,7 +102,8 @@ def _media(path: Path, heading: str, text: str, kind: str) -> str:
     if not path.is_file():
         return ""
     size = path.stat().st_size
-    caption = f"<figcaption><strong>{escape(heading)}.</strong> {escape(text)} ({escape(path.name)})</figcaption>"
+    words = f"<strong>{escape(heading)}.</strong> {escape(text)} ({escape(path.name)})"
+    caption = f"<figcaption>{words}</figcaption>"
     if size > MOST_FIGURE_BYTES:
         return f"<figure>{caption}<p>It has {size / 1e6:.1f} MB, too many for this page.</p></figure>"
     data = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
@@ -121,4 +121,5 @@ def _course(rows: Sequence[Mapping[str, float]]) -> str:
         if name in first and name in last:
             parts.append(f"{words} from {first[name]:.4g} to {last[name]:.4g}")
     epochs = f" in {len(rows)} epoch{'s' * (len(rows) > 1)}"
-    return f"{epochs}: {', '.join(parts)}; beside the curves, images and their reconstructions" if parts else epochs
+    course = f": {', '.join(parts)}" if parts else ""
+    return f"{epochs}{course}; beside the curves, images and their reconstructions"
