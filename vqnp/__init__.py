@@ -15,7 +15,7 @@ from vqnp._version import __version__ as __version__
 if TYPE_CHECKING:
     from vqnp import (
         bench, checkpoint, crosscheck, data, evaluation, export, gradcheck, inspection, kernels, metrics,
-        models, nn, ops, optim, plots, priors, training,
+        models, nn, ops, optim, plots, priors, report, training,
     )
     from vqnp._check import InputError
     from vqnp.checkpoint import load, save

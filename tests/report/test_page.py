@@ -143,7 +143,7 @@ SENTENCES = {
 def test_a_model_that_the_page_cannot_decode_has_a_sentence(name, tmp_path):
     make, sentence = SENTENCES[name]
     page = write_page(Contents("r", make(), tmp_path, prior=Markov([[0, 1]], 2)))
-    Reader(page)
+    assert "#walk" not in {a["href"] for a in Reader(page).all("a")}
     assert sentence in page and data_of(page) == {} and "Without the decoder" in page
 
 

@@ -93,6 +93,7 @@ def write_page(contents: Contents, limit: int = LIMIT_BYTES) -> str:
     if not prior:
         found, prior = _prior(contents, room)
         data |= found
+    parts["walk"] = "" if live else '<a href="#walk">Walk</a>\n'
     parts["live"] = _sentence("explore", "Codes", live) if live else _file("live.html")
     parts["draw"] = _sentence("draw", "Prior", prior) if prior else _file("draw.html")
     parts["data"] = _json(data)

@@ -139,7 +139,7 @@ function makeView(run) {
   // Grids of codes.
 
   function where(m) {
-    return rows > 1 ? `row ${Math.floor(m / columns) + 1}, column ${m % columns + 1}` : `position ${m + 1}`;
+    return spec.latent_shape.length > 1 ? `row ${Math.floor(m / columns) + 1}, column ${m % columns + 1}` : `position ${m + 1}`;
   }
 
   // M cells in rows, made by cell(m)

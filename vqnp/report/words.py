@@ -48,7 +48,7 @@ def configuration(config: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " × ".join(map(_plain, value)) or "none"
-    return {None: "default", True: "yes", False: "no"}.get(value, value) if _is_word(value) else f"{value:g}"
+    return {None: "none", True: "yes", False: "no"}.get(value, value) if _is_word(value) else f"{value:g}"
 
 
 def _is_word(value: Any) -> bool:
@@ -119,7 +119,8 @@ def _course(rows: Sequence[Mapping[str, float]]) -> str:
     first, last, parts = rows[0], rows[-1], []
     for name, words in (("loss", "the loss"), ("test_mse", "the test MSE"), ("perplexity", "the perplexity")):
         if name in first and name in last:
-            parts.append(f"{words} from {first[name]:.4g} to {last[name]:.4g}")
+            parts.append(f"{words} from {first[name]:.4g} to {last[name]:.4g}" if last is not first
+                         else f"{words} {last[name]:.4g}")  # fmt: skip
     epochs = f" in {len(rows)} epoch{'s' * (len(rows) > 1)}"
     course = f": {', '.join(parts)}" if parts else ""
     return f"{epochs}{course}; beside the curves, images and their reconstructions"
