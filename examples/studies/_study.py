@@ -93,6 +93,8 @@ class Study:
             help="number of parallel runs, each in its own process with one thread (default: one per core); "
             "the results do not depend on it. 0: run in this process, as with --quick",
         )
+        more = "run only the settings that the JSON file in OUT lacks, at the same scale, and keep its rows"
+        parser.add_argument("--more", action="store_true", help=more)
         redraw = "run nothing; make the figure and the page from the JSON file in OUT"
         parser.add_argument("--redraw", action="store_true", help=redraw)
         clock = "as --redraw, and measure the times of a study that has any anew: with nothing else running"
@@ -107,7 +109,7 @@ class Study:
         self.size = "full" if args.full else "quick" if args.quick else "default"
         self.seeds = args.seeds or {"quick": 2, "default": 3, "full": full_seeds}[self.size]
         self.jobs = 0 if args.quick else args.jobs
-        self.redraw = args.redraw or args.clock
+        self.redraw, self.more = args.redraw or args.clock, args.more
         self.clocked = args.clock or not args.redraw
         self.out = args.out or (DOCS if args.full else Path("runs"))
         self.command = f"python examples/studies/{self.name}.py"
@@ -120,9 +122,14 @@ class Study:
         self.scale = {"quick": quick, "default": default, "full": full}[self.size]
         return SimpleNamespace(**self.scale)
 
-    def run(self, settings: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]]) -> list[Row]:
+    def run(
+        self, settings: Iterable[dict[str, Any]], measure: Callable[..., dict[str, Any]],
+        before: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    ) -> list[Row]:  # fmt: skip
         """measure(seed, **setting) for each setting and seed, with a progress line on standard error.
 
+        before: for --more, what the settings that a row of the JSON file lacks were in its runs; or a function
+        that says so of a row's setting.
         measure returns numbers, strings and curves (sequences of numbers). A result whose name begins with an
         underscore may be anything; it is only for the figure and is not saved.
         """
@@ -135,7 +142,10 @@ class Study:
             self.scale, self.seeds, self.command = saved["scale"], saved["seeds"], saved["command"]
             return [_row(row) for row in saved["rows"]]
         rows = [Row(setting, [{}] * self.seeds) for setting in settings]
-        todo = [(row, seed) for row in rows for seed in range(self.seeds)]
+        known = self._known(before or {}) if self.more else []
+        for row in rows:
+            row.runs = next((old.runs for old in known if old.setting == row.setting), row.runs)
+        todo = [(row, seed) for row in rows if not row.runs[0] for seed in range(self.seeds)]
         with tqdm(total=len(todo), unit="run", dynamic_ncols=True) as bar:
             for (row, seed), figures in self._done(todo, measure):
                 row.runs[seed] = {k: v if k.startswith("_") else _rounded(v) for k, v in figures.items()}
@@ -143,6 +153,15 @@ class Study:
                 bar.update()
         print(f"{self.name}: {len(rows)} settings, {self.seeds} seeds, {time.perf_counter() - begun:.0f} s")
         return rows
+
+    def _known(self, before: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]) -> list[Row]:
+        """The rows of the JSON file, if it was made with as many seeds and at this scale."""
+        saved = json.loads((self.out / f"{self.name}.json").read_text(encoding="utf-8"))
+        other = {k: v for k, v in saved["scale"].items() if not isinstance(v, list) and self.scale.get(k) != v}
+        if other or saved["seeds"] != self.seeds:
+            sys.exit(f"{self.name}.py: --more needs rows of {self.seeds} seeds at this scale; got {other}")
+        was = before if callable(before) else lambda setting: before
+        return [_row(row | {"setting": was(row["setting"]) | row["setting"]}) for row in saved["rows"]]
 
     def _done(
         self, todo: list[tuple[Row, int]], measure: Callable[..., dict[str, Any]]
@@ -153,7 +172,7 @@ class Study:
                 yield (row, seed), measure(seed, **row.setting)
             return
         os.environ |= ONE_THREAD  # a new process reads it when it imports NumPy
-        with ProcessPoolExecutor(min(self.jobs, len(todo)), get_context("spawn")) as pool:
+        with ProcessPoolExecutor(max(min(self.jobs, len(todo)), 1), get_context("spawn")) as pool:
             runs: dict[Future[dict[str, Any]], tuple[Row, int]] = {
                 pool.submit(measure, seed, **row.setting): (row, seed) for row, seed in todo
             }
