@@ -96,16 +96,21 @@ LAYERS = PLANTS | OWN
 
 
 def settings(quick: bool) -> list[dict]:
-    """Every default, and all that is compared with it; "batches": the default with other minibatches."""
+    """Every default, and all that is compared with it; "batches": the default with other minibatches.
+
+    Without "commitment": β = 0. Without "encoder": β = 0 and no gradient through the quantizer, so that the
+    encoder receives none at all and stays as it was drawn. With ("straight_through", "none") and the default
+    they are the four combinations of straight-through and commitment.
+    """
     rows, order = [], list(vqnp.crosscheck.VARIANTS)
     for base in BASES if not quick else ("gradient", "ema"):
         dimensions = sorted(TRAINED[base], key=order.index)
         variants = [(dimension, variant) for dimension in dimensions for variant in TRAINED[base][dimension]]
         if base in ("gradient", "ema"):
-            variants.insert(0, ("chance", "batches"))
+            variants[:0] = [("chance", "batches"), ("without", "commitment"), ("without", "encoder")]
         variants.insert(0, ("none", "default"))
         if quick:  # a few, and the layers that are made here
-            variants = variants[:3] + [each for each in variants[3:] if each in OWN]
+            variants = variants[:4] + [each for each in variants[4:] if each in OWN]
         rows += [{"base": base, "dimension": d, "variant": v} for d, v in variants]
     return rows
 
@@ -113,6 +118,9 @@ def settings(quick: bool) -> list[dict]:
 def planted(base: str, dimension: str, variant: str) -> tuple[type, dict]:
     """The class of quantizer and its options."""
     kind, variants, more = BASES[base]
+    if dimension == "without":
+        more = more | {"commitment_cost": 0.0}
+        dimension, variant = "straight_through", "none" if variant == "encoder" else "copy"
     bug, options = layer_with(kind, variants | {dimension: variant}, LAYERS)
     restart = {"restart_dead_codes": 0.05} if dimension == "dead_codes" else {}
     return bug, {"codebook_init": "data"} | more | restart | options

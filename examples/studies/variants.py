@@ -4,8 +4,9 @@ docs/crosscheck-variants.md says how public VQ layers differ. Here the same smal
 is trained with each variant that can change training and compared with the default of its kind of codebook,
 with the same initial parameters and, unless the variant draws random numbers of its own, the same batches.
 Codes are initialized to random latents, and restarts of dead codes are off, unless that is the variant.
-Before training, the cross-check is run on each layer and must identify the variant, so that what is trained
-is what that page describes.
+Two more rows are controls and no variants: β = 0, and β = 0 without straight-through, where the encoder
+receives no gradient at all and stays random. Before training, the cross-check is run on each layer and must
+identify the variant, so that what is trained is what that page describes.
 
 python examples/studies/variants.py           about a minute and a half
 python examples/studies/variants.py --full    the figures of docs/studies/variants.md
@@ -29,7 +30,7 @@ from vqnp.training.trainer import Schedule, Trainer, TrainingDiverged
 @cache
 def named(base: str, dimension: str, variant: str) -> str:
     """Whether the cross-check identifies the variant of this layer: "yes", or an error before training."""
-    if dimension in ("none", "chance"):
+    if dimension in ("none", "chance", "without"):
         return "-"
     if base != "ema-zero":  # the encoder's offset and the trainer's restarts are not part of the layer
         base = base[:3] if base.startswith("ema") else base
