@@ -8,10 +8,14 @@ from typing import Any, NamedTuple
 
 from vqnp.crosscheck.findings import Finding
 from vqnp.crosscheck.report.quantities import Row
+from vqnp.crosscheck.report.unit import Weight, weight_found
 from vqnp.crosscheck.variants.table import TITLES, VARIANTS
 
 # Quantities that a layer's loss shows in; without any of them it was not asked enough to conform.
 OF_THE_LOSS = ("loss", "loss, 4 × batch", "dz", "dE", "evaluation: loss")
+
+
+UNIT = "as the weight of a mean over all entries, beside a mean squared error"
 
 
 class Verdict(NamedTuple):
@@ -71,6 +75,11 @@ class Report:
         """The variant of each dimension; None where it cannot be told."""
         return {f.dimension: f.variant for f in self.findings}
 
+    @property
+    def commitment(self) -> Weight | None:
+        """β in the reference's unit, a mean over all entries; None where it cannot be told."""
+        return weight_found(self.constants, self.fingerprint, self.shape[1])
+
     def advice(self) -> list[str]:
         """A sentence with a reference for each finding that is a known bug or hazard."""
         known = [(TITLES[d], VARIANTS[d][v]) for d, v in self.fingerprint.items() if v is not None]
@@ -95,6 +104,8 @@ class Report:
         untold = [name for name, value in self.constants.items() if value is None]
         cannot = f"; cannot tell {', '.join(untold)}" if untold else ""
         yield f"  {'constants:':<20}{', '.join(told) or 'none told'}{cannot}"
+        if self.commitment is not None:
+            yield f"  {'commitment weight:':<20}{self.commitment}, {UNIT}"
         parts = ("faults", self.faults), ("advice", self.advice()), ("notes", self.notes)
         for title, lines in parts:
             if lines:
@@ -113,6 +124,7 @@ class Report:
             "ok": self.ok, "verdict": self.verdict, "reference": self.reference,
             "quantities": [{name: _finite(value) for name, value in r._asdict().items()} for r in self.rows],
             "fingerprint": told, "constants": self.constants, "faults": self.faults, "advice": self.advice(),
+            "commitment_weight": self.commitment and self.commitment._asdict(),
             "notes": self.notes, "hindrances": self.hindrances,
         }  # fmt: skip
         return json.dumps(report, ensure_ascii=False, indent=2)
