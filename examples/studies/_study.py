@@ -128,8 +128,8 @@ class Study:
     ) -> list[Row]:  # fmt: skip
         """measure(seed, **setting) for each setting and seed, with a progress line on standard error.
 
-        before: for --more, what the settings that a row of the JSON file lacks were in its runs; or a function
-        that says so of a row's setting.
+        before: for --more, what the settings that a row of the JSON file lacks were in its runs; or a
+        function that says so of a row's setting.
         measure returns numbers, strings and curves (sequences of numbers). A result whose name begins with an
         underscore may be anything; it is only for the figure and is not saved.
         """
@@ -157,7 +157,8 @@ class Study:
     def _known(self, before: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]]) -> list[Row]:
         """The rows of the JSON file, if it was made with as many seeds and at this scale."""
         saved = json.loads((self.out / f"{self.name}.json").read_text(encoding="utf-8"))
-        other = {k: v for k, v in saved["scale"].items() if not isinstance(v, list) and self.scale.get(k) != v}
+        scale = {name: value for name, value in saved["scale"].items() if not isinstance(value, list)}
+        other = {name: value for name, value in scale.items() if self.scale.get(name) != value}
         if other or saved["seeds"] != self.seeds:
             sys.exit(f"{self.name}.py: --more needs rows of {self.seeds} seeds at this scale; got {other}")
         was = before if callable(before) else lambda setting: before

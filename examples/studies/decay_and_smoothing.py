@@ -187,7 +187,8 @@ def main() -> None:
         },
         default={
             "images": 3000, "epochs": 6, "batch_size": 20, "hidden": 128, "K": 512,
-            "decays": [0.9, 0.99, 0.999], "moved": [0.9], "looks": [1, 5, 20, 50, 100, 200, 400, 600, 800, 900],
+            "decays": [0.9, 0.99, 0.999], "moved": [0.9],
+            "looks": [1, 5, 20, 50, 100, 200, 400, 600, 800, 900],
         },
         full={
             "images": 5000, "epochs": 10, "batch_size": 32, "hidden": 128, "K": 512,
@@ -219,7 +220,8 @@ def main() -> None:
         Column("near", "of these, shorter than half a latent", ".0f"),
     ]
     caption = (
-        "Above: decays from 0.9 to 0.999 (consistent start, codes from data), and latents moved off the origin. "
+        "Above: decays from 0.9 to 0.999 (consistent start, codes from data), and latents moved off the "
+        "origin. "
         "Below: the four starts of the averages at a decay of 0.99."
     )
     figure = draw(rows, *(study.scale[name] for name in ("decays", "looks", "K")))

@@ -22,6 +22,7 @@ from vqnp.optim import Adam
 from vqnp.plots.style import COLOURS, MARKS, dress, log_settings, new_figure, plain_log, spread
 from vqnp.training.trainer import Schedule, Trainer
 
+
 def measure(scale, seed: int, start: str, codebook: str, K: int, step: float) -> dict:
     """Train once; how far codes go towards their means, the noise of the loss and that of the codes."""
     train, test = vqnp.load_splits("digits")
@@ -77,7 +78,7 @@ def way(z: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
 def jitter(quantizer, z: np.ndarray, step: float, seed: int, steps: int = 100) -> float:
     """100 √⟨‖Δe‖²⟩ / √⟨‖z − e‖²⟩ in percent, with the latents held fixed: the encoder is frozen.
 
-    z: (n, M, D). The first `steps` steps let the codebook settle; the codes that are used in the others count.
+    z: (n, M, D). The first `steps` steps let the codebook settle; codes that are used in the others count.
     """
     rng, adam, moves, gaps = np.random.default_rng(seed), Adam(quantizer.named_parameters()), [], []
     counts = np.zeros(len(quantizer.embeddings))
@@ -163,10 +164,13 @@ def main() -> None:
         },
     )  # fmt: skip
     settings = [
-        {"start": start, "codebook": codebook, "K": K, "step": 1} for start, codebook in KINDS for K in scale.sizes
+        {"start": start, "codebook": codebook, "K": K, "step": 1}
+        for start, codebook in KINDS
+        for K in scale.sizes
     ]
     settings += [
-        {"start": "uniform", "codebook": "gradient", "K": scale.sizes[-1], "step": step} for step in scale.steps
+        {"start": "uniform", "codebook": "gradient", "K": scale.sizes[-1], "step": step}
+        for step in scale.steps
     ]
     rows = study.run(settings, partial(measure, scale), before={"step": 1})
     columns = [
@@ -178,8 +182,8 @@ def main() -> None:
         Column("jitter", "step of a code, encoder frozen (% of the quantization error)", ".2g"),
     ]
     caption = (
-        "EMA and gradient codebooks from two starts, without restarts; below, gradient codebooks with learning "
-        "rates of their own, by how far a code moves in a step of the first epoch."
+        "EMA and gradient codebooks from two starts, without restarts; below, gradient codebooks with "
+        "learning rates of their own, by how far a code moves in a step of the first epoch."
     )
     study.write(rows, columns, draw(rows, study.scale["sizes"]), caption)
 
