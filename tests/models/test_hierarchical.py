@@ -414,12 +414,12 @@ def test_parts_that_do_not_fit_are_named():
 def test_each_levels_codebook_follows_its_own_latents(rng):
     """After a step N = γ N + (1 − γ) n, and Σn is the number of codes of the level in the batch."""
     model = HierarchicalVQVAE.conv((4, 4), 3, 2, 0, (2, 1), 2, 4, codebook_init="normal", rng=1)
-    x = rng.random((6, 4, 4, 1), np.float32)
+    x = rng.random((6, 4, 4), np.float32)
     before = [level.quantizer.embeddings.copy() for level in model.levels]
     _, cache = model.loss((x,))
     model.after_step(cache, rng)
     for level, E, positions, k in zip(model.levels, before, (1, 4), model.chosen(cache), strict=True):
         own = level.quantizer
-        assert own.state.N.sum() == pytest.approx(own.decay * 4 + (1 - own.decay) * 6 * positions)
+        assert own.ema.N.sum() == pytest.approx(own.decay * 4 + (1 - own.decay) * 6 * positions)
         moved = (own.embeddings != E).any(axis=1)
         assert moved[np.unique(k)].all()
