@@ -149,8 +149,9 @@ def check_autoregressive(
     asked = [findings.get(d, Finding(d, None, "not asked")) for d in TITLES]
     notes = _notes(ask, findings, found)
     return AutoregressiveReport(
-        str(name), shape, K, ask.dtype, ask.calls, asked, found, ask.faults, notes, allowed
-    )
+        name=str(name), shape=shape, num_embeddings=K, dtype=ask.dtype, calls=ask.calls, findings=asked,
+        influence=found, faults=ask.faults, notes=notes, allowed=allowed,
+    )  # fmt: skip
 
 
 def _ask(

@@ -1,70 +1,36 @@
 """The report on an autoregressive model: a verdict, a variant for each dimension, and what is seen."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
 from vqnp._check import check_int
 from vqnp.crosscheck.autoregressive.influence import Influence
 from vqnp.crosscheck.autoregressive.table import NEEDED, TITLES, VARIANTS
-from vqnp.crosscheck.findings import Finding
-from vqnp.crosscheck.report.report import VERDICTS
-
-CONFORMS, FAILS, OPEN = "conforms", "does not conform", "not enough was asked"
+from vqnp.crosscheck.report.by_dimension import ReportByDimension
 
 
-@dataclass
-class AutoregressiveReport:
+@dataclass(kw_only=True)
+class AutoregressiveReport(ReportByDimension):
     """The result of `check_autoregressive`: print it, test `.ok`, or use its parts.
 
-    findings: for each dimension the variant found; influence: what each position sees, or None; calls: how
-    often a function was called; faults: what was wrong with the results, in sentences; notes: further
-    remarks; allowed: dimension -> variants that are intended.
+    shape: of the grid of codes; influence: what each position sees, or None; the rest is of
+    ReportByDimension.
     """
 
-    name: str
-    shape: tuple[int, ...]
     num_embeddings: int
-    dtype: str
-    calls: int
-    findings: list[Finding]
     influence: Influence | None = None
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    allowed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    titles = TITLES
+    variants = VARIANTS
+    width: ClassVar[int] = 18
+    untold: ClassVar[str] = "cannot tell"
 
     @property
-    def fingerprint(self) -> dict[str, str | None]:
-        """The variant of each dimension; None where it cannot be determined."""
-        return {f.dimension: f.variant for f in self.findings}
-
-    @property
-    def failing(self) -> list[str]:
-        """The dimensions with a known bug that is not allowed."""
-        return [
-            d for d, v in self.fingerprint.items()
-            if v is not None and VARIANTS[d][v].advice and v not in self.allowed.get(d, ())
-        ]  # fmt: skip
-
-    @property
-    def verdict(self) -> str:
-        """"conforms", "does not conform", or "not enough was asked"."""
-        if self.failing or self.faults:
-            return FAILS
-        return OPEN if any(self.fingerprint.get(d) is None for d in NEEDED) else CONFORMS
-
-    @property
-    def ok(self) -> bool:
-        """Whether the verdict is "conforms"."""
-        return self.verdict == CONFORMS
-
-    def advice(self) -> list[str]:
-        """A sentence with a reference for each known bug."""
-        known = [(TITLES[d], VARIANTS[d][v]) for d, v in self.fingerprint.items() if v is not None]
-        return [f"{title}: {v.label}. {v.advice} See {v.reference}." for title, v in known if v.advice]
+    def needed(self) -> Sequence[str]:
+        return NEEDED
 
     def map(self, position: int | tuple[int, ...] | None = None) -> str:
         """What the logits of the code at a position depend on, one character for each code.
@@ -100,28 +66,19 @@ class AutoregressiveReport:
             return check_int("map", "position", at[0], 0, M - 1)
         return int(np.ravel_multi_index(at, self.shape))
 
-    def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
+    def _head(self) -> str:
         size = " x ".join(map(str, self.shape))
-        yield f"vqnp crosscheck: {self.name}, {size} codes, K = {self.num_embeddings}, {self.dtype}"
-        yield f"{self.calls} calls, each with codes of our own\n"
-        for f in self.findings:
-            result = "-" if f.variant is None else "fail" if f.dimension in self.failing else "pass"
-            yield f"  {TITLES[f.dimension] + ':':<18}{result:<6}{describe(f)}"
+        what = f"{size} codes, K = {self.num_embeddings}, {self.dtype}"
+        return f"{what}\n{self.calls} calls, each with codes of our own"
+
+    def _seen(self) -> Iterator[str]:
         if self.influence is not None and (self.influence.leaks.any() or self.influence.unseen.any()):
             where = self.influence.place(self._worst())
             yield f"\nwhat code {where} sees (# seen, . blind, ! leak, o itself)"
             yield from (f"  {line}" for line in self.map().splitlines())
-        for title, lines in (("faults", self.faults), ("notes", self.notes), ("advice", self.advice())):
-            if lines:
-                yield from (f"\n{title}", *(f"  - {line}" for line in lines))
-        yield f"\n{VERDICTS[self.verdict].word}: {self.verdict}"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the measured influences, as plain values for JSON."""
-        told = [{**f._asdict(), "title": TITLES[f.dimension], "text": describe(f)} for f in self.findings]
         counts = {}
         if self.influence is not None:
             counts = {
@@ -129,20 +86,4 @@ class AutoregressiveReport:
                 "pairs": int(self.influence.before.sum()),
                 "unseen_by_position": self.influence.unseen.sum(axis=1).reshape(self.shape).tolist(),
             }  # fmt: skip
-        return {
-            "name": self.name, "shape": list(self.shape), "num_embeddings": self.num_embeddings,
-            "dtype": self.dtype, "calls": self.calls, "verdict": self.verdict, "ok": self.ok,
-            "fingerprint": told, "influence": counts, "faults": self.faults, "notes": self.notes,
-            "advice": self.advice(),
-        }  # fmt: skip
-
-    def to_json(self) -> str:
-        """as_dict as one JSON object."""
-        return json.dumps(self.as_dict(), ensure_ascii=False, indent=2)
-
-
-def describe(f: Finding) -> str:
-    """A finding in words: the variant and the evidence for it."""
-    if f.variant is None:
-        return f"cannot tell ({f.evidence})"
-    return f"{VARIANTS[f.dimension][f.variant].label} ({f.evidence})"
+        return {**super().as_dict(), "num_embeddings": self.num_embeddings, "influence": counts}

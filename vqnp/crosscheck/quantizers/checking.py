@@ -114,9 +114,9 @@ def check_quantizer(
     findings = [found.get(d, Finding(d, None, "not asked")) for d in DIMENSIONS[kind]]
     shape = (D,) if E is None else E.shape if kind == "residual" else E.shape[1:]
     return QuantizerReport(
-        str(name), kind, shape, ask.dtype.name, ask.calls, findings, ask.faults, ask.notes, ask.hindrances,
-        allowed,
-    )
+        name=str(name), kind=kind, shape=shape, dtype=ask.dtype.name, calls=ask.calls, findings=findings,
+        faults=ask.faults, notes=ask.notes, hindrances=ask.hindrances, allowed=allowed,
+    )  # fmt: skip
 
 
 def _ask(
