@@ -49,7 +49,7 @@ def test_all_content_reaches_the_disk_before_the_name_does(tmp_path, monkeypatch
     ],
 )  # fmt: skip
 def test_a_bound_belongs_to_the_better_level(perplexity, K, level):
-    assert diagnose(perplexity, K).level == level == diagnose(perplexity, K, [perplexity]).level
+    assert diagnose(perplexity, K).level == level == diagnose(perplexity, K, [perplexity] * 3).level
 
 
 def test_what_has_dropped_and_what_has_not():
@@ -66,9 +66,10 @@ def test_what_has_dropped_and_what_has_not():
 
 
 def test_one_epoch_is_enough_and_none_is_too():
-    for history in ([], [30.0], [{"perplexity": 30.0, "reconstruction_loss": 1.0}], {"perplexity": [30.0]}):
-        assert diagnose(30.0, 100, history).level == "partial collapse"
-    assert diagnose(10.0, 100, [30.0]).level == "collapse during training"
+    assert diagnose(30.0, 100, []).level == "partial collapse"
+    for history in ([30.0], [{"perplexity": 30.0, "reconstruction_loss": 1.0}], {"perplexity": [30.0]}):
+        assert diagnose(30.0, 100, history).level == "too early"
+    assert diagnose(10.0, 100, [30.0] * 3).level == "collapse during training"
 
 
 def test_the_peak_is_that_of_medians():

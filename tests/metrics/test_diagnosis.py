@@ -47,8 +47,10 @@ FALLS_TO_5 = {
     ],
     "risen before": {"perplexity": [20, 90, 60, 9, 5], "mse": FALLING_MSE},
     "never high": {"perplexity": [20, 14, 11, 7, 5], "mse": FALLING_MSE},
-    "two epochs": {"perplexity": [90, 5], "mse": [0.09, 0.05]},
-    "before the last": {"perplexity": [90, 85], "mse": [0.09, 0.05]},
+    "before the last": {"perplexity": [90, 85, 85], "mse": [0.09, 0.05, 0.05]},
+    "test errors that fall": {
+        "perplexity": [90, 60, 25, 9, 5], "mse": FALLING_MSE, "test_mse": [0.1, 0.06, 0.04, 0.03, 0.025],
+    },
     "a bad last error": {"perplexity": [90, 60, 25, 9, 5], "mse": [0.09, 0.05, 0.03, 0.03, 0.2]},
     "noisy errors": {"perplexity": [90, 60, 25, 9, 5], "mse": [0.09, 0.095, 0.05, 0.06, 0.05]},
 }
@@ -58,11 +60,42 @@ FALLS_TO_5 = {
 @pytest.mark.parametrize("K", [128, 512])
 def test_reconstruction_falling_while_perplexity_drops_to_5(form, K):
     d = diagnose(5, K, FALLS_TO_5[form])
-    assert d.level == "collapse by overfitting to few codes"
-    assert d.sentence.endswith("the model is overfitting to few codes")
+    assert d.level == "few codes dominate"
+    assert d.sentence.endswith("while the reconstruction error fell too: few codes do most of the work")
     assert "to 5.0 while the reconstruction error fell" in d.sentence
-    assert d.advice == "reduce the codebook or adjust the commitment cost"
+    assert d.advice == "look for the cause, such as the commitment cost; restart dead codes"
     assert str(d).startswith(f"{d.level}: perplexity 5.0 of {K} codes, utilization {100 * 5 / K:.1f} %: ")
+
+
+OVERFITTING = "collapse by overfitting to few codes"
+
+
+@pytest.mark.parametrize(("last", "level"), [(0.062, "few codes dominate"), (0.064, OVERFITTING)])
+@pytest.mark.parametrize("form", ["columns", "rows"])
+def test_it_is_overfitting_only_if_the_test_error_rises(last, level, form):
+    tests = [0.06, 0.05, 0.05, 0.06, last]
+    columns = {"perplexity": [90, 60, 25, 9, 5], "mse": FALLING_MSE, "test_mse": tests}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    d = diagnose(5, 128, rows if form == "rows" else columns)
+    assert d.level == level and ("overfitting" in d.sentence) is ("overfitting" in level)
+
+
+@pytest.mark.parametrize("course", [[450], [450, 60], [60, 58], [60]])
+def test_in_the_first_two_epochs_it_is_too_early_for_a_collapse(course):
+    mse = [0.05, 0.04][: len(course)]
+    for history in (course, {"perplexity": course, "mse": mse}):
+        d = diagnose(60, 512, history)
+        assert d.level == "too early" and "at least 3 epochs" in d.advice
+        assert diagnose(480, 512, history).level == "healthy"
+    assert diagnose(60, 512, [*course, 60, 60]).level != "too early"
+
+
+def test_a_beta_of_0_is_not_healthy_however_well_the_codes_are_used():
+    d = diagnose(110, 128, commitment_cost=0.0)
+    assert d.level == "no commitment" and "spreading" in d.sentence
+    assert diagnose(110, 128, commitment_cost=0.25) == diagnose(110, 128)
+    assert diagnose(20, 128, commitment_cost=0.0) == diagnose(20, 128)
+    assert diagnose(110, 128, mse=0.1, variance=0.1, commitment_cost=0.0).level == "no reconstruction"
 
 
 HIGH_THEN_LOW = {
@@ -72,8 +105,7 @@ HIGH_THEN_LOW = {
     "columns": {"perplexity": (450, 430, 200, 80, 60)},
     "errors that stay": {"perplexity": [450, 430, 200, 80, 60], "mse": [0.02, 0.021, 0.02, 0.0199, 0.0199]},
     "errors that rise": {"perplexity": [450, 430, 200, 80, 60], "mse": [0.02, 0.021, 0.022, 0.03, 0.04]},
-    "two epochs": [450, 60],
-    "one epoch": [450],
+    "three epochs": [450, 450, 60],
     "noise on the way": [300, 450, 430, 440, 90, 150, 60, 70, 60],
 }
 
@@ -125,8 +157,8 @@ def test_still_rising_asks_for_patience():
 
 def test_slowly_fewer_codes_while_reconstruction_improves():
     d = diagnose(50, 512, {"perplexity": [60, 55, 52, 50], "mse": [0.07, 0.05, 0.04, 0.03]})
-    assert d.level == "severe collapse" and "overfitting to few codes" in d.sentence
-    assert d.advice == "reduce the codebook or adjust the commitment cost"
+    assert d.level == "few codes dominate" and "fell with fewer codes" in d.sentence
+    assert d.advice.startswith("look for the cause")
 
 
 def test_few_codes_from_the_start_are_plain_severe_collapse():
@@ -182,7 +214,7 @@ def test_the_smallest_codebooks():
 def test_a_table_read_by_csv_is_a_history():
     table = "epoch,perplexity,mse\n1,90,0.09\n2,60,0.05\n3,9.5,0.03\n4,5,0.02\n"
     rows = list(csv.DictReader(io.StringIO(table)))
-    assert diagnose(5, 128, rows).level == "collapse by overfitting to few codes"
+    assert diagnose(5, 128, rows).level == "few codes dominate"
     assert diagnose(5, 128, iter(rows)) == diagnose(5, 128, rows)
 
 

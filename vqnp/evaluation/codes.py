@@ -10,7 +10,7 @@ from vqnp._check import Array
 from vqnp.data import ArrayStream
 from vqnp.evaluation.error import SquaredError, Variance, aligned, checked_batches
 from vqnp.metrics.codebook import dead_codes, mean_perplexity, perplexity
-from vqnp.metrics.diagnosis import CODES_PER_EMBEDDING, Diagnosis, diagnose
+from vqnp.metrics.diagnosis import ALARMS, CODES_PER_EMBEDDING, Diagnosis, diagnose
 from vqnp.ops.product_codes import joint_codes
 
 
@@ -129,7 +129,10 @@ def evaluate_codes(
     course = history
     if isinstance(history, list) and getattr(model, "likelihood", "squared_error") != "squared_error":
         course = [row["perplexity"] for row in history]  # its losses are no squared errors
-    diagnosis = diagnose(value, K, course, codes, mse, variance)
+    beta = getattr(model.quantizer, "commitment_cost", None)
+    if "codebook_loss" not in model.quantizer.loss_names:
+        beta = None  # its latents are bounded without a commitment loss
+    diagnosis = diagnose(value, K, course, codes, mse, variance, beta)
     diagnosis = with_restarts(diagnosis, model.quantizer, history)
     joint = together.perplexity()
     return Evaluation(mse, value, K, model.bits_per_image, n, counts, diagnosis, variance, joint)
@@ -158,6 +161,10 @@ class JointCounts:
         return perplexity(self.counts) if self.counts.size else math.nan
 
 
+COLLAPSES = (*ALARMS[:5], "too early")
+"""The levels in which too few codes are used."""
+
+
 def with_restarts(diagnosis: Diagnosis, quantizer: Any, history: Any) -> Diagnosis:
     """The diagnosis; of a collapse in a training too short for any restart, with advice that says so.
 
@@ -168,7 +175,7 @@ def with_restarts(diagnosis: Diagnosis, quantizer: Any, history: Any) -> Diagnos
         return replace(diagnosis, advice="train longer, or use fewer codes")
     share, decay = (getattr(quantizer, name, 0.0) for name in ("restart_dead_codes", "decay"))
     last = history[-1] if isinstance(history, list) and history else {}
-    if "collapse" not in diagnosis.level or not 0 < share < 1 or not 0 < decay < 1 or "step" not in last:
+    if diagnosis.level not in COLLAPSES or not 0 < share < 1 or not 0 < decay < 1 or "step" not in last:
         return diagnosis
     if any(row.get("restarted_codes") for row in history):
         return diagnosis
