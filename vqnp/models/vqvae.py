@@ -49,7 +49,6 @@ class VQVAE(Model):
         Of vqnp.nn, such as EMAVectorQuantizer or FiniteScalarQuantizer, for vectors of D dimensions.
     decoder, data
         As in Autoencoder.
-
     likelihood : {"squared_error", "logit_laplace"}
         The reconstruction loss: ⟨(x̂ − x)²⟩, or, as in DALL·E's discrete VAE, −log p(x) of
         ops.logit_laplace for the squeezed pixels, in nats for each pixel value. The decoder then returns
