@@ -6,7 +6,7 @@ import tarfile
 from email.parser import Parser
 
 WRITTEN = ("PKG-INFO", "vqnp.egg-info/")
-FIELDS = ("Name", "Version", "Summary", "License-Expression", "Requires-Python", "Keywords", "Description-Content-Type")
+FIELDS = ("Name", "Version", "Summary", "License", "Requires-Python", "Keywords", "Description-Content-Type")
 
 tracked = set(subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True).stdout.split("\n")[:-1])
 with tarfile.open(sys.argv[1]) as archive:

@@ -130,20 +130,22 @@ def escaped(line: str) -> str:
 
 @lru_cache(maxsize=1)
 def counts() -> tuple[dict[str, Counter[str]], dict[str, Counter[str]]]:
-    """How often each word is in the Python of each page, and in each file of tests."""
+    """How often each word is in the Python of each page and example, and in each file of tests."""
     pages, tests = {}, {}
     for page in sorted(DOCS.rglob("*.md")):
         blocks = PYTHON.findall(page.read_text(encoding="utf-8"))
         pages[page.relative_to(DOCS).with_suffix("").as_posix()] = _words(" ".join(blocks))
+    for path in sorted((ROOT / "examples").rglob("*.py")):
+        pages[path.relative_to(ROOT).as_posix()] = _words(path.read_text(encoding="utf-8"))
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         tests[path.relative_to(ROOT).as_posix()] = _words(path.read_text(encoding="utf-8"))
     return pages, tests
 
 
 def used(name: str) -> list[str]:
-    """Two lines: the pages and the tests that use a name, those that do so most often first."""
+    """Two lines: the pages and examples, and the tests, that use a name, most often first."""
     out = []
-    for title, count in zip(("Used in the code of", "Tested by"), counts()):
+    for title, count in zip(("Used in", "Tested by"), counts()):
         users = sorted((-words[name], path) for path, words in count.items() if words[name])
         if users:
             out += [f"*{title}* " + ", ".join(_link(path) for _, path in users[:MOST]) + ".", ""]

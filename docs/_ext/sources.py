@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import shutil
 from functools import lru_cache
 from html import escape
 from pathlib import Path
@@ -156,6 +157,10 @@ def write_pages(app: Sphinx, error: Exception | None) -> None:
     """
     if error or app.builder.format != "html":
         return
+    for path in (DOCS / "sound").glob("*.wav"):  # which a page plays in <audio>, unknown to Sphinx
+        there = Path(app.outdir) / "sound" / path.name
+        there.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, there)
     formatter = HtmlFormatter(linenos="inline", linespans="line", wrapcode=True)
     template = Template((DOCS / "_ext" / "source.html").read_text(encoding="utf-8"))
     for path in files():

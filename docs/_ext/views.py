@@ -64,6 +64,8 @@ def _add_after(block: nodes.Node, uris: dict[str, str]) -> None:
 
 
 def on_source_read(app: Sphinx, docname: str, content: list[str]) -> None:
+    if docname == "index":
+        content[0] += unlisted(content[0])
     if docname in FOLDERS:
         content[0] += tree(docname)
     if docname == "studies/README":
@@ -77,10 +79,24 @@ FOLDERS = {"studies/README": "studies", "benchmarks": "benchmarks", "README": "d
 
 def tree(docname: str) -> str:
     """The pages of a folder, below the page that lists them."""
-    folder = DOCS / FOLDERS[docname]
-    pages = sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in folder.glob("*.md"))
-    entries = [f"/{page}" for page in pages if page != docname]
-    return "\n".join(["", "```{toctree}", ":hidden:", "", *entries, "```", ""])
+    return toctree([page for page in pages(DOCS / FOLDERS[docname]) if page != docname])
+
+
+def unlisted(text: str) -> str:
+    """A list of the pages that the first page has not yet given a place in the course."""
+    found = [page for page in pages(DOCS) + pages(DOCS / "math") if page != "index"]
+    more = [page for page in found if not re.search(rf"^{page}$", text, re.MULTILINE)]
+    return toctree(more, ":caption: More") if more else ""
+
+
+def pages(folder: Path) -> list[str]:
+    """The names that Sphinx has for the pages of a folder."""
+    return sorted(path.relative_to(DOCS).with_suffix("").as_posix() for path in folder.glob("*.md"))
+
+
+def toctree(entries: list[str], *options: str) -> str:
+    lines = ["", "```{toctree}", ":hidden:", *options, "", *(f"/{page}" for page in entries), "```", ""]
+    return "\n".join(lines)
 
 
 def studies(text: str) -> list[tuple[str, str, str, str]]:

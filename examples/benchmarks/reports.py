@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 
 import numpy as np
+from figures import SHOWN
 from harness import OURS, PEAK, Size, Timing
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -56,7 +57,7 @@ def write(
     rows = [t._asdict() for t in timings]
     record = {"machine": machine(), "timings": rows, **more}
     (args.out / f"{name}.json").write_text(json.dumps(record) + "\n")
-    text = text.rstrip() + f"\n\n![{name}]({name}.png)\n"
+    text = text.rstrip() + f"\n\n![{SHOWN[name]}]({name}.png)\n"
     (args.out / f"{name}.md").write_text(text, encoding="utf-8")
     save_figure(figure, args.out / f"{name}.png")
     print(text)

@@ -89,12 +89,18 @@ def target(page: Path, link: str) -> tuple[Path, str] | None:
     return path, urllib.parse.unquote(parts.fragment)
 
 
+@lru_cache(maxsize=None)
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def line(path: Path, anchor: str) -> str:
     """The text of a line of a source file, which has an anchor of its own; empty for any other place."""
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     start = text.find(f'<span id="{anchor}">')
     if not anchor.startswith("line-") or start < 0:
         return ""
     end = text.find('<span id="line-', start + 1)
-    plain = re.sub("<[^>]+>", "", text[start : end if end > 0 else len(text)])
+    end = end if end > 0 else len(text)
+    plain = re.sub("<[^>]+>", "", re.sub('<span class="linenos">.*?</span>', "", text[start:end]))
     return unescape(plain).split("\n", 1)[0]

@@ -85,6 +85,7 @@ def sample_quality(samples: Any, images: Any, training_images: Any, labels: Any 
 
     Examples
     --------
+    >>> import numpy as np
     >>> import vqnp
     >>> train, test = (part.images[:400] for part in vqnp.load_splits("digits"))
     >>> real, noise = test[:200], np.random.default_rng(0).random((200, 28, 28))
