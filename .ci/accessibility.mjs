@@ -34,6 +34,7 @@ async function open(name, width, theme = "light") {
   await page.emulateMediaFeatures([{ name: "prefers-color-scheme", value: theme }]);
   await page.goto(pathToFileURL(join(site, name)).href, { waitUntil: "load", timeout: 120_000 });
   await page.evaluate(() => window.MathJax?.startup?.promise);
+  await new Promise((done) => setTimeout(done, 100)); // for site.js, which waits for MathJax, too
 }
 
 for (const name of withMath) {

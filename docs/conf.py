@@ -43,7 +43,6 @@ napoleon_use_ivar = True
 napoleon_preprocess_types = False
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
-maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
 python_display_short_literal_types = True
 # Types in docstrings are words, "ndarray of float32, shape (..., D)", not names that a page has.
@@ -53,6 +52,7 @@ html_theme = "furo"
 html_title = "vqnp"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = False
 html_show_sourcelink = False
 pygments_style = "a11y-high-contrast-light"
@@ -69,4 +69,5 @@ def setup(app):
     app.connect("autodoc-process-docstring", docstrings.process, priority=400)
     app.connect("doctree-read", views.on_doctree_read)
     app.connect("doctree-resolved", sources.relative_links)
+    app.connect("html-page-context", views.on_page_context, priority=900)
     app.connect("build-finished", sources.write_pages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from sources import DOCS, ROOT, rewritten, uri_of
@@ -58,6 +59,12 @@ def _add_after(block: nodes.Node, uris: dict[str, str]) -> None:
         line += nodes.Text(", ") if i else nodes.Text("")
         line += nodes.reference("", "", nodes.literal("", name), refuri=uri)
     block.parent.insert(block.parent.index(block) + 1, line)
+
+
+def on_page_context(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The captions of the navigation are headings, and have a level."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace('role="heading"', 'role="heading" aria-level="2"')
 
 
 # --- thumbnails, and the pages of a folder ---

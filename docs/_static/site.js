@@ -1,0 +1,7 @@
+// What scrolls by itself can be scrolled with the keyboard.
+window.addEventListener("load", async () => {
+  await window.MathJax?.startup?.promise;
+  for (const element of document.querySelectorAll("pre, div.math, .table-wrapper")) {
+    if (element.scrollWidth > element.clientWidth) element.tabIndex = 0;
+  }
+});
