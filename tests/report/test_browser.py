@@ -97,8 +97,8 @@ def test_an_exchanged_code_changes_the_image(opened, model, contents):
     E = model.quantizer.decode(np.arange(K))
     far = np.linalg.norm(E - E[codes[0, 1, 2]], axis=1)
     nearest = [k for k in np.argsort(far, kind="stable") if k != codes[0, 1, 2]]
-    shown = opened.run("Array.from(document.querySelectorAll('#near button'), b => b.ariaLabel)")
-    assert [f"code {k} here" in text for k, text in zip(nearest, shown, strict=True)] == [True] * len(shown)
+    shown = opened.run("Array.from(document.querySelectorAll('#near button'), b => b.textContent)")
+    assert [text.startswith(f"code {k} ") for k, text in zip(nearest, shown, strict=True)] == [True] * len(shown)
     assert f"{far[nearest[0]]:.3g}" in shown[0]
     opened.click("#near li:nth-child(3) button")
     codes[0, 1, 2] = nearest[2]
@@ -167,7 +167,7 @@ def test_a_sample_is_drawn_step_by_step(opened, model, prior):
     bits = -np.log2([p[m, k] for m, k in enumerate(codes)]).sum()
     assert f"3 of {M} codes drawn, {bits:.1f} bits" in text_of(opened, "drawn-text")
     best = int(p[3].argmax())
-    assert opened.run("document.querySelector('#odds button').ariaLabel").startswith(f"Choose code {best},")
+    assert opened.run("document.querySelector('#odds button').textContent") == f"code {best}{100 * p[3, best]:.1f} %"
     opened.click("#odds button")
     assert opened.run("explorer.drawing.codes") == [*codes, best]
     opened.click("#rest")

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from vqnp import VAE, VQVAE, HierarchicalVQVAE
+from vqnp import VAE, VQVAE, HierarchicalVQVAE, nn
 from vqnp.nn import Sequential, Upsample
 from vqnp.priors import HierarchicalPrior, Markov
 from vqnp.report import LIMIT_BYTES, Contents, decoder, write_page
@@ -81,13 +81,17 @@ def test_a_title_cannot_end_the_script(contents):
     assert data_of(page)["examples"]["names"][0] == "</script><b>"
 
 
-def test_the_codebooks_are_tables_whose_sum_is_the_vector(rng):
-    from vqnp.nn import ResidualVectorQuantizer
-
-    quantizer = ResidualVectorQuantizer(2, 5, 3)
-    k, E = rng.integers(0, 5, (20, 2)), decoder.tables(quantizer)
-    assert E.shape == (2, 5, 3)
-    assert np.allclose(E[0][k[:, 0]] + E[1][k[:, 1]], quantizer.decode(k), atol=1e-6)
+@pytest.mark.parametrize("quantizer", [
+    nn.VectorQuantizer(6, 4), nn.EMAVectorQuantizer(6, 4), nn.EMACosineVectorQuantizer(6, 4), nn.SimVQ(6, 4),
+    nn.FiniteScalarQuantizer((3, 2, 4)), nn.LookupFreeQuantizer(3), nn.GumbelQuantizer(6, 4),
+    nn.ResidualVectorQuantizer(2, 5, 3), nn.ProductVectorQuantizer(5, 4),
+], ids=lambda one: type(one).__name__)  # fmt: skip
+def test_the_codebooks_are_tables_whose_sum_is_the_vector(quantizer, rng):
+    n, K = quantizer.num_codebooks, quantizer.num_embeddings
+    k, E = rng.integers(0, K, (20, *quantizer.code_shape)), decoder.tables(quantizer)
+    assert E.shape == (n, K, quantizer.embedding_dim)
+    z_q = sum(E[i][column] for i, column in enumerate(k.reshape(20, n).T))
+    assert np.allclose(z_q, quantizer.decode(k), atol=1e-6)
 
 
 def test_the_map_keeps_distances_of_vectors_in_a_plane(rng):

@@ -146,9 +146,8 @@ function startDrawing(view, prior) {
     const items = order.map((k) => {
       const bar = element("span", { class: "bar" });
       Object.assign(bar.style, { width: `${100 * p[k]}%`, background: colourOf(book, k) });
-      const button = element("button", { type: "button" }, element("span", { class: "name" }, String(k)),
+      const button = element("button", { type: "button" }, element("span", { class: "name" }, `code ${k}`),
         element("span", { class: "track" }, bar), element("span", { class: "percent" }, percent(p[k])));
-      button.setAttribute("aria-label", `Choose code ${k}, probability ${percent(p[k])}`);
       button.addEventListener("click", () => put(k));
       return element("li", {}, button);
     });

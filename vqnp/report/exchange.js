@@ -112,10 +112,9 @@ function startExchange(view) {
     const made = near.map(([code, d]) => {
       const canvas = element("canvas", { "aria-hidden": "true" }), chip = element("span", { class: "chip" });
       chip.style.background = colourOf(book, code);
-      const away = element("small", {}, `${number(d)} away`);
+      const away = element("small", {}, ` ${number(d)} away`);
       const button = element("button", { type: "button" }, canvas, chip,
         element("span", {}, `code ${code}`, element("br"), away));
-      button.setAttribute("aria-label", `Put code ${code} here, at distance ${number(d)}`);
       button.addEventListener("click", () => {
         exchange(code);
         list.querySelector("button")?.focus();
