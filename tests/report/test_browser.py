@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from vqnp.priors import Markov
+from vqnp.priors import Markov, TextTransformer
+from vqnp.priors.sampling import guide, probabilities
 from vqnp.report import write_page
 
-from .cases import ANSWER, all_cases, check
+from .cases import ANSWER, all_cases, check, lively
 from .conftest import K
 
 pytestmark = pytest.mark.slow
+AXE = Path(__file__).resolve().parents[2] / "build/node/node_modules/axe-core/axe.min.js"
 M = 16
 PIXELS = """(id => { const c = document.getElementById(id), context = c.getContext('2d');
     const { data } = context.getImageData(0, 0, c.width, c.height);
@@ -98,7 +101,7 @@ def test_an_exchanged_code_changes_the_image(opened, model, contents):
     far = np.linalg.norm(E - E[codes[0, 1, 2]], axis=1)
     nearest = [k for k in np.argsort(far, kind="stable") if k != codes[0, 1, 2]]
     shown = opened.run("Array.from(document.querySelectorAll('#near button'), b => b.textContent)")
-    assert [text.startswith(f"code {k} ") for k, text in zip(nearest, shown, strict=True)] == [True] * len(shown)
+    assert [text.split()[1] for text in shown] == [str(k) for k in nearest]
     assert f"{far[nearest[0]]:.3g}" in shown[0]
     opened.click("#near li:nth-child(3) button")
     codes[0, 1, 2] = nearest[2]
@@ -167,7 +170,8 @@ def test_a_sample_is_drawn_step_by_step(opened, model, prior):
     bits = -np.log2([p[m, k] for m, k in enumerate(codes)]).sum()
     assert f"3 of {M} codes drawn, {bits:.1f} bits" in text_of(opened, "drawn-text")
     best = int(p[3].argmax())
-    assert opened.run("document.querySelector('#odds button').textContent") == f"code {best}{100 * p[3, best]:.1f} %"
+    shown = opened.run("document.querySelector('#odds button').textContent")
+    assert shown == f"code {best}{100 * p[3, best]:.1f} %"
     opened.click("#odds button")
     assert opened.run("explorer.drawing.codes") == [*codes, best]
     opened.click("#rest")
@@ -188,8 +192,36 @@ def test_text_has_contrast_and_nothing_overflows(browser, file, dark, width):
     browser.run("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     assert browser.run(CONTRAST) == []
     assert browser.run("document.documentElement.scrollWidth") <= width
+    if AXE.exists():  # npm install --prefix build/node axe-core
+        browser.run(AXE.read_text(encoding="utf-8") + ";0")
+        assert browser.run("axe.run().then(found => found.violations.map(v => v.id))") == []
     pictures = "Array.from(document.querySelectorAll('canvas:not([aria-hidden]), svg'))"
     assert browser.run(f"{pictures}.filter(e => e.checkVisibility() && !e.ariaLabel).map(e => e.id)") == []
+
+
+def test_a_text_and_guidance_change_the_probabilities(browser, contents, tmp_path):
+    rng = np.random.default_rng(3)
+    words = ["a", "one", "red"]
+    text = lively(TextTransformer(K, (4, 4), words, 4, channels=8, layers=1, heads=2, rng=rng), rng, 2.0)
+    path = tmp_path / "text.html"
+    path.write_text(write_page(replace(contents, prior=text)), encoding="utf-8")
+    browser.open(path)
+    browser.until("window.explorer && explorer.agreement")
+    nothing = text.logits(np.zeros((1, 4, 4), int))[0, 0, 0]
+    given = text.logits(np.zeros((1, 4, 4), int), ["a red one"])[0, 0, 0]
+    assert np.abs(given - nothing).max() > 0.1
+    for typed, guidance, expected in (
+        ("", 1, nothing), ("A RED, one.", 1, given), ("a red one", 3, guide(given, nothing, 3)),
+    ):  # fmt: skip
+        choose(browser, "text", typed)
+        choose(browser, "guidance", guidance)
+        found = browser.run("Array.from(explorer.drawing.p)")
+        assert np.allclose(found, probabilities(expected), atol=1e-5)
+    choose(browser, "text", "a blue one")
+    assert text_of(browser, "drawn-text") == "The prior does not know the word blue."
+    choose(browser, "text", "a a a a a")
+    assert text_of(browser, "drawn-text") == "A text has at most 4 words, and this one 5."
+    assert browser.problems() == []
 
 
 def test_a_page_without_data_or_classes(browser, contents, tmp_path):

@@ -151,6 +151,15 @@ def test_a_model_that_the_page_cannot_decode_has_a_sentence(name, tmp_path):
     assert sentence in page and data_of(page) == {} and "Without the decoder" in page
 
 
+def test_the_lines_of_a_report_are_rows(contents):
+    from vqnp.evaluation.error import aligned
+
+    report = aligned([("level 1", "a code for 64 samples"), ("  data's own variance", "1 < 2"), ("x", "")])
+    page = write_page(replace(contents, report=report))
+    assert '<tr><th scope="row">level 1</th><td>a code for 64 samples</td></tr>' in page
+    assert '<tr class="part"><th scope="row">data&#x27;s own variance</th><td>1 &lt; 2</td></tr>' in page
+
+
 def test_an_unknown_layer_has_a_sentence(model):
     import copy
 

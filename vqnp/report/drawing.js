@@ -3,7 +3,7 @@
 
 function startDrawing(view, prior) {
   const {
-    run, find, decoder, books, K, M, latents, totals, element, paint, share, colourOf, where, makeGrid, fill,
+    run, find, decoder, books, K, M, latents, totals, element, paint, share, where, makeGrid, fill,
   } = view;
   const { softmax, guide, draw, random } = vqnp, LIKELIEST = 10;
   const { words, text_length: length, num_classes: classes } = run.prior;
@@ -133,19 +133,19 @@ function startDrawing(view, prior) {
     }
     const p = (drawing.p = probabilities());
     const entropy = p.reduce((sum, value) => (value > 0 ? sum - value * Math.log2(value) : sum), 0);
-    showOdds(p, known % books);
+    showOdds(p);
     find("drawn-text").textContent = `${known} of ${M} codes drawn, ${bits} bits so far; the next one, `
       + `${where(known)}, has ${entropy.toFixed(2)} bits on average.`;
   }
 
   // A button with a bar for each of the likeliest codes.
-  function showOdds(p, book) {
+  function showOdds(p) {
     const list = find("odds"), focused = list.contains(document.activeElement);
     const order = Array.from(p.keys()).sort((i, j) => p[j] - p[i]).slice(0, LIKELIEST);
     const percent = (value) => `${(100 * value).toFixed(1)} %`;
     const items = order.map((k) => {
       const bar = element("span", { class: "bar" });
-      Object.assign(bar.style, { width: `${100 * p[k]}%`, background: colourOf(book, k) });
+      bar.style.width = `${100 * p[k]}%`;
       const button = element("button", { type: "button" }, element("span", { class: "name" }, `code ${k}`),
         element("span", { class: "track" }, bar), element("span", { class: "percent" }, percent(p[k])));
       button.addEventListener("click", () => put(k));

@@ -82,7 +82,7 @@ function startExchange(view) {
     find("changed").textContent = others
       ? `${others} code${others > 1 ? "s" : ""} exchanged: the image has changed by `
         + `${number(rms(difference(image, first)))} (root mean square; pixels are from ${spec.low} to ${spec.high}).`
-      : `No code exchanged. Position: ${where(position)}, code ${k}.`;
+      : `No code exchanged. Selected: ${where(position)}, code ${k}.`;
     cells.forEach((cell, m) => {
       const other = codes[m] !== start[m];
       fill(cell, m, codes[m]);

@@ -20,6 +20,8 @@ FIGURES = (
 )
 """A file of the run's folder, its heading, and what it shows."""
 
+NAME_WIDTH = 21  # of the names in the lines of a report: vqnp.evaluation.error.aligned
+
 SOUNDS = ("samples.wav", "Samples", "Sounds that were drawn from the prior and decoded")
 
 
@@ -29,8 +31,11 @@ def escape(text: Any) -> str:
 
 
 def table(rows: Iterable[tuple[str, Any]], caption: str) -> str:
-    """Names and values."""
-    body = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in rows)
+    """Names and values; a name that begins with a space is a part of the row above."""
+    body = ""
+    for name, value in rows:
+        part = ' class="part"' if name.startswith(" ") else ""
+        body += f'<tr{part}><th scope="row">{escape(name.strip())}</th><td>{escape(value)}</td></tr>'
     return f'<table class="pairs"><caption>{escape(caption)}</caption><tbody>{body}</tbody></table>'
 
 
@@ -57,10 +62,7 @@ def _is_word(value: Any) -> bool:
 
 def diagnosis(report: Any, source: str) -> str:
     """The figures of a report on the test images, and its diagnosis as a paragraph."""
-    rows = []
-    for line in str(report).splitlines():
-        name, _, value = line.partition("  ")
-        rows.append((name.strip(), value.strip()) if value else (line.strip(), ""))
+    rows = [(line[:NAME_WIDTH].rstrip(), line[NAME_WIDTH:].strip()) for line in str(report).splitlines()]
     found = getattr(report, "diagnosis", None)
     rows = [row for row in rows if row[0] != "diagnosis"] + [("data", source)]
     text = f'<p class="verdict">{escape(_capital(str(found)))}</p>' if found is not None else ""
