@@ -13,7 +13,8 @@ from vqnp.cli import (
     bench, compress, crosscheck, decode, decompress, encode, evaluate, export, inspect, prior, report, sample,
     train,
 )
-from vqnp.cli.options import Parser, say, subcommand
+from vqnp.cli.options import Parser, subcommand
+from vqnp.cli.ranks import end, end_by_error
 
 __all__ = ["build_parser", "main"]
 
@@ -83,6 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         problem = f"error: {f'{error.filename}: {error.strerror}' if error.filename else error}"
     except KeyboardInterrupt as stop:
         problem, status = str(stop) or "interrupted", 130
-    if problem:
-        say(f"vqnp {args.command}: {problem}")
-    return status
+    except Exception as error:
+        end_by_error(error)
+    return end(status, problem and f"vqnp {args.command}: {problem}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vqnp._check import InputError, fail
+from vqnp.cli.ranks import end
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,7 +16,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the error and where to find help; exit with status 2."""
-        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        raise SystemExit(end(2, f"{self.prog}: error: {message} (see {self.prog} --help)"))
 
 
 Option = tuple[tuple[str, ...], dict[str, Any], str]

@@ -1,6 +1,7 @@
 """vqnp prior: learn the distribution of a model's codes, measure it in bits, and draw the first images."""
 
 import argparse
+import contextlib
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from vqnp.cli.prior_options import (  # fmt: skip
     chosen, form_of, kind_and_condition, options_of,
 )
 from vqnp.cli.prior_table import as_dict, baselines, printed
+from vqnp.cli.ranks import default_shards
 
 HELP = "train a prior over a model's codes, from which vqnp sample draws new images"
 DESCRIPTION = (
@@ -55,17 +57,23 @@ OPTIONS = (
 def run(args: argparse.Namespace) -> None:
     """Train a prior with these options, or resume its training; print the table and draw the samples."""
     from vqnp.cli.prior_files import open_codes_run
+    from vqnp.cli.ranks import ranks
 
     args.quiet |= args.json
     if args.resume and args.force:
         fail("", "--resume", "must be given without --force", "both")
-    opened = open_codes_run(args.model)
-    with opened.run.held("RUN"):
-        _run(args, open_codes_run(args.model))  # again: now nobody changes it
+    team = ranks()
+    with contextlib.ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(open_codes_run(args.model).run.held("RUN"))
+
+        team.first(hold)
+        _run(args, open_codes_run(args.model), team)  # now nobody changes it
 
 
-def _run(args: argparse.Namespace, opened: Any) -> None:
-    """The same in a run folder that we hold."""
+def _run(args: argparse.Namespace, opened: Any, team: Any) -> None:
+    """The same in a run folder that rank 0 holds."""
     from vqnp.cli.prior_files import read_prior
     from vqnp.data import load_splits
     from vqnp.nn.module import trainable
@@ -73,6 +81,7 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     from vqnp.priors.generation import as_grids
 
     model, folder = opened.model, opened.run
+    quiet = args.quiet or team.rank > 0
     stored = None
     if folder.prior.exists() and args.resume:
         stored = read_prior(folder, model)
@@ -82,28 +91,32 @@ def _run(args: argparse.Namespace, opened: Any) -> None:
     kind, condition = kind_and_condition(args, stored, model.encoding.name == "levels", model.kind)
     form = form_of(args, stored, model)
     data = opened.trained_on()
-    splits = load_splits(data)
+    splits = team.first_then_others(lambda: load_splits(data))
     labels, captions = _conditions(condition, data, splits, model.kind == "sound")
     prior = schedule = None
     if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
         with by_option(FLAG_OF), trainable():
             prior, schedule = _new(args, kind, model, condition, labels, form)
-    if not stored:
+    team.everyone(0)  # all have seen what is there
+    if not stored and team.rank == 0:
         for path in reversed(folder.prior_files()):
             path.unlink()
     sizes = f"{len(splits[0])} training images, {len(splits[1])} test images"
-    if not args.json:
+    if not args.json and team.rank == 0:
         say(f"{sizes} of {data}; writing {folder.folder}")
-    codes = [as_grids(model, model.encode(split.images, progress=not args.quiet)) for split in splits]
+    codes = [as_grids(model, model.encode(split.images, progress=not quiet)) for split in splits]
     if isinstance(form.num_embeddings, tuple):
         codes = [each[: len(form.num_embeddings)] for each in codes]
     table, parts = baselines(codes, form.num_embeddings), dict[str, Any]()
+    if kind != "markov":
+        pairs = codes if labels is None else list(zip(codes, labels, strict=True))
+        prior = _trained(args, opened, pairs, prior, schedule, captions, team)
+    if team.rank:
+        return
     if kind == "markov":
         prior = _counted(folder, model, codes[0])
     else:
-        pairs = codes if labels is None else list(zip(codes, labels, strict=True))
-        prior = _trained(args, opened, pairs, prior, schedule, captions)
-        reports = [prior.evaluate(pair, progress=not args.quiet) for pair in pairs]
+        reports = [prior.evaluate(pair, progress=not quiet) for pair in pairs]
         table[kind if labels is None else f"{kind}, given the {condition}"] = (
             reports[0].bits_per_image, reports[1].bits_per_image
         )  # fmt: skip
@@ -159,7 +172,7 @@ def _new(
 
     others: dict[str, Any] = SOUND_DEFAULTS if model.kind == "sound" else {}
     instead = TEXT_DEFAULTS if condition == "text" and not others else others
-    schedule = Schedule(**chosen(args, kind, SCHEDULE, instead))
+    schedule = Schedule(**chosen(args, kind, SCHEDULE, {**instead, "shards": default_shards()}))
     given = chosen(args, kind, NETWORK, instead)
     if condition == "text" and labels is not None and model.kind != "sound":
         words = Vocabulary.of(labels[0])
@@ -199,26 +212,30 @@ def _counted(folder: Any, model: Any, codes: Any) -> Any:
 
 def _trained(
     args: argparse.Namespace, opened: Any, pairs: list[Any], prior: Any, schedule: Any,
-    captions: tuple[str, ...],
+    captions: tuple[str, ...], team: Any,
 ) -> Any:  # fmt: skip
     """The prior, trained; without one, that of the folder, whose training is continued."""
     from dataclasses import asdict
 
     from vqnp.cli.prior_files import about
+    from vqnp.cli.ranks import announcing
     from vqnp.training import Interrupted, fit, resume
 
     folder = opened.run
     options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": folder.write_prior_metrics}
+    options["comm"] = team.comm
+    command = f"vqnp prior {folder.folder} --resume"
     try:
-        if prior is None:
-            prior, history = resume(folder.prior, *pairs, **options)
-        else:
-            options |= {"checkpoint": folder.prior, "about": about(opened.model, captions), **asdict(schedule)}
-            history = fit(prior, *pairs, **options)
+        with announcing(team, f"told to stop, or another rank has ended; continue with: {command}"):
+            if prior is None:
+                prior, history = resume(folder.prior, *pairs, **options)
+            else:
+                options |= {"checkpoint": folder.prior, "about": about(opened.model, captions)}
+                options |= asdict(schedule)
+                history = fit(prior, *pairs, **options)
     except Interrupted as stop:
-        command = f"vqnp prior {folder.folder} --resume"
         raise KeyboardInterrupt(f"stopped after step {stop.step}, saved; continue with: {command}") from None
-    folder.write_prior_metrics(history)
+    team.first(lambda: folder.write_prior_metrics(history))
     return prior
 
 

@@ -56,6 +56,7 @@ SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
     ),
     "clip": (float, "NORM", 1.0, "largest norm of all gradients"),
     "seed": (int, "SEED", 0, "seed of parameters, minibatches, dropout and samples"),
+    "shards": (int, "S", 1, "parts into which a batch is cut, for mpiexec: as of vqnp train"),
 }
 """By the option's name in Python: type, metavar, default (of each kind of prior that has it), help."""
 
@@ -113,12 +114,12 @@ def kind_and_condition(
             sequence = condition == "text" and not several
             names = [*arguments_of(stored.kind), *(TEXT if sequence else ())]
             began |= {"condition": condition, **{n: own[NAMES.get(n, n)] for n in names}}
-            began |= {n: stored.trainer["schedule"][n] for n in SCHEDULE}
+            began |= {n: ({"shards": 1} | stored.trainer["schedule"])[n] for n in SCHEDULE}
         for name, value in began.items():
             if name in args and getattr(args, name) != value:
                 flag = "--model" if name == "kind" else flag_of(name)
                 fail("--resume", flag, f"must be what the prior began with, {value}", getattr(args, name))
-    for name in ("condition", *NETWORK, *(n for n in SCHEDULE if n != "seed")):
+    for name in ("condition", *NETWORK, *(n for n in SCHEDULE if n not in ("seed", "shards"))):
         having = [each for each in KINDS[:2] if name not in NETWORK or each in NETWORK[name][2]]
         if kind not in having and name in args and getattr(args, name) != "none":
             needed = f"must be given only with --model {' or '.join(having)}"

@@ -9,6 +9,7 @@ from vqnp._check import fail
 from vqnp._version import __version__
 from vqnp.cli import configuration, quantizers
 from vqnp.cli.options import DATA_HELP, by_option, flag, option, say
+from vqnp.cli.ranks import default_shards
 from vqnp.cli.train_options import (
     CONV_OPTIONS, DATA_ARGUMENTS, DATA_DEFAULTS, FLAG_OF, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS,
     MODEL_OPTIONS, NETWORK_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES, SOUND_OPTIONS, SOUND_SCHEDULE, flag_of,
@@ -61,71 +62,113 @@ OPTIONS = (
 
 
 def run(args: argparse.Namespace) -> None:
-    """Train with these options, or resume the run in --out."""
-    from vqnp.cli import runs
+    """Train with these options, or resume the run in --out; on several ranks, if mpiexec has started them."""
+    from vqnp.cli.ranks import ranks
 
+    team = ranks()
     with contextlib.ExitStack() as held:
-        begun = args.resume and "out" in args and not args.force and runs.Run(args.out).config.exists()
-        if begun:
-            held.enter_context(runs.Run(args.out).held())
-        with by_option(FLAG_OF):
-            config = _resumed(args) if begun else _configuration(args)
+        begun, config = team.first(lambda: _begun(args, held, team))
         with by_option({**FLAG_OF, **dict.fromkeys(DATA_ARGUMENTS, (config["data"], "images"))}):
-            _run(args, config, begun, held)
+            _run(args, config, begun, held, team)
 
 
-def _run(args: argparse.Namespace, config: dict[str, Any], begun: bool, held: contextlib.ExitStack) -> None:
-    """Train; held: what is released at the end, the run's lock, which we have if it has begun."""
+def _begun(
+    args: argparse.Namespace, held: contextlib.ExitStack, team: Any
+) -> tuple[bool, dict[str, Any]]:
+    """Whether the run has begun, in which case its lock is now ours; and its configuration."""
+    from vqnp.cli import runs
+    from vqnp.training.shards import Shards
+
+    begun = bool(args.resume and "out" in args and not args.force and runs.Run(args.out).config.exists())
+    if begun:
+        held.enter_context(runs.Run(args.out).held())
+    with by_option(FLAG_OF):
+        config = _resumed(args) if begun else _configuration(args)
+        Shards(config["schedule"]["shards"], team)  # raises if there are too many ranks
+    return begun, config
+
+
+def _run(
+    args: argparse.Namespace, config: dict[str, Any], begun: bool, held: contextlib.ExitStack, team: Any
+) -> None:
+    """Train; held: what is released at the end, the run's lock, which rank 0 has if it has begun."""
     import numpy as np
 
     from vqnp import plots
     from vqnp.cli import runs
+    from vqnp.cli.ranks import announcing
     from vqnp.data import load_splits
     from vqnp.data.spec import channels_first_hint
     from vqnp.nn.module import trainable
     from vqnp.training import Interrupted, fit, resume
 
-    training, test = load_splits(config["data"])
+    training, test = team.first_then_others(lambda: load_splits(config["data"]))
     rng = np.random.default_rng(config["schedule"]["seed"])
     config["model"]["image_shape"] = list(training.images.shape[1:])
     if training.rate:
         config["model"]["rate"] = training.rate
     folder = runs.Run(args.out if "out" in args else "")
-    continued = begun and folder.checkpoint.exists()
-    if continued:
-        runs.open_run(folder.folder).read_config()
-    else:
+    continued = team.first(lambda: begun and _can_continue(folder))
+    if not continued:
         with trainable():
             model = configuration.model_of(config, rng)
     if not begun:
-        if "out" not in args:
-            folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
-        held.enter_context(folder.held())
-        runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
+        folder = runs.Run(team.first(lambda: _create(args, folder, config, held)))
     what = "recordings" if training.rate else "images"
     counts = f"{len(training)} training {what}, {len(test)} test {what}"
-    if args.resume and not begun:
-        say(f"no run in {folder.folder}: starting one")
+    lines = [f"no run in {folder.folder}: starting one"] * (args.resume and not begun)
     form = _form(training.images.shape[1:], config["model"].get("ndim"), training.rate)
-    say(f"{counts} of {config['data']} ({form}); writing {folder.folder}")
+    lines.append(f"{counts} of {config['data']} ({form}); writing {folder.folder}")
     if hint := channels_first_hint(training.images.shape[1:]):
-        say(f"note: {hint}")
+        lines.append(f"note: {hint}")
+    if team.size > 1 or config["schedule"]["shards"] > 1:
+        ranks = f"{team.size} rank{'s' if team.size > 1 else ''}"
+        lines.append(f"each batch in {config['schedule']['shards']} shards, on {ranks}")
+    for line in lines if team.rank == 0 else ():
+        say(line)
     options: dict[str, Any] = {"progress": not args.quiet, "on_epoch": folder.write_metrics}
+    options["comm"] = team.comm
+    command = f"vqnp train --out {folder.folder} --resume"
     try:
-        if continued:
-            model, history = resume(folder.checkpoint, training.images, test.images, **options)
-        else:
-            options |= {"checkpoint": folder.checkpoint, **config["schedule"]}
-            history = fit(model, training.images, test.images, **options)
+        with announcing(team, f"told to stop, or another rank has ended; continue with: {command}"):
+            if continued:
+                model, history = resume(folder.checkpoint, training.images, test.images, **options)
+            else:
+                options |= {"checkpoint": folder.checkpoint, **config["schedule"]}
+                history = fit(model, training.images, test.images, **options)
     except Interrupted as stop:
-        command = f"vqnp train --out {folder.folder} --resume"
         raise KeyboardInterrupt(f"stopped after step {stop.step}, saved; continue with: {command}") from None
+    if team.rank:
+        return
     folder.write_metrics(history)
     report = model.evaluate(test.images, history)
     plots.save_figure(plots.training_figure(report, model, history, test.images), folder.figure)
     print(report)
     for path in folder.files()[: -len(folder.prior_files()) or None]:  # a prior is not ours
         print(f"{'wrote':<21}{path}")
+
+
+def _can_continue(folder: Any) -> bool:
+    """Whether the run has a checkpoint; if so, it is checked against the configuration."""
+    from vqnp.cli import runs
+
+    if not folder.checkpoint.exists():
+        return False
+    runs.open_run(folder.folder).read_config()
+    return True
+
+
+def _create(
+    args: argparse.Namespace, folder: Any, config: dict[str, Any], held: contextlib.ExitStack
+) -> Path:
+    """Begin a run: its folder, which is then ours, and its configuration."""
+    from vqnp.cli import runs
+
+    if "out" not in args:
+        folder = runs.Run(runs.next_folder("runs", Path(config["data"]).name.split(".")[0]))
+    held.enter_context(folder.held())
+    runs.create(folder, {"vqnp_version": __version__, **config}, args.force)
+    return Path(folder.folder)
 
 
 def _form(shape: tuple[int, ...], ndim: int | None, rate: int | None = None) -> str:
@@ -188,6 +231,7 @@ def _configuration(args: argparse.Namespace) -> dict[str, Any]:
             fail("", "--decay", needed, "--codebook gradient and --restart-dead-codes 0")
     ours = dict(SOUND_SCHEDULE if sounds else {})
     ours |= {name: for_data[name] for name in SCHEDULE_OPTIONS if name in for_data}
+    ours["shards"] = default_shards()
     schedule = asdict(Schedule(**SCHEDULES[network] | ours | given["schedule"]))
     own = {"data": "digits", "kind": kind, "network": network} | given[""]
     if quantizer == "vector":

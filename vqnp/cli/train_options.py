@@ -88,6 +88,11 @@ SCHEDULE_OPTIONS: Table = {
     "lr": (float, "LR", "Adam's learning rate (default: 0.001; conv: 0.002)"),
     "lr_schedule": (("cosine", "constant"), "", "course of the learning rate (default: cosine)"),
     "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
+    "shards": (
+        int, "S",
+        "parts into which a batch is cut; with mpiexec -n R the R ranks share them, and any R gives the same "
+        "bits as one process with as many shards (default: 1; with mpiexec 4)",
+    ),
 }
 SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}
 SOUND_SCHEDULE: dict[str, Any] = {"epochs": 30, "batch_size": 16, "lr": 2e-3}

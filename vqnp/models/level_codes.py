@@ -16,7 +16,7 @@ from vqnp.data.datasets import images_of
 from vqnp.evaluation.levels import HierarchyEvaluation, evaluate_levels
 from vqnp.models.base import CHUNK_EXAMPLES, in_chunks
 from vqnp.models.hierarchical_checks import checked_codes
-from vqnp.models.level import Level
+from vqnp.models.level import Level, LevelOutput
 from vqnp.models.several_levels import SeveralLevels
 from vqnp.nn import Module, describe
 from vqnp.nn.module import Cache
@@ -36,6 +36,14 @@ class LevelCodes(SeveralLevels):
 
     def chosen(self, cache: Cache) -> list[Array]:
         return [output.k for output in cache[1]]
+
+    def batch_arrays(self, cache: Cache) -> tuple[Array, ...]:
+        """z and k of each level."""
+        return tuple(array for output in cache[1] for array in (output.z, output.k))
+
+    def cache_of(self, arrays: tuple[Array, ...]) -> Cache:
+        pairs = zip(arrays[::2], arrays[1::2], strict=True)
+        return None, [LevelOutput(z, None, z, k, {}, None) for z, k in pairs]
 
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> HierarchyEvaluation:
         """MSE, and of each level perplexity, bits, and what it carries; see evaluation.evaluate_levels."""

@@ -228,6 +228,13 @@ class SoundVQVAE(SeveralLevels):
     def chosen(self, cache: Cache) -> list[Array]:
         return [k for *_, k in cache]
 
+    def batch_arrays(self, cache: Cache) -> tuple[Array, ...]:
+        """z and k of each level."""
+        return tuple(array for level in cache for array in level[-2:])
+
+    def cache_of(self, arrays: tuple[Array, ...]) -> Cache:
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
     def evaluate(self, data: Any, history: Any = None, progress: bool = False) -> SoundEvaluation:
         """MSE, SNR, spectral convergence, perplexity and bits of each level; see evaluate_sounds."""
         return evaluate_sounds(self, data, history, progress)

@@ -266,6 +266,13 @@ quantizer, rng, dtype
         restarted = self.quantizer.after_step(z, k, rng)
         return {f"quantizer.{name}": rows for name, rows in restarted.items()}
 
+    def batch_arrays(self, cache: Cache) -> tuple[Array, ...]:
+        """z and k."""
+        return cache[-2:]  # type: ignore[no-any-return]
+
+    def cache_of(self, arrays: tuple[Array, ...]) -> Cache:
+        return arrays
+
     def statistics(self, cache: Cache) -> dict[str, Array]:
         """n_j, the number of times the batch used each code: (K,), or (n, K) of n codebooks."""
         return {"quantizer": self.quantizer.counts(cache[-1])}

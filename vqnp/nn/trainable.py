@@ -44,6 +44,17 @@ class Trainable(Protocol):
         """Make the model's own changes after a step; return {parameter name: rows that were restarted}."""
         return {}
 
+    def batch_arrays(self, cache: Cache) -> tuple[Array, ...]:
+        """The arrays of the cache that after_step and statistics read, each with the batch as first axis.
+
+        When a batch is computed in shards, cache_of is given these arrays of all shards together.
+        """
+        return ()
+
+    def cache_of(self, arrays: tuple[Array, ...]) -> Cache:
+        """A cache for after_step and statistics alone, with these arrays in place of its own."""
+        return None
+
     def statistics(self, cache: Cache) -> dict[str, Array]:
         """Integer arrays, by name, which the trainer adds up over an epoch."""
         return {}

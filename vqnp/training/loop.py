@@ -7,6 +7,7 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -41,6 +42,8 @@ def fit(
     seed: int = 0,
     weight_decay: float = 0.0,
     clip: float | None = None,
+    shards: int = 1,
+    comm: Any = None,
     checkpoint: str | Path | None = None,
     about: Mapping[str, Any] | None = None,
     progress: bool = True,
@@ -62,6 +65,14 @@ def fit(
         evaluated on it after each epoch.
     epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip
         See Schedule.
+    shards : int, default 1
+        Into how many parts each batch is cut. It changes the result, as it changes the order in which
+        gradients are added; for one number of shards the result is the same, bit for bit, on any number of
+        ranks, and without MPI.
+    comm : mpi4py communicator, optional
+        Such as MPI.COMM_WORLD: its ranks, at most as many as shards, share the work of each batch, and all of
+        them end with the same model and history. Every rank gives the same arguments. Rank 0 alone writes the
+        checkpoint, draws the bar and calls on_epoch. See docs/scale.md.
     checkpoint : path, optional
         Where the run is saved, atomically: before the first step, after each epoch, and when a signal
         (Ctrl-C, SIGTERM) stops the run between two steps. `resume` continues from there.
@@ -90,12 +101,11 @@ def fit(
     Interrupted
         A KeyboardInterrupt: the run was stopped by a signal and, if `checkpoint` was given, saved.
     """
-    schedule = Schedule(epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip)
-    trainer = Trainer(model, data, schedule, about)
+    schedule = Schedule(epochs, batch_size, lr, lr_schedule, seed, weight_decay, clip, shards)
+    trainer = Trainer(model, data, schedule, about, comm)
     check_run(trainer, test_data, on_epoch)
     trainer.initialize()
-    if checkpoint is not None:
-        trainer.save(checkpoint)
+    _save(trainer, checkpoint)
     return run(trainer, test_data, checkpoint, progress, on_epoch)
 
 
@@ -104,12 +114,14 @@ def resume(
     data: Any,
     test_data: Any = None,
     *,
+    comm: Any = None,
     progress: bool = True,
     on_epoch: Callable[[list[dict[str, float]]], None] | None = None,
 ) -> tuple[Any, list[dict[str, float]]]:
     """Continue a run that `fit` saved; the result is the same, bit for bit, as if it had never stopped.
 
-    This holds on the same machine with the same NumPy and numba, at any number of threads.
+    This holds on the same machine with the same NumPy and numba, at any number of threads and, for a run with
+    several shards, of ranks.
 
     -> the trained model, and the history of the whole run
 
@@ -117,7 +129,7 @@ def resume(
     ----------
     checkpoint : path
         The file that `fit` wrote.
-    data, test_data, progress, on_epoch
+    data, test_data, comm, progress, on_epoch
         As in `fit`; data must be the same.
 
     Raises
@@ -127,8 +139,9 @@ def resume(
     Interrupted
         As in `fit`.
     """
-    trainer = Trainer.restore(checkpoint, data)
+    trainer = Trainer.restore(checkpoint, data, comm)
     check_run(trainer, test_data, on_epoch)
+    trainer.check_ranks()
     return trainer.model, run(trainer, test_data, checkpoint, progress, on_epoch)
 
 
@@ -152,25 +165,32 @@ def run(
         _naming_what_is_kept(checkpoint),
         _stop_signals() as stop,
         tqdm(
-            total=trainer.steps, initial=trainer.step, unit="step", disable=not progress, dynamic_ncols=True
+            total=trainer.steps, initial=trainer.step, unit="step",
+            disable=not progress or trainer.ranks.rank > 0, dynamic_ncols=True,
         ) as bar,
-    ):
+    ):  # fmt: skip
+        alone = trainer.ranks.size == 1
         while trainer.step < trainer.steps:
-            trainer.train_step()
+            any_told = trainer.train_step(bool(stop))
+            told = stop if alone else any_told  # several ranks stop after the same step; one, when it is told
             bar.update()
             if trainer.step % STEPS_PER_POSTFIX == 0:
                 bar.set_postfix(_shown(trainer), refresh=False)
             if trainer.step % trainer.steps_per_epoch == 0:
                 trainer.end_epoch(test_data)
-                if checkpoint is not None:
-                    trainer.save(checkpoint)
+                _save(trainer, checkpoint)
                 if on_epoch is not None:
-                    on_epoch(trainer.history)
-            elif stop and checkpoint is not None:
-                trainer.save(checkpoint)
-            if stop and trainer.step < trainer.steps:
+                    trainer.ranks.first(partial(on_epoch, trainer.history))
+            elif told:
+                _save(trainer, checkpoint)
+            if told and trainer.step < trainer.steps:
                 raise Interrupted(trainer.step)
     return trainer.history
+
+
+def _save(trainer: Trainer, checkpoint: str | Path | None) -> None:
+    if checkpoint is not None:
+        trainer.ranks.first(partial(trainer.save, checkpoint))
 
 
 def _shown(trainer: Trainer) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Training, step by step: a minibatch, its loss, the gradient, a step of Adam, the model's own update."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -12,9 +13,12 @@ import numpy as np
 from vqnp._check import Array, InputError, NonFiniteError, check_choice, check_float, check_int, fail
 from vqnp._files import one_line
 from vqnp.checkpoint import load_all, save
+from vqnp.nn.description import describe
 from vqnp.nn.module import Cache, Module
-from vqnp.nn.trainable import Batch, Losses
+from vqnp.nn.trainable import Batch, Losses, Trainable
 from vqnp.optim import Adam, cosine
+from vqnp.training.ranks import Ranks
+from vqnp.training.shards import Shards
 
 START_EXAMPLES = 2048
 """Examples from which a codebook may be initialized: enough for several latents per code at K = 4096."""
@@ -40,7 +44,8 @@ class Schedule:
 
     epochs: passes over the data; batch_size: examples per step (the last step of an epoch may have fewer);
     lr: Adam's α; lr_schedule: "cosine" (down to 0 at the end) or "constant"; seed: for the minibatches and
-    whatever the model draws; weight_decay, clip: see Adam, 0 and None for none.
+    whatever the model draws; weight_decay, clip: see Adam, 0 and None for none; shards: into how many parts a
+    batch is cut, whose gradients are computed one by one, or on several ranks, and added in a fixed order.
     """
 
     epochs: int = 60
@@ -50,6 +55,7 @@ class Schedule:
     seed: int = 0
     weight_decay: float = 0.0
     clip: float | None = None
+    shards: int = 1
 
     def __post_init__(self) -> None:
         plain = {  # a checkpoint's JSON takes no NumPy scalars
@@ -60,6 +66,7 @@ class Schedule:
             "seed": check_int("fit", "seed", self.seed, 0),
             "weight_decay": check_float("fit", "weight_decay", self.weight_decay, "[0, inf)"),
             "clip": None if self.clip is None else check_float("fit", "clip", self.clip, "(0, inf)"),
+            "shards": check_int("fit", "shards", self.shards),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)  # the only way in a frozen dataclass
@@ -70,16 +77,22 @@ class Trainer:
 
     model, optimizer, rng; step: the number of steps done; order: (n,) this epoch's permutation; losses and
     statistics: sums over this epoch, by name; restarted: the number of rows restarted in this epoch; history:
-    a row for each completed epoch; about: plain values that a checkpoint keeps, such as where data came from.
+    a row for each completed epoch; about: plain values that a checkpoint keeps, such as where data came from;
+    ranks: this process among those that train together, all of which have the same state.
     """
 
     def __init__(
-        self, model: Any, data: Any, schedule: Schedule, about: Mapping[str, Any] | None = None
+        self, model: Any, data: Any, schedule: Schedule, about: Mapping[str, Any] | None = None,
+        comm: Any = None,
     ) -> None:  # fmt: skip
         if not isinstance(model, Module) or not hasattr(model, "prepare"):
             needed = "must be a model: a Module with the methods of vqnp.nn.trainable.Trainable"
             fail("fit", "model", needed, type(model).__name__)
         self.model: Any = model
+        self.ranks = Ranks(comm)
+        self.shards = Shards(schedule.shards, self.ranks)
+        if schedule.shards > 1:
+            check_shardable(model)
         self.schedule, self.about = schedule, dict(about or {})
         self.arrays = model.prepare(data)
         self.n = len(self.arrays[0])
@@ -97,18 +110,23 @@ class Trainer:
 
     def initialize(self) -> None:
         """Before the first step, show the model random examples, from which it may initialize a codebook."""
+        self.check_ranks()
         some = self.order[:START_EXAMPLES]
         with np.errstate(over="ignore", invalid="ignore"):
             self.model.initialize(tuple(array[some] for array in self.arrays), self.rng)
 
-    def train_step(self) -> None:
+    def train_step(self, told: bool = False) -> bool:
         """One minibatch: its loss, the gradient, a step of Adam, then the model's own update.
+
+        told: whether this rank has been told to stop -> whether any rank has been
 
         Raises
         ------
         TrainingDiverged
             The loss is NaN or infinite; the parameters are then unchanged by this step.
         """
+        if self.schedule.shards > 1:
+            return self._sharded_step(told)
         batch = self.take()
         with np.errstate(over="ignore", invalid="ignore"):
             losses, cache = self._finite_loss(batch)
@@ -118,15 +136,40 @@ class Trainer:
             restarted = self.model.after_step(cache, self.rng)
         self._record(losses, cache, restarted)
         self.step += 1
+        return told
+
+    def _sharded_step(self, told: bool) -> bool:
+        """The same, the gradient being a sum over shards of the batch, on one rank or several."""
+        rows = self._rows()
+        seed = int(self.rng.integers(2**63))  # the same on all ranks, as everything else that rng draws
+        with np.errstate(over="ignore", invalid="ignore"):
+            try:
+                losses, arrays, told = self.shards.step(
+                    self.model, lambda i, j: tuple(array[rows[i:j]] for array in self.arrays), len(rows), seed,
+                    self.step, told,
+                )  # fmt: skip
+            except NonFiniteError as error:
+                raise self._diverged(str(error), self.step + 1) from None
+            self._check_loss(losses)
+            self.optimizer.step(self.lr(self.step))
+            cache = self.model.cache_of(arrays)
+            restarted = self.model.after_step(cache, self.rng)
+        self._record(losses, cache, restarted)
+        self.step += 1
+        return told
 
     def take(self) -> Batch:
         """The next minibatch, in buffers that the following one will reuse."""
-        first = self.step % self.steps_per_epoch * self.schedule.batch_size
-        rows = self.order[first : first + self.schedule.batch_size]
+        rows = self._rows()
         return tuple(
             np.take(array, rows, axis=0, out=buffer[: len(rows)], mode="clip")  # "raise" would copy twice
             for array, buffer in zip(self.arrays, self.buffers, strict=True)
         )
+
+    def _rows(self) -> Array:
+        """Which examples the next minibatch has."""
+        first = self.step % self.steps_per_epoch * self.schedule.batch_size
+        return self.order[first : first + self.schedule.batch_size]
 
     def lr(self, step: int) -> float:
         """α at a step, counted from 0."""
@@ -139,10 +182,13 @@ class Trainer:
             losses, cache = self.model.loss(batch, self.rng, self.step)
         except NonFiniteError as error:
             raise self._diverged(str(error), self.step + 1) from None
+        self._check_loss(losses)
+        return losses, cache
+
+    def _check_loss(self, losses: Losses) -> None:
         minimised = next(iter(losses.values()))
         if not np.isfinite(minimised):
             raise self._diverged(f"the loss became {minimised}", self.step + 1)
-        return losses, cache
 
     # What adds up over an epoch.
 
@@ -178,6 +224,7 @@ class Trainer:
             A parameter is NaN or infinite: the next loss would show it, but there may be none.
         """
         self._check_finite()
+        self.check_parameters()
         last = self.step - 1
         row: dict[str, float] = {"epoch": len(self.history) + 1, "step": self.step, "lr": self.lr(last)}
         row |= self.mean_losses() | self.model.row(self.statistics, last)
@@ -191,6 +238,23 @@ class Trainer:
         self.history.append(row)
         self._begin_epoch()
         return row
+
+    def check_ranks(self) -> None:
+        """Raise on every rank unless all have the same data, schedule and parameters."""
+        if self.ranks.size > 1:
+            self.ranks.check_same("the data", self._fingerprint())
+            self.ranks.check_same("the schedule", self.schedule)
+            self.ranks.check_same("the model", json.dumps(describe(self.model), sort_keys=True))
+            self.check_parameters()
+
+    def check_parameters(self) -> None:
+        """Raise on every rank unless all have the same parameters: processors of different kinds may round
+        differently."""
+        if self.ranks.size > 1:
+            digest = hashlib.sha256()
+            for array in self.model.state_dict().values():
+                digest.update(array.tobytes())
+            self.ranks.check_same("the parameters", digest.hexdigest(), f"fit, step {self.step}")
 
     def _check_finite(self) -> None:
         for name, array in self.model.state_dict().items():
@@ -216,14 +280,14 @@ class Trainer:
         save(path, self.model, meta, {**arrays, "trainer.order": self.order})
 
     @classmethod
-    def restore(cls, path: str | Path, data: Any) -> Self:
+    def restore(cls, path: str | Path, data: Any, comm: Any = None) -> Self:
         """The trainer as it was when it was saved; it continues with the steps that it would have taken."""
         model, meta, arrays = load_all(path)
         where, saved = f"resume {path}", meta.get("trainer")
         if saved is None:
             fail(where, "the checkpoint", "must hold a training run, not a model alone", "no trainer")
         try:
-            self = cls(model, data, Schedule(**saved["schedule"]), meta.get("about"))
+            self = cls(model, data, Schedule(**saved["schedule"]), meta.get("about"), comm)
             if saved["data"] != self._fingerprint():
                 fail(where, "the data", "must be those that training began with", "others")
             self.optimizer.load_state_dict(_below("optimizer.", arrays))
@@ -269,6 +333,23 @@ class Trainer:
             rows = array.reshape(self.n, -1)
             digest.update(repr(rows.shape).encode() + rows.tobytes())
         return digest.hexdigest()
+
+
+def check_shardable(model: Any) -> None:
+    """Raise unless the model's gradient is a mean over examples, and its own update can be given arrays."""
+    summed = [module for _, module in model.named_modules() if getattr(module, "reduction", "") == "sum"]
+    if summed:
+        needed = 'must be a mean over the batch, not reduction="sum", if a batch is cut into shards'
+        fail("fit", "the loss", needed, type(summed[0]).__name__)
+    own = {name for name in ("after_step", "statistics", "batch_arrays", "cache_of") if _overrides(model, name)}
+    needs = bool(own & {"after_step", "statistics"}) or not hasattr(model, "batch_arrays")
+    if needs and not own >= {"batch_arrays", "cache_of"}:
+        needed = "must have the methods batch_arrays and cache_of of Trainable if a batch is cut into shards"
+        fail("fit", "model", needed, f"{type(model).__name__} with {', '.join(sorted(own))}")
+
+
+def _overrides(model: Any, name: str) -> bool:
+    return getattr(type(model), name, None) not in (None, getattr(Trainable, name))
 
 
 def _below(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
