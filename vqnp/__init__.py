@@ -14,8 +14,8 @@ from vqnp._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from vqnp import (
-        bench, checkpoint, crosscheck, data, evaluation, export, gradcheck, inspection, kernels, metrics,
-        models, nn, ops, optim, plots, priors, report, training,
+        bench, bulk, checkpoint, crosscheck, data, evaluation, export, gradcheck, inspection, kernels,
+        metrics, models, nn, ops, optim, plots, priors, report, training,
     )
     from vqnp._check import InputError
     from vqnp.checkpoint import load, save
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from vqnp.training import fit, resume
 
 SUBPACKAGES = (
-    "bench", "checkpoint", "crosscheck", "data", "evaluation", "export", "gradcheck", "inspection", "kernels",
-    "metrics", "models", "nn", "ops", "optim", "plots", "priors", "report", "training",
+    "bench", "bulk", "checkpoint", "crosscheck", "data", "evaluation", "export", "gradcheck", "inspection",
+    "kernels", "metrics", "models", "nn", "ops", "optim", "plots", "priors", "report", "training",
 )  # fmt: skip
 
 NAMES = {

@@ -4,14 +4,16 @@ import argparse
 
 from vqnp._check import fail
 from vqnp.cli.options import FORCE, RUN, batch_bar, new_file, option
+from vqnp.cli.zarr_files import SCHEDULER, convert, is_zarr
 
 HELP = "convert codes to images"
 DESCRIPTION = (
     "Decode the output of vqnp encode (or, of one level, an .npy of integers, or of latents) into a float "
     ".npy (n, *image shape), or the first 100 images into a .png; with a model of sounds into a .wav, one "
-    "after the other, from the codes of one level."
+    "after the other, from the codes of one level. From a .zarr of vqnp encode, Dask decodes into a .zarr "
+    "(extra dask)."
 )
-OUT_HELP = "the .npy, .png or .wav to write (default: images.npy)"
+OUT_HELP = "the .npy, .png, .wav or .zarr to write (default: images.npy)"
 OPTIONS = (
     RUN,
     option("codes", metavar="CODES", help="an .npz from vqnp encode, or an .npy of integers (n, M)"),
@@ -20,7 +22,7 @@ OPTIONS = (
         "--level", type=int, metavar="L",
         help="with a model of sounds: the level to decode, 1 for the longest hop (default: the shortest hop)",
     ),
-    FORCE,
+    SCHEDULER, FORCE,
 )  # fmt: skip
 
 PNG_IMAGES = 100  # ten rows of ten, which fit on a screen
@@ -32,6 +34,11 @@ def run(args: argparse.Namespace) -> None:
     from vqnp.cli.runs import open_run
     from vqnp.export.codes import decode_file, open_codes
 
+    if is_zarr(args, args.codes):
+        from vqnp.bulk import decode_zarr
+
+        print(f"{convert(args, decode_zarr, open_run(args.model).model, args.codes)} images in {args.out}")
+        return
     out = new_file(args.out, (".npy", ".png", ".wav"), args.force)
     model = open_run(args.model).model
     if model.kind == "sound":

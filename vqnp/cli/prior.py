@@ -93,7 +93,8 @@ def _run(args: argparse.Namespace, opened: Any, team: Any) -> None:
     data = opened.trained_on()
     splits = team.first_then_others(lambda: load_splits(data))
     labels, captions = _conditions(condition, data, splits, model.kind == "sound")
-    prior = schedule = None
+    prior: Any = None
+    schedule = None
     if kind != "markov" and not stored:  # a wrong option is found before anything is deleted
         with by_option(FLAG_OF), trainable():
             prior, schedule = _new(args, kind, model, condition, labels, form)

@@ -1,4 +1,4 @@
-"""A command that mpiexec or srun has started on several ranks: who speaks, and how all of them end together."""
+"""A command that mpiexec or srun has started on several ranks: who prints, and how all end together."""
 
 import contextlib
 import os
@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vqnp._check import fail
 
@@ -44,7 +44,10 @@ def default_shards() -> int:
 
 
 def ranks() -> "Ranks":
-    """All ranks of MPI's world, or one process alone. Before numba is loaded: each rank has its share of cores."""
+    """All ranks of MPI's world, or one process alone.
+
+    To be called before numba is loaded, so that each rank has its share of a machine's cores.
+    """
     found = launched()
     if found is None:
         from vqnp.training.ranks import Ranks
@@ -91,9 +94,9 @@ def end_by_error(error: BaseException) -> NoReturn:
 def announcing(team: "Ranks", sentence: str) -> Iterator[None]:
     """Within the block, print the sentence as soon as a signal arrives, whatever this rank is waiting for.
 
-    When a rank is killed, the launcher sends SIGTERM to the others and, a fraction of a second later, SIGKILL.
-    Those that wait in MPI for the rank that is gone do not return to Python before that; a thread of their own
-    prints. Ranks 0 and 1 do so, since one of them may be the one that is gone.
+    When a rank is killed, the launcher sends SIGTERM to the others and some tenths of a second later SIGKILL.
+    Those that wait in MPI for the rank that is gone do not return to Python before that, so a thread prints.
+    Ranks 0 and 1 do so, since one of them may be the one that is gone.
     """
     if team.size == 1 or team.rank > 1 or threading.current_thread() is not threading.main_thread():
         yield

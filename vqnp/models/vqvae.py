@@ -268,7 +268,7 @@ quantizer, rng, dtype
 
     def batch_arrays(self, cache: Cache) -> tuple[Array, ...]:
         """z and k."""
-        return cache[-2:]  # type: ignore[no-any-return]
+        return cache[-2:]
 
     def cache_of(self, arrays: tuple[Array, ...]) -> Cache:
         return arrays

@@ -29,7 +29,8 @@ class Ranks:
 
     def __init__(self, comm: Any = None) -> None:
         if comm is not None and not all(hasattr(comm, name) for name in METHODS):
-            fail("fit", "comm", "must be a communicator of mpi4py, such as MPI.COMM_WORLD", type(comm).__name__)
+            needed = "must be a communicator of mpi4py, such as MPI.COMM_WORLD"
+            fail("fit", "comm", needed, type(comm).__name__)
         self.comm = comm
         self.rank = 0 if comm is None else int(comm.Get_rank())
         self.size = 1 if comm is None else int(comm.Get_size())
@@ -46,7 +47,7 @@ class Ranks:
             result, error = self.comm.bcast(None)
             if error is not None:
                 raise error
-            return result  # type: ignore[no-any-return]
+            return result
         try:
             result = act()
         except BaseException as error:

@@ -89,15 +89,15 @@ class Shards:
             results.append(ShardResult(share, named, model.batch_arrays(cache)))
             return np.concatenate([param.grad.reshape(-1) for param in parameters])
 
-        sums, failed = dict[Node, Array](), None
+        sums, failed = dict[Node, Array](), list[NonFiniteError]()
         try:
             self._sum_own((0, self.count), bounds, gradient, sums)
         except NonFiniteError as error:
-            failed = error
+            failed.append(error)
         everyone = self.ranks.everyone((results, failed, told))
-        for _, error, _ in everyone:
-            if error is not None:
-                raise error
+        for _, found, _ in everyone:
+            if found:
+                raise found[0]
         known = [result for of_rank, _, _ in everyone for result in of_rank]  # in the order of shards
         form = np.empty(sum(p.value.size for p in parameters), np.result_type(*(p.value for p in parameters)))
         total = self._sum_all((0, self.count), bounds, sums, form)
@@ -173,6 +173,7 @@ def _set_gradients(parameters: list[Param], g: Array) -> None:
     first = 0
     for param in parameters:
         size = param.value.size
+        part = g[first : first + size].reshape(param.value.shape)
         param.zero_grad()
-        param.add_grad(g[first : first + size].reshape(param.value.shape).astype(param.value.dtype, copy=False))
+        param.add_grad(part.astype(param.value.dtype, copy=False))
         first += size

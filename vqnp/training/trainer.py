@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -145,9 +146,8 @@ class Trainer:
         with np.errstate(over="ignore", invalid="ignore"):
             try:
                 losses, arrays, told = self.shards.step(
-                    self.model, lambda i, j: tuple(array[rows[i:j]] for array in self.arrays), len(rows), seed,
-                    self.step, told,
-                )  # fmt: skip
+                    self.model, partial(self._examples, rows), len(rows), seed, self.step, told
+                )
             except NonFiniteError as error:
                 raise self._diverged(str(error), self.step + 1) from None
             self._check_loss(losses)
@@ -157,6 +157,9 @@ class Trainer:
         self._record(losses, cache, restarted)
         self.step += 1
         return told
+
+    def _examples(self, rows: Array, start: int, stop: int) -> Batch:
+        return tuple(array[rows[start:stop]] for array in self.arrays)
 
     def take(self) -> Batch:
         """The next minibatch, in buffers that the following one will reuse."""
@@ -341,7 +344,8 @@ def check_shardable(model: Any) -> None:
     if summed:
         needed = 'must be a mean over the batch, not reduction="sum", if a batch is cut into shards'
         fail("fit", "the loss", needed, type(summed[0]).__name__)
-    own = {name for name in ("after_step", "statistics", "batch_arrays", "cache_of") if _overrides(model, name)}
+    methods = ("after_step", "statistics", "batch_arrays", "cache_of")
+    own = {name for name in methods if _overrides(model, name)}
     needs = bool(own & {"after_step", "statistics"}) or not hasattr(model, "batch_arrays")
     if needs and not own >= {"batch_arrays", "cache_of"}:
         needed = "must have the methods batch_arrays and cache_of of Trainable if a batch is cut into shards"
