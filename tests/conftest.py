@@ -37,6 +37,12 @@ def pytest_addoption(parser):
     parser.addoption("--mutants", type=int, default=300, help=needed)
     needed = "trainings that tests/test_cli.py kills; it interrupts a fifth as many, and begins as many twice"
     parser.addoption("--kills", type=int, default=4, help=needed)
+    needed = "drawn trainings that tests/training/test_mpi.py compares with those of one process"
+    parser.addoption("--draws", type=int, default=3, help=needed)
+    needed = "trainings of which it kills a rank, and resumes"
+    parser.addoption("--rank-kills", type=int, default=1, help=needed)
+    needed = "the numbers of ranks on which it runs vqnp train"
+    parser.addoption("--mpi-ranks", type=int, nargs="+", default=[2], help=needed)
 
 
 def pytest_configure(config):

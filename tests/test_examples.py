@@ -16,6 +16,7 @@ QUICK = {
     "benchmarks/convolutions.py": ["--quick", "--threads", "1"],
     "benchmarks/elementwise.py": ["--quick", "--threads", "1"],
     "benchmarks/late_steps.py": ["--quick", "--threads", "1"],
+    "benchmarks/mpi_step.py": ["--quick"],
     "benchmarks/nearest.py": ["--quick", "--threads", "1"],
     "benchmarks/prior_step.py": ["--quick", "--threads", "1"],
     "benchmarks/products.py": ["--quick", "--threads", "1"],
@@ -70,6 +71,7 @@ NEEDS = {
     "benchmarks/conv_step.py": ("torch",),
     "benchmarks/convolutions.py": ("torch",),
     "benchmarks/late_steps.py": ("torch",),
+    "benchmarks/mpi_step.py": ("mpi4py",),
     "benchmarks/training.py": ("torch",),
     "benchmarks/nearest.py": BENCH,
     "benchmarks/prior_step.py": ("torch",),
@@ -114,7 +116,7 @@ def runs(request):
 @pytest.mark.parametrize("name", QUICK)
 def test_it_runs(name, runs):
     if absent(name):
-        pytest.skip(f"not installed: {', '.join(absent(name))} (the extras bench and crosscheck)")
+        pytest.skip(f"not installed: {', '.join(absent(name))} (the extras bench, crosscheck and mpi)")
     done = runs["test_it_runs", name].result()
     assert done.returncode == 0, done.stderr
     assert done.stdout and "Traceback" not in done.stderr

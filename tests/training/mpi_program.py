@@ -21,9 +21,11 @@ def drawn(rng, most):
     rows, side = int(rng.integers(1, 40)), int(rng.choice([4, 8]))
     x, seed = rng.random((rows, side, side)).astype(np.float32), int(rng.integers(1000))
     init = str(rng.choice(["data", "kmeans", "uniform"]))
-    options = {"rng": seed, "codebook_init": init, "num_embeddings": int(rng.integers(1, 20)),
-               "restart_dead_codes": float(rng.choice([0, 0.3, 0.9])),
-               "embedding_dim": int(rng.integers(1, 5)), "codebook": str(rng.choice(["ema", "gradient"]))}  # fmt: skip
+    options = {
+        "rng": seed, "codebook_init": init, "codebook": str(rng.choice(["ema", "gradient"])),
+        "num_embeddings": int(rng.integers(1, 20)), "embedding_dim": int(rng.integers(1, 5)),
+        "restart_dead_codes": float(rng.choice([0, 0.3, 0.9])),
+    }  # fmt: skip
     conv = {"channels": 4, "residual_channels": 2, "residual_blocks": 1}
     codes = rng.integers(0, 6, (rows, 2, 3))
     prior = {"channels": 8, "layers": 1, "rng": seed, "dropout": 0.2}
