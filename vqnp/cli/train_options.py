@@ -90,8 +90,8 @@ SCHEDULE_OPTIONS: Table = {
     "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
     "shards": (
         int, "S",
-        "parts into which a batch is cut; with mpiexec -n R the R ranks share them, and any R gives the same "
-        "bits as one process with as many shards (default: 1; with mpiexec 4)",
+        "parts into which a batch is cut; with mpiexec -n R, where 4 are the default, the R ranks share them, "
+        "and any R gives the same bits as one process with as many shards (default: 1)",
     ),
 }
 SCHEDULES: dict[str, dict[str, Any]] = {"mlp": {}, "conv": {"epochs": 20, "lr": 2e-3}}

@@ -142,11 +142,10 @@ class Trainer:
     def _sharded_step(self, told: bool) -> bool:
         """The same, the gradient being a sum over shards of the batch, on one rank or several."""
         rows = self._rows()
-        seed = int(self.rng.integers(2**63))  # the same on all ranks, as everything else that rng draws
         with np.errstate(over="ignore", invalid="ignore"):
             try:
                 losses, arrays, told = self.shards.step(
-                    self.model, partial(self._examples, rows), len(rows), seed, self.step, told
+                    self.model, partial(self._examples, rows), len(rows), self.schedule.seed, self.step, told
                 )
             except NonFiniteError as error:
                 raise self._diverged(str(error), self.step + 1) from None
