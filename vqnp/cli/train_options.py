@@ -90,7 +90,7 @@ SCHEDULE_OPTIONS: Table = {
     "seed": (int, "SEED", "seed of parameters, minibatches and restarts (default: 0)"),
     "shards": (
         int, "S",
-        "parts into which a batch is cut; with mpiexec -n R, where 4 are the default, the R ranks share them, "
+        "parts into which a batch is cut; with mpiexec -n R, where 4 are the default, the ranks share them, "
         "and any R gives the same bits as one process with as many shards (default: 1)",
     ),
 }

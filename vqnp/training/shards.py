@@ -64,8 +64,8 @@ class Shards:
     ) -> tuple[Losses, tuple[Array, ...], bool]:
         """Compute our shards, then set every Param's grad to the whole batch's gradient.
 
-        take(i, j): rows i to j − 1 of the batch, which has n; seed: with the step and the shard's number, that of
-        what the shard draws; told: whether this rank has been told to stop
+        take(i, j): rows i to j − 1 of the batch, which has n; seed: with the step and the shard's number,
+        that of what the shard draws; told: whether this rank has been told to stop
 
         Returns the losses, means over the batch; the arrays that after_step needs, of the whole batch; and
         whether any rank was told to stop.
