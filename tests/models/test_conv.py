@@ -7,6 +7,7 @@ from helpers import gradcheck_loss, refused, same
 
 import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, load
+from vqnp._check import InputError
 from vqnp.data import DataSpec
 from vqnp.inspection import code_anatomy, interpolate, position_influence, swap_agreement
 from vqnp.kernels.jit import JIT
@@ -261,3 +262,13 @@ def test_an_examples_codes_and_images_do_not_depend_on_its_batch(dtype, rng):
         np.testing.assert_array_equal(model.encode(x[some]), codes[some])
         assert model.latents(x[some]).tobytes() == z[some].tobytes()
         assert model.decode(codes[some]).tobytes() == images[some].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("shape", "hinted"), [((30, 3), True), ((5, 4), True), ((3, 2), False), ((30, 5), False)]
+)
+def test_a_long_array_of_few_columns_may_be_signals(shape, hinted):
+    """(T, C) given as an image is told how signals are given; a small image is not taken for one."""
+    with pytest.raises(InputError) as caught:
+        VQVAE.conv(shape)
+    assert (f"signals of {shape[1]} channels" in str(caught.value)) is hinted
