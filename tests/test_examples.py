@@ -62,7 +62,7 @@ QUICK = {
     "vae_parity.py": ["--seeds", "2", "--epochs", "1", "--images", "320"],
     "weights_travel.py": ["--steps", "5"],
 }
-SHARED = ("harness", "layers", "reports", "searches", "steps", "wrong_codes")
+SHARED = ("figures", "harness", "layers", "reports", "searches", "steps", "wrong_codes")
 MODULES = {f"benchmarks/{name}.py" for name in SHARED}
 """What the scripts share."""
 BENCH = ("faiss", "torch", "scipy", "sklearn")
