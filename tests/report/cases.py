@@ -15,7 +15,7 @@ from vqnp.nn.quantizers.residual import ResidualVectorQuantizer
 from vqnp.priors import Markov, PixelCNN, TextTransformer, Transformer
 from vqnp.priors.sampling import Choice, draw, guide, probabilities
 from vqnp.report import decoder, priors
-from vqnp.report.packing import packed, packed_all
+from vqnp.report.packing import compressed_all, packed
 
 ULP = 2.0**-23  # twice the error of one rounding to float32, relative to the number
 
@@ -66,7 +66,7 @@ def layer_case(layer, shape, rng, rounding=1.0):
     lively(layer, rng)
     x = rng.standard_normal(shape).astype(np.float32)
     y = double(layer).forward(x[None].astype(np.float64))[0][0]
-    arrays = packed_all(layer.state_dict(), "float32")
+    arrays = compressed_all(layer.state_dict(), "float32")
     question = {"layers": describe(layer), "arrays": arrays, "x": packed(x, "float32")}
     return question, y.ravel(), rounding * ULP * np.abs(y).max() + 1e-12
 

@@ -79,7 +79,7 @@ def test_the_browser_answers_as_numpy(opened):
     cases = all_cases()
     opened.run(ANSWER)
     questions = json.dumps([question for question, _, _ in cases.values()])
-    answers = opened.run(f"{questions}.map(answer)")
+    answers = opened.run(f"vqnp.inflate({questions}).then(asked => asked.map(answer))")
     for (name, (_, *expected)), found in zip(cases.items(), answers, strict=True):
         check(name, found, *expected)
 

@@ -20,7 +20,8 @@ SOURCE = "\n".join(resources.files("vqnp.report").joinpath(name).read_text("utf-
 def node(questions, source=SOURCE):
     """Node's answers, of one process."""
     read = "JSON.parse(require('fs').readFileSync(0, 'utf8'))"
-    script = f"{source}\n{ANSWER}\nconsole.log(JSON.stringify({read}.map(answer)))"
+    show = "questions => console.log(JSON.stringify(questions.map(answer)))"
+    script = f"{source}\n{ANSWER}\nvqnp.inflate({read}).then({show})"
     done = subprocess.run([NODE, "-e", script], input=json.dumps(questions), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

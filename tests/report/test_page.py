@@ -11,7 +11,9 @@ import pytest
 from vqnp import VAE, VQVAE, HierarchicalVQVAE, nn
 from vqnp.nn import Sequential, Upsample
 from vqnp.priors import HierarchicalPrior, Markov
-from vqnp.report import LIMIT_BYTES, Contents, decoder, write_page
+from vqnp.report import LIMIT_BYTES, Contents, decoder
+from vqnp.report import page as page_of
+from vqnp.report import write_page
 from vqnp.report.packing import packed, packed_bytes
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -108,20 +110,28 @@ def test_integers_take_as_few_bytes_as_hold_them(most, name):
 
 
 def test_what_does_not_fit_is_rounded_and_then_left_out(contents):
+    both = ("float32", "float16")
+    size = {(f, p): len(page_of._json(f(contents, p))) for f in (page_of._live, page_of._prior) for p in both}
+    wanted = [(a, b) for a in both for b in both] + [(a, None) for a in both] + [(None, None)]
+    fits = [sum(size[key] for key in zip((page_of._live, page_of._prior), pair, strict=True) if key[1])
+            for pair in wanted]  # fmt: skip
+    for needed in fits:
+        for room in (needed, needed - 1):
+            data, live, prior = page_of._chosen(contents, room)
+            form = tuple(data[name]["precision"] if name in data else None for name in ("decoder", "prior"))
+            best = (pair for pair, n in zip(wanted, fits, strict=True) if n <= room)
+            assert form == next(best, (None, None))
+            assert [bool(live), bool(prior)] == [one is None for one in form]
+            if form[1] == "float16":
+                assert 0 < data["prior_check"]["rounding"] < 0.05
+
+
+def test_a_page_keeps_its_limit(contents):
     whole = len(write_page(contents).encode())
-    kinds = set()
-    for limit in range(whole + 20_000, 0, -1_500):
-        page = write_page(contents, limit)
-        assert len(page.encode()) < limit
-        found = data_of(page)
-        form = [found[name]["precision"] if name in found else "" for name in ("decoder", "prior")]
-        kinds.add(tuple(form))
-        assert ("do not fit into a page" in page) == ("" in form)
-        if found.get("prior", {}).get("precision") == "float16":
-            assert 0 < found["prior_check"]["rounding"] < 0.05
-        if form[0] == "":
-            break
-    assert {("float32", "float32"), ("float32", "float16"), ("float32", "")} <= kinds
+    for less in (0, 3_000, 6_000):
+        limit = whole + 12_000 - less
+        assert len(write_page(contents, limit).encode()) < limit
+    assert "The weights of the decoder, " in write_page(contents, 30_000)
 
 
 def test_a_weight_beyond_float16_is_never_rounded(model):

@@ -9,7 +9,7 @@ from vqnp._check import Array
 from vqnp.nn import Module, describe
 from vqnp.ops.logit_laplace import MARGIN
 from vqnp.plots import are_signals
-from vqnp.report.packing import fits, packed, packed_all, packed_bytes, rounded
+from vqnp.report.packing import compressed_all, fits, packed, packed_bytes, rounded
 
 LAYERS = ("Sequential", "Residual", "Linear", "Conv", "ConvTranspose", "Activation", "Flatten", "Reshape")
 """What network.js computes."""
@@ -55,7 +55,8 @@ def decoder_part(model: Any, precision: str) -> dict[str, Any] | None:
         return None
     places = plane_map(E)
     return {
-        "layers": describe(model.decoder), "arrays": packed_all(arrays, precision), "precision": precision,
+        "layers": describe(model.decoder), "precision": precision,
+        "arrays": compressed_all(arrays, precision),
         "tables": packed(E, "float32"), "map": packed(places[0], "float32"), "explained": places[1],
         "latent_shape": list(model.latent_shape), "grid_shape": list(_grid(model)),
         "data_shape": list(model.data.shape), "view": list(view(model)), "signals": bool(are_signals(model)),

@@ -1,8 +1,9 @@
 // Start the live part of a report, and compare what this browser computes with NumPy's numbers.
 "use strict";
 
-(function () {
-  const run = JSON.parse(document.getElementById("run").textContent), view = makeView(run);
+(async function () {
+  const data = document.getElementById("run").textContent;
+  const run = await vqnp.inflate(JSON.parse(data)), view = makeView(run);
   const explorer = (window.explorer = { view }); // for the tests, and for whoever opens the console
   if (!run.decoder) return;
   const { find, spec, decoder, K, number } = view, { unpack, PRIORS } = vqnp;
@@ -24,7 +25,8 @@
     }
     text += ": rounding in float32.";
     if (spec.precision === "float16") {
-      text += ` The decoder's weights are in float16, which changes this image by at most ${number(run.check.rounding)}.`;
+      text += " The decoder's weights are in float16, which changes this image by at most "
+        + `${number(run.check.rounding)}.`;
     }
     if (run.prior?.precision === "float16") {
       text += " The prior's weights are in float16, which changes a probability of these codes by at most "

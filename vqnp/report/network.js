@@ -20,10 +20,31 @@ const vqnp = (function () {
 
   const TYPES = { float32: Float32Array, uint8: Uint8Array, uint16: Uint16Array, int32: Int32Array };
 
-  // An array from {shape, type, base64}: little-endian numbers.
+  function bytesOf(text) {
+    const characters = atob(text), bytes = new Uint8Array(characters.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
+    return bytes;
+  }
+
+  // The data with every {shape, type, deflate} in it, at any depth, as {shape, type, bytes}.
+  async function inflate(data) {
+    if (Array.isArray(data)) return Promise.all(data.map(inflate));
+    if (data === null || typeof data !== "object") return data;
+    if (data.deflate === undefined) {
+      const parts = Object.entries(data).map(async ([name, value]) => [name, await inflate(value)]);
+      return Object.fromEntries(await Promise.all(parts));
+    }
+    const stream = new Blob([bytesOf(data.deflate)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    const planes = new Uint8Array(await new Response(stream).arrayBuffer()), n = size(data.shape);
+    return { shape: data.shape, type: data.type, bytes: planes.map((_, i) => {
+      const width = planes.length / n;
+      return planes[(i % width) * n + Math.floor(i / width)];
+    }) };
+  }
+
+  // An array from {shape, type, base64} or {shape, type, bytes}: little-endian numbers.
   function unpack(packed) {
-    const text = atob(packed.base64), bytes = new Uint8Array(text.length);
-    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    const bytes = packed.bytes || bytesOf(packed.base64);
     if (packed.type === "float16") {
       const bits = new Uint16Array(bytes.buffer);
       return array(packed.shape, Float32Array.from(bits, half));
@@ -233,6 +254,7 @@ const vqnp = (function () {
   }
 
   return {
-    Decoder, build, array, unpack, unpackAll, erf, sigmoid, linear, add, activation, layerNorm, distance,
+    Decoder, build, inflate, array, unpack, unpackAll, erf, sigmoid, linear, add, activation, layerNorm,
+    distance,
   };
 })();

@@ -1,8 +1,9 @@
 """A run as one HTML file: figures, configuration and diagnosis, and a decoder and a prior in JavaScript."""
 
+import functools
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,7 @@ KINDS = {
 LIVE_BYTES = 20_000  # more than the sections of the live part and the template have
 
 NO_PRIOR = "This run has no prior. vqnp prior RUN trains one; then write the report again."
+NO_DECODER = "Without the decoder the page does not draw from the prior either; vqnp sample does."
 TOO_LARGE = "The weights of {}, {} numbers, do not fit into a page of 3 MB, so it is left out."
 
 
@@ -61,8 +63,9 @@ class Contents:
 def write_page(contents: Contents, limit: int = LIMIT_BYTES) -> str:
     """The page, of fewer bytes than the limit.
 
-    Figures, configuration and diagnosis come first. The decoder follows, in float32 or, where this would be
-    too large, in float16; then the prior in the same way. What does not fit is replaced by a sentence.
+    Figures, configuration and diagnosis come first, then the weights: of decoder and prior in float32, or of
+    the prior, of the decoder, or of both in float16, whichever of these fits first. If none does, the prior
+    is replaced by a sentence, and if the decoder alone is too large, so is the decoder.
 
     Examples
     --------
@@ -82,17 +85,7 @@ def write_page(contents: Contents, limit: int = LIMIT_BYTES) -> str:
         + words.history(contents.prior_history, "Each epoch of the prior's training"),
     }  # fmt: skip
     room = limit - LIVE_BYTES - sum(len(text.encode()) for text in parts.values())
-    data: dict[str, Any] = {}
-    live = decoder.why_not(contents.model)
-    if not live:
-        data, live = _live(contents, room)
-        room -= len(_json(data))
-    prior = contents.prior if isinstance(contents.prior, str) else priors.why_not(contents.prior)
-    if not prior and not data:
-        prior = "Without the decoder the page does not draw from the prior either; vqnp sample does."
-    if not prior:
-        found, prior = _prior(contents, room)
-        data |= found
+    data, live, prior = _chosen(contents, room)
     parts["walk"] = "" if live else '<a href="#walk">Walk</a>\n'
     parts["live"] = _sentence("explore", "Codes", live) if live else _file("live.html")
     parts["draw"] = _sentence("draw", "Prior", prior) if prior else _file("draw.html")
@@ -131,47 +124,50 @@ def _diagnosis(contents: Contents) -> str:
     return words.diagnosis(contents.report, contents.source)
 
 
-def _smallest(make: Callable[[str], dict[str, Any] | None], room: int) -> dict[str, Any] | None:
-    """The part at the first precision at which it fits."""
-    for precision in PRECISIONS:
-        part = make(precision)
-        if part is not None and len(_json(part)) <= room:
-            return part
-    return None
+def _chosen(contents: Contents, room: int) -> tuple[dict[str, Any], str, str]:
+    """The data of the live part; for the decoder and for the prior "" or the sentence why it is left out."""
+    live, prior = decoder.why_not(contents.model), contents.prior
+    without = prior if isinstance(prior, str) else priors.why_not(prior)
+    if live:
+        return {}, live, without or NO_DECODER
+
+    @functools.cache
+    def made(make: Any, precision: str) -> tuple[dict[str, Any] | None, int]:
+        part = make(contents, precision)
+        return part, len(_json(part))
+
+    both = [] if without else [((_live, a), (_prior, b)) for a in PRECISIONS for b in PRECISIONS]
+    for wanted in (*both, *(((_live, a),) for a in PRECISIONS)):  # the best one first
+        parts = [made(*one) for one in wanted]
+        if all(part for part, _ in parts) and sum(size for _, size in parts) <= room:
+            if both and len(wanted) == 1:
+                count = prior.codes.size if hasattr(prior, "codes") else prior.num_parameters()
+                without = TOO_LARGE.format("the prior", f"{count:,}")
+            return {name: value for part, _ in parts for name, value in (part or {}).items()}, "", without
+    live = TOO_LARGE.format("the decoder", f"{contents.model.decoder.num_parameters():,}")
+    return {}, live, without or NO_DECODER
 
 
-def _live(contents: Contents, room: int) -> tuple[dict[str, Any], str]:
-    """The data of the live part, and "" or the sentence why there is none."""
-    model, rng = contents.model, np.random.default_rng(contents.seed)
-    images = np.empty((0, *model.data.shape), np.uint8) if contents.images is None else contents.images
-    counts = getattr(contents.report, "counts", None)
+def _live(contents: Contents, precision: str) -> dict[str, Any] | None:
+    """The data of decoder, codebooks and images; None if a weight is too large for the precision."""
+    model, images = contents.model, contents.images
+    part = decoder.decoder_part(model, precision)
+    if part is None:
+        return None
+    if images is None:
+        images = np.empty((0, *model.data.shape), np.uint8)
     n, K = model.quantizer.num_codebooks, model.num_embeddings
+    counts = getattr(contents.report, "counts", None)
     counts = np.zeros((n, K), np.int64) if counts is None else np.asarray(counts).reshape(n, K)
-
-    def make(precision: str) -> dict[str, Any] | None:
-        part = decoder.decoder_part(model, precision)
-        return part and {
-            "decoder": part, "counts": packed_bytes(counts),
-            "examples": decoder.examples_part(model, images, list(contents.names)),
-            "check": decoder.decoder_check(model, precision, rng), "seed": contents.seed,
-        }  # fmt: skip
-
-    found = _smallest(make, room)
-    if found is None:
-        return {}, TOO_LARGE.format("the decoder", f"{model.decoder.num_parameters():,}")
-    return found, ""
+    check = decoder.decoder_check(model, precision, np.random.default_rng(contents.seed))
+    return {
+        "decoder": part, "counts": packed_bytes(counts), "check": check, "seed": contents.seed,
+        "examples": decoder.examples_part(model, images, list(contents.names)),
+    }  # fmt: skip
 
 
-def _prior(contents: Contents, room: int) -> tuple[dict[str, Any], str]:
-    """The data of the prior, and "" or the sentence why there is none."""
-    prior, rng = contents.prior, np.random.default_rng(contents.seed)
-
-    def make(precision: str) -> dict[str, Any] | None:
-        part = priors.prior_part(prior, precision)
-        return part and {"prior": part, "prior_check": priors.prior_check(prior, precision, rng)}
-
-    found = _smallest(make, room)
-    if found is None:
-        size = prior.codes.size if hasattr(prior, "codes") else prior.num_parameters()
-        return {}, TOO_LARGE.format("the prior", f"{size:,}")
-    return found, ""
+def _prior(contents: Contents, precision: str) -> dict[str, Any] | None:
+    """The data of the prior; None if a weight is too large for the precision."""
+    part = priors.prior_part(contents.prior, precision)
+    rng = np.random.default_rng(contents.seed)
+    return part and {"prior": part, "prior_check": priors.prior_check(contents.prior, precision, rng)}

@@ -7,7 +7,7 @@ import numpy as np
 
 from vqnp._check import Array
 from vqnp.priors import Markov, PixelCNN, TextTransformer, Transformer
-from vqnp.report.packing import fits, packed, packed_all, packed_bytes, rounded
+from vqnp.report.packing import compressed, compressed_all, fits, packed, rounded, smallest_type
 
 NOT_READ = ("text_head.",)  # it predicts words, of which the page draws none
 
@@ -23,14 +23,15 @@ def prior_part(prior: Any, precision: str) -> dict[str, Any] | None:
     """The prior for the page; None if a weight is too large for this precision."""
     same = {"num_embeddings": prior.num_embeddings, "grid_shape": list(prior.latent_shape)}
     if isinstance(prior, Markov):
-        own = {"order": prior.order, "weight": prior.weight, "codes": packed_bytes(prior.codes)}
+        codes = compressed(prior.codes, smallest_type(prior.codes))
+        own = {"order": prior.order, "weight": prior.weight, "codes": codes}
         return {"kind": "markov", "precision": "float32", **same, **own}
     arrays = {name: x for name, x in prior.state_dict().items() if not name.startswith(NOT_READ)}
     if not fits(arrays, precision):
         return None
     config = prior.config()
     same |= {
-        "precision": precision, "arrays": packed_all(arrays, precision), "layers": config["layers"],
+        "precision": precision, "arrays": compressed_all(arrays, precision), "layers": config["layers"],
         "num_classes": prior.num_classes,
     }  # fmt: skip
     if isinstance(prior, PixelCNN):
