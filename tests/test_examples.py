@@ -42,6 +42,7 @@ QUICK = {
     "studies/codebook_size.py": ["--quick"],
     "studies/collapse.py": ["--quick"],
     "studies/commitment.py": ["--quick"],
+    "studies/commitment_unit.py": ["--quick"],
     "studies/convolution.py": ["--quick"],
     "studies/decay_and_smoothing.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
