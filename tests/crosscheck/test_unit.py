@@ -7,7 +7,7 @@ import pytest
 
 import vqnp
 from vqnp.crosscheck import QuantizerAdapter, check
-from vqnp.crosscheck.report.unit import commitment_weight
+from vqnp.crosscheck.report.unit import commitment_weight, weight_found
 from vqnp.crosscheck.variants.formulas import PLACES, SCALES
 from vqnp.crosscheck.variants.quantizers import planted
 
@@ -49,3 +49,10 @@ def test_it_is_not_told_of_a_loss_after_straight_through():
     kind, options = planted(vqnp.VectorQuantizer, {"loss_from": "straight_through"})
     report = check(QuantizerAdapter(kind, **options))
     assert report.commitment is None and json.loads(report.to_json())["commitment_weight"] is None
+
+
+@pytest.mark.parametrize("beta", [None, np.nan, np.inf])
+def test_no_weight_is_told_of_a_beta_that_is_none(beta):
+    told = {"beta_on": "commitment", "reduction": "mean", "loss_from": "codes"}
+    assert weight_found({"beta": beta}, told, 4) is None and weight_found({"beta": 0.5}, told, 4).value == 0.5
+    assert weight_found({"beta": 0.5}, {}, 4) is None

@@ -5,6 +5,7 @@ codebook's. A loss that sums over D is D times its mean over all entries, one th
 times.
 """
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ def weight_found(
     A loss that is taken after straight-through has no weight of this kind: its gradient is a difference.
     """
     beta, place, reduction = constants.get("beta"), fingerprint.get("beta_on"), fingerprint.get("reduction")
-    if beta is None or place not in PLACES or reduction not in SCALES:
+    if beta is None or not math.isfinite(beta) or place not in PLACES or reduction not in SCALES:
         return None
     if fingerprint.get("loss_from") != "codes":
         return None
