@@ -106,34 +106,33 @@ def toctree(entries: list[str], *options: str) -> str:
     return "\n".join(lines)
 
 
-def studies(text: str) -> list[tuple[str, str, str, str]]:
-    """Of each row of the table of studies: title, question, image and its alternative text, link."""
-    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| ([^|]+) \|", text, re.MULTILINE)
+def studies(text: str) -> list[tuple[str, str, str]]:
+    """Of each row of the table of studies: the title of the page, the image with its text, the link."""
     found = []
-    for title, name, question in rows:
+    for name in re.findall(r"^\| \[\w+\]\((\w+)\.md\) \|", text, re.MULTILINE):
         page = (DOCS / "studies" / f"{name}.md").read_text(encoding="utf-8")
-        alt, image = next((alt, path) for alt, path in IMAGE.findall(page))
-        found.append((title.replace("_", " ").capitalize(), question, image, alt, f"{name}.md"))
+        found.append((page.split("\n", 1)[0].removeprefix("# "), next(IMAGE.finditer(page))[0], f"{name}.md"))
     return found
 
 
-def gallery(text: str) -> list[tuple[str, str, str, str]]:
-    """Of each picture of the gallery: title, no text, image, alternative text, link to its section."""
+def gallery(text: str) -> list[tuple[str, str, str]]:
+    """Of each picture of the gallery: the title of its section, the image with its text, the link."""
     found = []
     for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:
         title = section.split("\n", 1)[0]
         slug = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
-        for alt, image in IMAGE.findall(section)[:1]:
-            found.append((title, "", image, alt, f"#{slug}"))
+        if image := IMAGE.search(section):
+            found.append((title, image[0], f"#{slug}"))
     return found
 
 
-def grid(cards: list[tuple[str, str, str, str]]) -> str:
-    """Cards in a grid; the text of a picture is said once, where the picture is shown in full."""
+def grid(cards: list[tuple[str, str, str]]) -> str:
+    """Cards in a grid: a thumbnail, and a link to where the picture is shown in full."""
     out = ["::::{grid} 1 2 3 3", ":gutter: 3", ":class-container: thumbnails", ""]
-    for title, text, image, alt, link in cards:
-        out += [":::{grid-item-card}", f":img-top: {image}", f":img-alt: Thumbnail: {' '.join(alt.split())}"]
-        out += ["", f"[{title}]({link})", "", text, ":::", ""]
+    for title, image, link in cards:
+        alt, path = IMAGE.findall(image)[0]
+        out += [":::{grid-item-card}", f":img-top: {path}", f":img-alt: Thumbnail: {' '.join(alt.split())}"]
+        out += ["", f"[{title}]({link})", ":::", ""]
     return "\n".join([*out, "::::", ""])
 
 
