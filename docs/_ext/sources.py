@@ -31,6 +31,7 @@ LINK = re.compile(
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})[^\n]*\n.*?^ {0,3}\1`*\s*?$", re.MULTILINE | re.DOTALL)
 SCHEME = "source:"
 PAGES = {f"{name}.md": f"more/{name.lower()}.myst" for name in ("README", "CHANGELOG", "CONTRIBUTING")}
+PAGES["examples/one_page.py"] = "more/one_page.myst"
 
 
 def line_of(name: str, path: Path) -> int | None:
@@ -94,6 +95,8 @@ def on_source_read(app: Sphinx, docname: str, content: list[str]) -> None:
     path = Path(app.env.doc2path(docname))
     if path.suffix == ".md":
         content[0] = rewritten(content[0], path.parent, path.parent)
+    for file in re.findall(r"\(source:([^)#]+)", content[0]):
+        app.env.note_dependency(ROOT / file)  # whose lines may move
 
 
 # --- links from every page ---
@@ -144,7 +147,7 @@ def files() -> list[Path]:
     """Every Python file of the package, the tests and the examples, and what a page links to beside them."""
     folders = ("vqnp", "tests", "examples", ".ci")
     found = {path for folder in folders for path in (ROOT / folder).rglob("*.py")}
-    for page in [*DOCS.rglob("*.md"), *(ROOT / name for name in PAGES)]:
+    for page in [*DOCS.rglob("*.md"), *ROOT.glob("*.md")]:
         text = rewritten(page.read_text(encoding="utf-8"), page.parent, DOCS)
         found |= {ROOT / path for path in re.findall(r"\(source:([^)#]+)", text)}
     return sorted(path for path in found if "__pycache__" not in path.parts)

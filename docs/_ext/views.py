@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sources import DOCS, ROOT, rewritten, uri_of
+from sources import DOCS, ROOT, SCHEME, rewritten, uri_of
 from sphinx.application import Sphinx
 
 CODE = re.compile(r"^```python\n(.*?)^```|`([^`\n]+)`", re.MULTILINE | re.DOTALL)
@@ -25,6 +25,8 @@ def on_doctree_read(app: Sphinx, doctree: nodes.document) -> None:
     if not docname.startswith("math/"):
         return
     uris = functions((DOCS / docname).with_suffix(".md").read_text(encoding="utf-8"))
+    for uri in uris.values():
+        app.env.note_dependency(ROOT / uri.removeprefix(SCHEME).partition("#")[0])
     if not uris:
         return
     backward = {name: uri for name, uri in uris.items() if name.endswith("_backward")}
@@ -147,8 +149,8 @@ def after_first_paragraph(page: str, addition: str) -> str:
 OUTSIDE = {"readme": "README.md", "contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
 ONE_PAGE = """# One page
 
-A whole VQ-VAE in 120 lines of plain NumPy: [`examples/one_page.py`](../../examples/one_page.py). A test
-compares it with vqnp, step by step. Next: [linear](../math/linear.md), the first of the pages on mathematics.
+A whole VQ-VAE in 120 lines of plain NumPy, `examples/one_page.py`. A test compares it with vqnp, step
+by step. Next: [linear](../math/linear.md), the first of the pages on mathematics.
 
 ```{literalinclude} ../../examples/one_page.py
 :language: python
