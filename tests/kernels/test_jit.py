@@ -54,7 +54,8 @@ print(gelu(np.array([0.5], np.float32))[0].tolist())
 def test_a_kernel_is_compiled_anew_when_one_that_it_calls_has_changed(tmp_path):
     """gelu.py takes e^x from exp.py, whose file numba does not look at."""
     package = tmp_path / "vqnp"
-    shutil.copytree(Path(vqnp.__file__).parent, package, ignore=shutil.ignore_patterns("*.npz", "__pycache__"))
+    ignored = shutil.ignore_patterns("*.npz", "__pycache__")
+    shutil.copytree(Path(vqnp.__file__).parent, package, ignore=ignored)
 
     def answer():
         env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
