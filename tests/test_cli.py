@@ -760,6 +760,7 @@ def with_classes(tmp_path_factory, images):
     return out
 
 
+@pytest.mark.slow
 def test_prior_prints_the_bits_beside_the_baselines(with_prior, images, capsys):
     assert main(["prior", str(with_prior), "--resume", "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -818,6 +819,7 @@ def test_prior_shows_the_sheet_that_sample_draws(with_prior, tmp_path):
     assert sheet.read_bytes() == (with_prior / "samples.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_prior_that_was_stopped_ends_in_the_same_bits(with_prior, images, tmp_path):
     out = tmp_path / "r"
     shutil.copytree(with_prior, out)
@@ -958,6 +960,7 @@ def test_sample_k_of_a_seed_is_the_same_whatever_n_is(with_prior, tmp_path, caps
     np.testing.assert_array_equal(drawn("--n", "9", *options), generate(model, network, 9, 0, **how))
 
 
+@pytest.mark.slow
 def test_sample_of_a_class(with_classes, tmp_path, capsys):
     out = tmp_path / "s.npy"
     assert main(["sample", str(with_classes), "--label", "7", "--guidance", "2", "--out", str(out)]) == 0

@@ -94,6 +94,7 @@ def test_the_command_line(ask, tmp_path):
     assert status == 2 and "allow['field'] must be one of" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [PixelCNN(4, stacks=1, layers=2), PixelCNN(4, "mask B first", layers=2)])
 def test_the_figure_shows_the_map(model):
     report = check_autoregressive(model, (5, 6), 4)

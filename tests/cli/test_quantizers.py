@@ -104,6 +104,7 @@ def test_options_defaults_and_classes_agree(network):
         assert type(made["quantizer"]).__name__ == cls and "codebook" not in made
 
 
+@pytest.mark.slow
 def test_wrong_options(capsys, data):
     train = ["train", "--data", data]
     told = {

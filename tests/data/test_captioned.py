@@ -37,6 +37,7 @@ def test_another_caption_is_refused(caption):
         objects_of(caption)
 
 
+@pytest.mark.slow
 def test_each_digit_is_held_out_in_a_colour_and_no_training_image_shows_one():
     assert sorted(digit for digit, _ in HELD_OUT) == list(range(10)) and len({c for _, c in HELD_OUT}) == 6
     counts = {}

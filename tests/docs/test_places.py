@@ -29,6 +29,7 @@ def test_a_patch_for_each_code_can_be_moved(tiles, rng):
     assert max(map(abs, (found["whole"], found["other"]))) < 0.3
 
 
+@pytest.mark.slow
 def test_an_image_for_each_position_and_code_cannot(dense, rng):
     k = rng.integers(0, K, (30, G, G))
     assert shift_error(dense, k, SIZE) > 80 and shuffle_error(dense, k, SIZE, rng) > 80

@@ -127,6 +127,7 @@ def test_exported_weights_load(name):
 # --- training goes on ---
 
 
+@pytest.mark.slow
 @each_run
 def test_training_goes_on_to_the_same_end(name, tmp_path):
     path = tmp_path / "c.npz"

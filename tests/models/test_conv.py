@@ -66,6 +66,7 @@ def test_defaults_are_a_plane_of_49_codes():
     assert Autoencoder.conv().encoding.shape == VAE.conv().encoding.shape == (7, 7, 8)
 
 
+@pytest.mark.slow
 def test_the_networks_of_the_three_models_start_alike():
     """A baseline differs by its latent alone."""
     code, plain, vae = (MAKE[n](image_shape=(4, 4)) for n in ("ema", "autoencoder", "bernoulli"))

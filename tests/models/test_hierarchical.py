@@ -303,6 +303,7 @@ def test_a_level_decodes_what_it_and_those_above_know(rng):
 # Files.
 
 
+@pytest.mark.slow
 @each_shape
 def test_a_description_and_a_file_make_the_same_model_again(form, rng, tmp_path):
     model = shaken(make(form, level_loss=0.5, level_gradient="stopped"), rng)

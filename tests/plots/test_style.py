@@ -40,6 +40,7 @@ def test_plain_numbers(axes):
     assert "0.01" in shown and not any("e" in text or "$" in text for text in shown)
 
 
+@pytest.mark.slow
 def test_a_figure_appears_whole_or_not_at_all(axes, tmp_path):
     path = tmp_path / "a.png"
     save_figure(axes.figure, path)

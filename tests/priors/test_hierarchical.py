@@ -33,6 +33,7 @@ def codes_of(rng, n=3, K=K, shapes=SHAPES):
     return tuple(rng.integers(0, count, (n, *shape)) for count, shape in zip(K, shapes, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "classes"),
     [("transformer", 3), ("pixelcnn", 3), *(pytest.param(k, 0, marks=pytest.mark.slow) for k in OPTIONS)],

@@ -161,6 +161,7 @@ def test_it_is_its_formula(kind, rng):
     oracles.close(model.nll(codes, labels), -np.take_along_axis(log_p, codes[..., None], -1)[..., 0], size=10)
 
 
+@pytest.mark.slow
 @each_kind
 def test_gradcheck_of_the_whole_prior(kind, rng):
     model = prior(kind)

@@ -222,6 +222,7 @@ def test_the_start_token_and_no_class_are_neither_codes_nor_classes(rng):
     np.testing.assert_array_equal(model.logits(codes), changed)
 
 
+@pytest.mark.slow
 def test_guidance(rng):
     """1 is the conditional distribution, 0 the one without a class, and 2 goes as far again beyond."""
     model = prior("classes")

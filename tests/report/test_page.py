@@ -202,6 +202,7 @@ def test_numbers_are_little_endian_and_in_rows():
     assert np.frombuffer(base64.b64decode(found["base64"]), "<f4").tolist() == [0, 3, 1, 4, 2, 5]
 
 
+@pytest.mark.slow
 def test_the_default_model_fits(tmp_path):
     page = write_page(Contents("r", VQVAE.mlp(), tmp_path))
     assert data_of(page)["decoder"]["precision"] == "float32" and len(page.encode()) < LIMIT_BYTES
