@@ -18,6 +18,7 @@ import inspect
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -72,6 +73,17 @@ class Row:
                 spread = {"mean": values.mean(), "min": values.min(), "max": values.max()}
                 figures[name] |= {key: _rounded(float(value)) for key, value in spread.items()}
         return {"setting": self.setting, "figures": figures}
+
+
+def end_with(parent: int) -> None:
+    """In a worker: end soon after the process that started it, however that ended (SIGKILL tells nobody)."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 class Study:
@@ -173,7 +185,8 @@ class Study:
                 yield (row, seed), measure(seed, **row.setting)
             return
         os.environ |= ONE_THREAD  # a new process reads it when it imports NumPy
-        with ProcessPoolExecutor(max(min(self.jobs, len(todo)), 1), get_context("spawn")) as pool:
+        processes, spawn = max(min(self.jobs, len(todo)), 1), get_context("spawn")
+        with ProcessPoolExecutor(processes, spawn, end_with, (os.getpid(),)) as pool:
             runs: dict[Future[dict[str, Any]], tuple[Row, int]] = {
                 pool.submit(measure, seed, **row.setting): (row, seed) for row, seed in todo
             }

@@ -267,3 +267,32 @@ def test_pca_deals_every_component_out_and_its_codes_reconstruct(rng):
     assert (shares.max(axis=1) > 1e-2 * shares.max()).all()  # 4 large components: one in each run
     error = ((coder.decode(coder.encode(images)) - images / 255) ** 2).mean()
     assert error < 0.1 * images.var(axis=0).mean() / 255**2
+
+
+WORKER = """
+import os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from _study import end_with
+
+def work():
+    print("begun", flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, get_context("spawn"), end_with, (os.getpid(),)) as pool:
+        pool.submit(work).result()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_workers_end_with_the_study_that_was_killed(tmp_path):
+    """Their standard output, a pipe, then has no writer left."""
+    (tmp_path / "toy.py").write_text(WORKER)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, str(tmp_path / "toy.py")]
+    study = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    assert study.stdout.readline() == "begun\n"
+    study.kill()
+    study.communicate(timeout=60)
