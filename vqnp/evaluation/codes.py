@@ -47,6 +47,14 @@ class Evaluation(CodeUse):
     perplexity of n codebooks is the geometric mean of theirs. joint_perplexity is that of the combinations of
     codes, at most the product of the codebooks', and equal to it if their codes are independent; like every
     perplexity it is at most the number of latents.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:20]
+    >>> report = vqnp.evaluate(vqnp.VQVAE.mlp(num_latents=4, num_embeddings=8), images)
+    >>> list(report.row()), report.diagnosis.level  # of a model that is not trained
+    (['test_mse', 'test_perplexity'], 'no reconstruction')
     """
 
     mse: float
@@ -110,6 +118,14 @@ def evaluate_codes(
     images: (n, *data.shape), in memory or streamed -> Evaluation
 
     Parameters, returns and errors are those of `evaluate`; model is a VQVAE.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:20]
+    >>> report = evaluate_codes(vqnp.VQVAE.mlp(num_latents=4, num_embeddings=8), images)
+    >>> report.images, int(report.counts.sum()), report.bits_per_image
+    (20, 80, 12.0)
     """
     K = model.num_embeddings
     errors, spread, n = SquaredError(), Variance(), 0

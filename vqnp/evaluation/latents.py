@@ -24,6 +24,14 @@ class LatentEvaluation:
     squared; data_variance is that of the mean image, which a model that reconstructs anything is below;
     variance: (D,) of each unit of encode(x) over the images. Of a VAE also, in nats per image:
     reconstruction_loss, −log p(x|z) at one draw of z for each image, and kl_per_unit: (D,).
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:20]
+    >>> report = vqnp.evaluate(vqnp.VAE.mlp(latent_dim=3), images)
+    >>> list(report.row()), report.elbo == -(report.reconstruction_loss + report.kl)
+    (['test_mse', 'test_reconstruction_loss', 'test_kl', 'test_active_units'], True)
     """
 
     mse: float
@@ -94,6 +102,14 @@ def evaluate_latents(model: Any, images: Array | ArrayStream, progress: bool = F
     images: (n, *data.shape), in memory or streamed -> LatentEvaluation
 
     Parameters and errors are those of `evaluate`; model is an Autoencoder.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:20]
+    >>> report = evaluate_latents(vqnp.Autoencoder.mlp(latent_dim=3), images)
+    >>> report.images, report.variance.shape, report.elbo  # no posterior, no bound
+    (20, (3,), None)
     """
     errors, spread, moments = SquaredError(), Variance(), Variance()
     for first, batch, x in checked_batches(model, images, progress):
@@ -112,6 +128,14 @@ def evaluate_vae(model: Any, images: Array | ArrayStream, progress: bool = False
 
     The draws of z are from a generator with seed 0, and an image's draw does not depend on the batches.
     Parameters and errors are those of `evaluate`; model is a VAE.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:20]
+    >>> report = evaluate_vae(vqnp.VAE.mlp(latent_dim=3), images)
+    >>> report.kl_per_unit.shape, (report.kl_per_unit >= 0).all(), report.elbo < 0
+    ((3,), np.True_, True)
     """
     rng, nll, kl = np.random.default_rng(0), 0.0, np.zeros(int(np.prod(model.encoding.shape)))
     errors, spread, moments = SquaredError(), Variance(), Variance()

@@ -28,6 +28,15 @@ class LevelEvaluation(CodeUse):
     shape: of its grid of codes; counts: (K,) how often each code is used; swapped_mse: the MSE if its codes,
     and no others, are those of another image, NaN for a single image; own_mse: of the reconstruction from
     this level and those above by its own decoder, NaN without one; mse, data_variance: of the whole model
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:4]
+    >>> model = vqnp.HierarchicalVQVAE.conv(channels=8, residual_channels=4, num_embeddings=(16, 8))
+    >>> top, bottom = evaluate_levels(model, images).levels
+    >>> top.bits_per_image, int(top.counts.sum()), top.own_mse  # there is no decoder of the top alone
+    (196.0, 196, nan)
     """
 
     shape: tuple[int, ...]
@@ -81,6 +90,15 @@ class HierarchyEvaluation:
 
     mse is the mean over all pixels of all images, in the data's own units, squared; data_variance is that of
     the mean image.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:4]
+    >>> model = vqnp.HierarchicalVQVAE.conv(channels=8, residual_channels=4, num_embeddings=(16, 8))
+    >>> report = vqnp.evaluate(model, images)
+    >>> report.bits_per_image, [level.bits_per_image for level in report.levels]
+    (784.0, [196.0, 588.0])
     """
 
     mse: float
@@ -125,6 +143,15 @@ def evaluate_levels(
 
     Parameters, returns and errors are those of `evaluate`; model is a HierarchicalVQVAE. The other image, the
     codes of which replace those of a level, is half a batch away, in the same batch: no image is its own.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:4]
+    >>> model = vqnp.HierarchicalVQVAE.conv(channels=8, residual_channels=4, level_loss=0.5)
+    >>> report = evaluate_levels(model, images)
+    >>> [level.shape for level in report.levels], report.levels[0].own_mse > 0  # the top has a decoder
+    ([(7, 7), (14, 14)], True)
     """
     L, n = len(model.levels), 0
     error, spread = SquaredError(), Variance()

@@ -38,6 +38,14 @@ class SampleQuality:
     the share of images to which the classifier gives their label, NaN without labels; confidence: the mean
     probability of the likeliest class; nearest: the median distance from the nearest training image; near:
     the share of images that are nearer to one than 95 % of the real images y
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> train, test = vqnp.load_splits("digits")
+    >>> quality = sample_quality(test.images[:90], test.images[90:180], train.images[:90], test.labels[:90])
+    >>> quality.images, quality.accuracy > 0.95, abs(quality.energy) < 5  # %, of samples that are real
+    (90, True, True)
     """
 
     images: int

@@ -22,6 +22,15 @@ class SoundLevelEvaluation(CodeUse):
 
     hop: samples a code; counts: (K,) how often each code is used, but for stretches of zeros; mse: in the
     data's own units, squared; signal_to_noise, spectral_convergence: in dB, over all samples
+
+    Examples
+    --------
+    >>> from vqnp.models import SoundVQVAE
+    >>> sounds = np.random.default_rng(0).uniform(-1, 1, (3, 256, 1)).astype(np.float32)
+    >>> model = SoundVQVAE.conv((256, 1), hops=(64, 16), channels=4, num_embeddings=8, residual_blocks=1)
+    >>> top, bottom = evaluate_sounds(model, sounds).levels
+    >>> top.hop, int(top.counts.sum()), bottom.bits_per_second  # 3 bits for 16 samples, 8000 a second
+    (64, 12, 1500.0)
     """
 
     hop: int
@@ -60,7 +69,17 @@ class SoundLevelEvaluation(CodeUse):
 
 @dataclass(frozen=True)
 class SoundEvaluation:
-    """The report on a SoundVQVAE over a data set; levels: the top first; mse: of the last level."""
+    """The report on a SoundVQVAE over a data set; levels: the top first; mse: of the last level.
+
+    Examples
+    --------
+    >>> from vqnp.models import SoundVQVAE
+    >>> sounds = np.random.default_rng(0).uniform(-1, 1, (3, 256, 1)).astype(np.float32)
+    >>> model = SoundVQVAE.conv((256, 1), hops=(64, 16), channels=4, num_embeddings=8, residual_blocks=1)
+    >>> report = evaluate_sounds(model, sounds)
+    >>> report.recordings, report.rate, report.levels[0].hop, list(report.row())[:2]
+    (3, 8000, 64, ['test_snr_1', 'test_spectral_1'])
+    """
 
     recordings: int
     samples: int
@@ -108,6 +127,15 @@ def evaluate_sounds(
     sounds: (n, T, 1), in memory or streamed -> SoundEvaluation
 
     Parameters, returns and errors are those of `evaluate`; model is a SoundVQVAE.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> sounds = vqnp.load_dataset("spoken-digits", "test").images[:2]
+    >>> model = vqnp.models.SoundVQVAE.conv(sounds.shape[1:], hops=(64, 16), channels=4, residual_blocks=1)
+    >>> report = evaluate_sounds(model, sounds)
+    >>> report.recordings, [level.hop for level in report.levels], report.mse == report.levels[-1].mse
+    (2, [64, 16], True)
     """
     L, n, spread = len(model.levels), 0, Variance()
     squared, errors = [SquaredError() for _ in range(L)], [SoundError() for _ in range(L)]

@@ -5,7 +5,18 @@ from typing import Self
 
 
 class GradcheckError(AssertionError):
-    """A backward pass is not the derivative that it should be, or does not follow the protocol."""
+    """A backward pass is not the derivative that it should be, or does not follow the protocol.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqnp.gradcheck import gradcheck
+    >>> wrong = gradcheck(lambda x: (x**2, x), lambda dy, x: dy * x, np.ones(3), rng=0)
+    >>> wrong.raise_if_failed()
+    Traceback (most recent call last):
+        ...
+    vqnp.gradcheck.report.GradcheckError: the gradient of x is not the derivative...
+    """
 
 
 @dataclass(frozen=True)
@@ -20,7 +31,16 @@ class Row:
 
 @dataclass(frozen=True)
 class GradcheckReport:
-    """A row for each argument, and the tolerance; as a truth value, whether all errors are within it."""
+    """A row for each argument, and the tolerance; as a truth value, whether all errors are within it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqnp.gradcheck import gradcheck
+    >>> report = gradcheck(lambda x: (x**2, x), lambda dy, x: 2 * dy * x, np.ones(3), rng=0)
+    >>> bool(report), [row.argument for row in report.rows], report.worst < 1e-6
+    (True, ['x'], True)
+    """
 
     rows: tuple[Row, ...]
     rtol: float

@@ -27,7 +27,15 @@ WHERE = "HierarchicalPrior"
 
 @dataclass(frozen=True)
 class HierarchicalPriorEvaluation:
-    """The report on a hierarchical prior over a data set; levels: one report for each, the top first."""
+    """The report on a hierarchical prior over a data set; levels: one report for each, the top first.
+
+    Examples
+    --------
+    >>> prior = HierarchicalPrior.of("pixelcnn", (8, 4), ((2, 2), (4, 4)), channels=4, layers=1)
+    >>> report = prior.evaluate(prior.sample(3, rng=0))
+    >>> report.uniform_bits, [level.nats.shape for level in report.levels]  # 4 · 3 + 16 · 2 bits
+    (44.0, [(3, 2, 2), (3, 4, 4)])
+    """
 
     levels: tuple[PriorEvaluation, ...]
 

@@ -18,6 +18,14 @@ class AutoregressiveReport(ReportByDimension):
 
     shape: of the grid of codes; influence: what each position sees, or None; the rest is of
     ReportByDimension.
+
+    Examples
+    --------
+    >>> from vqnp.crosscheck import check_autoregressive
+    >>> one_hot = np.eye(5)  # the logits of a code are the code itself: a leak
+    >>> report = check_autoregressive(lambda codes: one_hot[codes], shape=(6,), num_embeddings=5)
+    >>> report.ok, report.failing, report.map(2)  # code 2 sees itself, and neither of the two before it
+    (False, ['order'], '..!   ')
     """
 
     num_embeddings: int

@@ -16,6 +16,14 @@ class OwnQuantizer:
     ----------
     quantizer : vqnp.nn.Quantizer
         It is copied, and the copy is asked in its dtype.
+
+    Examples
+    --------
+    >>> from vqnp.crosscheck import check_quantizer
+    >>> from vqnp.nn import LookupFreeQuantizer
+    >>> report = check_quantizer(OwnQuantizer(LookupFreeQuantizer(4)))
+    >>> report.ok, report.name, report.kind
+    (True, 'vqnp.LookupFreeQuantizer', 'lookup_free')
     """
 
     def __init__(self, quantizer: Quantizer) -> None:

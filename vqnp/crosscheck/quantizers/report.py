@@ -14,6 +14,14 @@ class QuantizerReport(ReportByDimension):
 
     kind: the family; shape: (n, K, D), (K, D) for one code, or (D,) without a codebook; the rest is of
     ReportByDimension.
+
+    Examples
+    --------
+    >>> from vqnp.crosscheck import OwnQuantizer, check_quantizer
+    >>> from vqnp.nn import FiniteScalarQuantizer
+    >>> report = check_quantizer(OwnQuantizer(FiniteScalarQuantizer((3, 5))))
+    >>> report.verdict, report.failing, report.fingerprint["values"], report.fingerprint["estimator"]
+    ('conforms', [], 'published', 'through_bound')
     """
 
     kind: str
