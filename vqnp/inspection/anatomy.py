@@ -20,6 +20,14 @@ class CodeAnatomy(NamedTuple):
     context, effect: (K, *data.shape), in pixel values; 0 for a code that is never used
 
     Of n codebooks, one after the other: (n K, ...).
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:10]
+    >>> found = code_anatomy(vqnp.VQVAE.mlp(num_latents=4, num_embeddings=8), images)
+    >>> int(found.counts.sum()), found.latent.shape, found.effect.shape
+    (40, (8,), (8, 28, 28))
     """
 
     counts: Array

@@ -20,7 +20,15 @@ def code_statistics_plain(z: Array, k: Array, K: int) -> tuple[Array, Array]:
 
 
 class CodeStatistics(NamedTuple):
-    """n_j and s_j of a set of vectors: counts (K,) int64 and sums (K, D) float64."""
+    """n_j and s_j of a set of vectors: counts (K,) int64 and sums (K, D) float64.
+
+    Examples
+    --------
+    >>> z = np.array([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
+    >>> counts, sums = code_statistics(z, np.array([0, 0, 2]), 3)
+    >>> counts.tolist(), sums.tolist()  # sums / counts: a step of k-means
+    ([2, 0, 1], [[4.0, 2.0], [0.0, 0.0], [5.0, 5.0]])
+    """
 
     counts: Array
     sums: Array

@@ -18,6 +18,12 @@ class Memorization(NamedTuple):
 
     samples, images: the median distance from the nearest training image, in units of the pixel range; near:
     the share of samples that are nearer than 95 % of the new images
+
+    Examples
+    --------
+    >>> y, new = np.arange(6.0).reshape(6, 1) / 8, np.arange(5.0).reshape(5, 1) / 8 + 1 / 16
+    >>> memorization(y[:3], new, y).near, memorization(new[:3], new, y).near  # copies; as far as new images
+    (1.0, 0.0)
     """
 
     samples: float

@@ -13,7 +13,14 @@ from vqnp.metrics.codebook import in_range
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A codebook's health: a level, the numbers behind it, a sentence, and advice; str() has all of it."""
+    """A codebook's health: a level, the numbers behind it, a sentence, and advice; str() has all of it.
+
+    Examples
+    --------
+    >>> found = diagnose(60.0, 128)
+    >>> found.level, round(found.utilization, 2), found.advice.split(",")[0]
+    ('partial collapse', 0.47, 'restart dead codes')
+    """
 
     level: str
     perplexity: float

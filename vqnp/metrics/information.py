@@ -19,6 +19,13 @@ class CodeInformation(NamedTuple):
 
     per_position: (M,) H(k_m), of each position alone; upper: Σ_m H(k_m) ≥ I(x; k);
     joint: H(k) of whole rows, estimated from these n images; limit: log₂ n, the largest possible joint
+
+    Examples
+    --------
+    >>> codes = [[0, 0], [1, 1], [0, 0], [1, 1]]  # the second repeats the first
+    >>> found = code_information(codes, 2)
+    >>> found.per_position.round(6).tolist(), round(found.upper, 6), round(found.joint, 6)
+    ([1.0, 1.0], 2.0, 1.0)
     """
 
     per_position: Array
@@ -35,6 +42,14 @@ class ClassInformation(NamedTuple):
     classes_per_code: (K,) exp H(c | j), the effective number of classes that share code j (0: never used)
     if all classes were equally frequent; overlap: (C, C) Σ_j min(p(j | c), p(j | c')), from 0, no common
     codes, to 1, the same use of codes
+
+    Examples
+    --------
+    >>> found = class_information([[0, 0], [0, 1], [1, 0], [1, 1]], labels=[0, 0, 1, 1], num_embeddings=2)
+    >>> found.per_position.round(6).tolist(), round(found.class_entropy, 6)  # the class, and chance
+    ([1.0, 0.0], 1.0)
+    >>> found.usage.tolist()
+    [[0.75, 0.25], [0.25, 0.75]]
     """
 
     per_position: Array

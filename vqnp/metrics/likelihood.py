@@ -61,6 +61,14 @@ def fit_scale(x_hat: Any, images: Any) -> float:
 
     Parameters and errors: as for grey_level_nats. The images should be those of the training: a scale
     fitted to the images that are measured would be a parameter that nobody transmits.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.integers(80, 170, (10, 8, 8)).astype(np.uint8)
+    >>> near, far = (np.clip(images / 255 + s * rng.normal(size=images.shape), 0, 1) for s in (0.02, 0.1))
+    >>> 2 < fit_scale(near, images) < 4 < 10 < fit_scale(far, images) < 20
+    True
     """
     x, v = _checked("fit_scale", x_hat, images)
     low, high = map(math.log, SCALES)

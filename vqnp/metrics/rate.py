@@ -16,6 +16,12 @@ class RateDistortion(NamedTuple):
 
     bits: M log₂ K, without an entropy coder; entropy_bits: Σ_m H(k_m), with an ideal coder that knows the
     frequencies of the codes at each position; mse: ⟨(x̂ − x)²⟩; psnr: in decibels
+
+    Examples
+    --------
+    >>> found = rate_distortion([[0, 1], [0, 1], [0, 2], [0, 3]], 4, mse=0.01)
+    >>> found.bits, round(found.entropy_bits, 6), found.psnr  # the first code needs no bits
+    (4.0, 1.5, 20.0)
     """
 
     bits: float

@@ -42,6 +42,13 @@ def radial_spectrum(images: Any) -> tuple[Array, Array]:
     ----------
     Field 1987, Relations between the statistics of natural images and the response properties of
     cortical cells, J. Opt. Soc. Am. A 4(12), which averages power over orientations in the same way.
+
+    Examples
+    --------
+    >>> waves = np.tile([1.0, 0.5, 0.0, 0.5], (1, 8, 2))  # a period of 4 pixels: two in 8
+    >>> r, P = radial_spectrum(waves)
+    >>> r.tolist(), (P > 1e-9).tolist()  # the mean, and the wave
+    ([0, 1, 2, 3, 4], [True, False, True, False, False])
     """
     x = _pixels("radial_spectrum", images)
     H, W = x.shape[1:]

@@ -105,6 +105,15 @@ class Search:
     """nearest_code for parts of one set of vectors: its codebook is prepared once, no call shares its work.
 
     E: (K, D), contiguous; rows: how many vectors there are in all
+
+    Examples
+    --------
+    >>> search = Search(np.array([[0.0, 0.0], [1.0, 1.0]]), rows=4)
+    >>> k = np.empty(4, np.int64)
+    >>> for part in (slice(0, 2), slice(2, 4)):
+    ...     finite = search(np.array([[0.2, 0.1], [0.9, 0.8]]), k[part])
+    >>> k.tolist()
+    [0, 1, 0, 1]
     """
 
     def __init__(self, E: Array, rows: int) -> None:
