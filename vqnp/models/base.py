@@ -47,6 +47,14 @@ class Encoding(NamedTuple):
     """What encode returns: "codes", "levels" (of codes) or "latents", (n, *shape) of dtype.
 
     size says how much that is; num_embeddings: K of codes, 0 for latents
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> vqnp.VQVAE.mlp().encoding
+    Encoding(name='codes', shape=(16,), dtype=dtype('int64'), size='112 bits', num_embeddings=128)
+    >>> vqnp.VAE.mlp(latent_dim=8).encoding[:2]
+    ('latents', (8,))
     """
 
     name: str

@@ -41,6 +41,15 @@ class CausalSelfAttention(Module):
     References
     ----------
     Vaswani et al. 2017, arXiv 1706.03762, section 3.2.2.
+
+    Examples
+    --------
+    >>> layer = CausalSelfAttention(8, heads=2, rng=0)
+    >>> x = np.random.default_rng(0).standard_normal((1, 5, 8)).astype(np.float32)
+    >>> y, cache = layer.forward(x)
+    >>> x[:, 3:] += 1  # changes no output before it
+    >>> (layer.forward(x)[0] != y).any(axis=2).tolist()
+    [[False, False, False, True, True]]
     """
 
     def __init__(
@@ -116,6 +125,13 @@ class TransformerBlock(Module):
     References
     ----------
     Radford et al. 2019 (GPT-2), section 2.3; the place of the norms: Xiong et al. 2020, arXiv 2002.04745.
+
+    Examples
+    --------
+    >>> block = TransformerBlock(8, heads=2, rng=0)
+    >>> y, cache = block.forward(np.zeros((3, 5, 8), np.float32))
+    >>> y.shape, block.num_parameters() == 12 * 8**2 + 13 * 8
+    ((3, 5, 8), True)
     """
 
     def __init__(

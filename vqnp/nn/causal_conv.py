@@ -37,6 +37,14 @@ class CausalConv(Module):
     References
     ----------
     van den Oord et al. 2016, arXiv 1601.06759, figure 2.
+
+    Examples
+    --------
+    >>> first = CausalConv(1, 4, 3, centre=False, rng=0)
+    >>> x = np.zeros((1, 5, 5, 1), np.float32)
+    >>> x[0, 2, 2] = 1  # seen by the next in its row, and by three below it, not by itself
+    >>> np.argwhere(first.forward(x)[0][0, ..., 0]).tolist()
+    [[2, 3], [3, 1], [3, 2], [3, 3]]
     """
 
     def __init__(

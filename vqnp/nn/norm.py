@@ -74,6 +74,13 @@ class GroupNorm(_Norm):
         C.
     epsilon : float, default 1e-5
     dtype : float32 or float64
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).uniform(5, 9, (2, 3, 3, 4)).astype(np.float32)
+    >>> y = GroupNorm(2, 4).forward(x)[0].reshape(2, 9, 2, 2)  # two groups of two channels
+    >>> np.allclose(y.mean(axis=(1, 3)), 0, atol=1e-5), np.allclose(y.var(axis=(1, 3)), 1, atol=1e-3)
+    (True, True)
     """
 
     def __init__(self, groups: int, channels: int, epsilon: float = 1e-5, dtype: Any = np.float32) -> None:

@@ -56,12 +56,28 @@ def self_attention_forward(qkv: Array) -> tuple[Array, Cache]:
     """attention_forward for q, k and v in one array, as a single linear layer computes them.
 
     qkv: (B, T, 3, H, d) -> o: (B, T, H, d)
+
+    Examples
+    --------
+    >>> qkv = np.random.default_rng(0).standard_normal((2, 5, 3, 4, 8))
+    >>> o, cache = self_attention_forward(qkv)
+    >>> o.shape, np.allclose(o[:, 0], qkv[:, 0, 2])  # the first position sees only itself: its own v
+    ((2, 5, 4, 8), True)
     """
     return attention_forward(*qkv.transpose(2, 0, 1, 3, 4))
 
 
 def self_attention_backward(do: Array, cache: Cache) -> Array:
-    """dqkv: dq, dk and dv of attention_backward in one array; do: (B, T, H, d) -> (B, T, 3, H, d)."""
+    """dqkv: dq, dk and dv of attention_backward in one array; do: (B, T, H, d) -> (B, T, 3, H, d).
+
+    Examples
+    --------
+    >>> qkv = np.random.default_rng(0).standard_normal((2, 5, 3, 4, 8))
+    >>> o, cache = self_attention_forward(qkv)
+    >>> dqkv = self_attention_backward(np.ones_like(o), cache)
+    >>> dqkv.shape, np.allclose(dqkv[:, :, 2].sum(axis=1), 5)  # the rows of P sum to 1
+    ((2, 5, 3, 4, 8), True)
+    """
     q, k, v, P, o = cache
     check_array("self_attention_backward", "do", do, shape=o.shape, dtype=o.dtype)
     B, T, H, d = o.shape

@@ -137,6 +137,13 @@ def ema_codes(E: Array, N: Array, m: Array, epsilon: float = 1e-5, smoothing: st
     """e_j = m_j / Ñ_j; where Ñ_j is 0, or too small for full precision, code j is unchanged.
 
     E: (..., K, D) the previous codes, N: (..., K), m: (..., K, D) -> (..., K, D)
+
+    Examples
+    --------
+    >>> E, N = np.array([[9.0, 9.0], [7.0, 7.0]]), np.array([2.0, 0.0])
+    >>> m = np.array([[4.0, 6.0], [0.0, 0.0]])
+    >>> ema_codes(E, N, m, smoothing="none").tolist()  # the second code is not in use
+    [[2.0, 3.0], [7.0, 7.0]]
     """
     check_choice("ema_update", "smoothing", smoothing, SMOOTHINGS)
     epsilon = check_float("ema_update", "epsilon", epsilon, "[0, inf)")

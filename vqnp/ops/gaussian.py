@@ -49,6 +49,11 @@ def gaussian_kl_terms(mu: Array, logvar: Array) -> Array:
     mu, logvar: (..., D) -> terms: (..., D)
 
     exp ℓ − 1 is computed in one call (expm1): near the prior the terms are small and would cancel.
+
+    Examples
+    --------
+    >>> gaussian_kl_terms(np.array([0.0, 2.0]), np.array([0.0, 0.0])).tolist()  # the prior; a shift of 2 σ
+    [0.0, 2.0]
     """
     return (mu * mu + np.maximum(np.expm1(logvar) - logvar, 0)) / 2  # rounding alone could go below 0
 

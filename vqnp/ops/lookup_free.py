@@ -73,6 +73,11 @@ def lookup_free_decode(k: Any, bits: int, scale: float = 1.0, dtype: Any = np.fl
     """z_q = s (2 b − 1), b the bits of k, the lowest first.
 
     k: (...,), integers in [0, 2^D) -> z_q: (..., D), bit for bit that of lookup_free_forward
+
+    Examples
+    --------
+    >>> lookup_free_decode([0, 1, 2, 3], bits=2).tolist()
+    [[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]
     """
     D = check_int("lookup_free_decode", "bits", bits, 1, MOST_BITS)
     k = check_codes("lookup_free_decode", k, 1 << D, "k").astype(np.int64)
