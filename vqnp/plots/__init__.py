@@ -18,12 +18,32 @@ from vqnp.plots.style import save_figure
 
 
 def training_figure(report: Any, model: Any, history: History, images: Array) -> Figure:
-    """The course of a training: curves, reconstructions, details; images: those of the report."""
+    """The course of a training: curves, reconstructions, details; images: those of the report.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images, model = vqnp.load_dataset("digits", "test").images[:10], vqnp.VAE.mlp(latent_dim=4)
+    >>> history = vqnp.fit(model, images, images, epochs=2, progress=False)
+    >>> figure = training_figure(vqnp.evaluate(model, images), model, history, images)
+    >>> [axes.get_title() for axes in figure.axes][:2]
+    ['Loss: reconstruction and KL', 'Units in use (test images)']
+    """
     return TRAINING[model.kind](model, history, images, report)
 
 
 def inspection_figure(report: Any, model: Any, images: Array) -> tuple[str, Figure]:
-    """The figure of a model's codes or latent units, and the name of its file in a run folder."""
+    """The figure of a model's codes or latent units, and the name of its file in a run folder.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:10]
+    >>> model = vqnp.VQVAE.mlp(num_latents=4, num_embeddings=8)
+    >>> name, figure = inspection_figure(vqnp.evaluate(model, images), model, images)
+    >>> name, len(figure.axes)  # a tile for each of 8 codes, and the colours
+    ('codebook.png', 9)
+    """
     if model.kind == "sound":
         return "sounds.png", sound_figure(model, images, report)
     if model.encoding.name == "codes":

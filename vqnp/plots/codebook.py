@@ -26,6 +26,16 @@ def codebook_training_figure(model: VQVAE, history: History, images: Array, resu
     """Loss and perplexity by epoch, originals above reconstructions, usage, the most used codes.
 
     images: (n, *data.shape) of the test set, of which the first ten are shown; result: the report on them
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images, model = vqnp.load_dataset("digits", "test").images[:10], vqnp.VQVAE.mlp(num_latents=4)
+    >>> history = vqnp.fit(model, images, images, epochs=2, progress=False)
+    >>> figure = codebook_training_figure(model, history, images, vqnp.evaluate(model, images))
+    >>> [axes.get_title() for axes in figure.axes][:4]
+    ['Loss', 'Codebook perplexity',
+     'Test images, each above its reconstruction', 'Codebook usage on the test set']
     """
     figure, grid = training_grid()
     draw_losses(figure.add_subplot(grid[0, 0]), history, model.likelihood)
@@ -50,6 +60,15 @@ def codebook_figure(anatomy: CodeAnatomy, model: VQVAE | None = None) -> Figure:
     Of more than 128 codes the 512 most used are drawn, and at most a row of dead ones. With the
     model, signals are drawn as bands, and of a convolutional model a frame marks m_j, the position at which
     the effect is measured.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images, model = vqnp.load_dataset("digits", "test").images[:10], vqnp.VQVAE.mlp(num_embeddings=8)
+    >>> anatomy = code_anatomy(model, images)
+    >>> figure = codebook_figure(anatomy, model)
+    >>> figure.axes[0].get_title().startswith(f"{anatomy.counts.argmax()}: ")  # the most used code
+    True
     """
     order, left_out = _tiles(anatomy.counts)
     signals = model is not None and are_signals(model)

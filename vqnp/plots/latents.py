@@ -28,6 +28,16 @@ def autoencoder_training_figure(
     """Losses by epoch, originals above reconstructions, the units, and interpolated images.
 
     images: (n, *data.shape) of the test set, of which the first ten are shown
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images, model = vqnp.load_dataset("digits", "test").images[:10], vqnp.Autoencoder.mlp(latent_dim=4)
+    >>> history = vqnp.fit(model, images, images, epochs=2, progress=False)
+    >>> figure = autoencoder_training_figure(model, history, images, vqnp.evaluate(model, images))
+    >>> [axes.get_title() for axes in figure.axes][1:]
+    ['Test images, each above its reconstruction', 'Variance of each unit on the test set',
+     'Half way between the latents of neighbours above']
     """
     figure, grid = training_grid()
     curves = {"reconstruction_loss": (BLUE, "training"), "test_mse": (ORANGE, "test (clipped to [0, 1])")}
@@ -49,6 +59,16 @@ def vae_training_figure(model: VAE, history: History, images: Array, result: Lat
     """Losses by epoch, units in use, originals above reconstructions, the units, and samples.
 
     images: (n, *data.shape) of the test set, of which the first ten are shown
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images, model = vqnp.load_dataset("digits", "test").images[:10], vqnp.VAE.mlp(latent_dim=4)
+    >>> history = vqnp.fit(model, images, images, epochs=2, progress=False)
+    >>> figure = vae_training_figure(model, history, images, vqnp.evaluate(model, images))
+    >>> [axes.get_title() for axes in figure.axes][1:]
+    ['Units in use (test images)', 'Test images, each above its reconstruction',
+     'KL of each unit on the test set', 'Decoded draws from the prior']
     """
     assert result.kl_per_unit is not None  # a VAE's report has it
     figure, grid = training_grid()
@@ -80,6 +100,15 @@ def latents_figure(model: Autoencoder, images: Array, result: LatentEvaluation) 
 
     Strongest by KL in a VAE, whose range is the prior's; by variance in an autoencoder, whose range is that
     of the images.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:10]
+    >>> model = vqnp.VAE.mlp(latent_dim=4)
+    >>> figure = latents_figure(model, images, vqnp.evaluate(model, images))
+    >>> figure.axes[0].get_title(), len(figure.axes[0].get_yticks())  # a row for each unit
+    ('The strongest units, each varied with the others as in the first image', 4)
     """
     vae = result.kl_per_unit is not None
     strength = result.kl_per_unit if result.kl_per_unit is not None else result.variance

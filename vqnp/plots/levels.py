@@ -24,6 +24,16 @@ def hierarchy_training_figure(
     """Loss and utilization of each level by epoch, originals above reconstructions, what each level carries.
 
     images: (n, *data.shape) of the test set, of which the first ten are shown; result: the report on them
+
+    Examples
+    --------
+    >>> from vqnp import HierarchicalVQVAE, evaluate, fit, load_dataset
+    >>> images, model = load_dataset("digits", "test").images[:10], HierarchicalVQVAE.conv(channels=4)
+    >>> history = fit(model, images, images, epochs=2, progress=False)
+    >>> figure = hierarchy_training_figure(model, history, images, evaluate(model, images))
+    >>> [axes.get_title() for axes in figure.axes][2:5]
+    ['Test images, each above its reconstruction', "Error if a level is another image's",
+     'Each level from another image']
     """
     figure, grid = training_grid()
     draw_losses(figure.add_subplot(grid[0, 0]), history, levels=True)
@@ -51,7 +61,17 @@ def hierarchy_training_figure(
 
 
 def hierarchy_figure(model: HierarchicalVQVAE, images: Array, result: HierarchyEvaluation) -> Figure:
-    """Ten images, their reconstructions, and those with each level from another image; use of the codes."""
+    """Ten images, their reconstructions, and those with each level from another image; use of the codes.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits", "test").images[:10]
+    >>> model = vqnp.HierarchicalVQVAE.conv(channels=4)
+    >>> figure = hierarchy_figure(model, images, vqnp.evaluate(model, images))
+    >>> [axes.get_title() for axes in figure.axes][4:]  # below the images
+    ['level 1, 7 × 7: use', 'level 2, 14 × 14: use']
+    """
     rows = level_images(model, images)
     H, W = rows[0][1].shape[1:3]
     row = min(1.2, max(0.25, 7.9 * H / (W * min(SHOWN, len(images)))))  # inches

@@ -70,7 +70,16 @@ def convolved_axes(model: Model) -> int:
 
 
 def are_signals(model: Model) -> bool:
-    """Whether the examples are signals: the model convolves along one axis, or they are rows, not squares."""
+    """Whether the examples are signals: the model convolves along one axis, or they are rows, not squares.
+
+    Examples
+    --------
+    >>> from vqnp import VQVAE
+    >>> [are_signals(VQVAE.mlp(shape)) for shape in ((28, 28), (784,), (96,))]  # 784 = 28 · 28
+    [False, False, True]
+    >>> are_signals(VQVAE.conv((64, 2), ndim=1))
+    True
+    """
     shape = model.data.shape
     return convolved_axes(model) == 1 or (len(shape) == 1 and math.isqrt(shape[0]) ** 2 != shape[0])
 

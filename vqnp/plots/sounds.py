@@ -58,6 +58,15 @@ def sound_training_figure(
     """SNR, spectral convergence and codebook use by epoch; one recording as each level reconstructs it.
 
     sounds: (n, T, 1) of the test set; result: the report on them
+
+    Examples
+    --------
+    >>> from vqnp import evaluate, fit
+    >>> sounds, model = np.random.default_rng(0).random((3, 256, 1)), SoundVQVAE.conv((256, 1), channels=4)
+    >>> history = fit(model, sounds, sounds, epochs=2, progress=False)
+    >>> figure = sound_training_figure(model, history, sounds, evaluate(model, sounds))
+    >>> [axes.get_title() for axes in figure.axes][:4]
+    ['Signal to noise, test', 'Spectral convergence, test', 'Codebook use, training', 'original']
     """
     top, curves, gap, pairs, bottom = 0.35, 2.0, 0.95, 2.6, 0.5
     height = top + curves + gap + pairs + bottom
