@@ -24,7 +24,16 @@ _NO_MODEL = (
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, Any], dict[str, Array]]:
-    """meta and arrays of a checkpoint; anything else is refused with a sentence that says why."""
+    """meta and arrays of a checkpoint; anything else is refused with a sentence that says why.
+
+    Examples
+    --------
+    >>> from vqnp.nn import Linear
+    >>> save("layer.npz", Linear(3, 2), {"author": "Ada"})
+    >>> meta, arrays = read_arrays("layer.npz")
+    >>> meta["author"], {name: array.shape for name, array in arrays.items()}
+    ('Ada', {'model.W': (3, 2), 'model.b': (2,)})
+    """
     check_path("checkpoint", path, "must be the path of a checkpoint")
     where, needed = f"checkpoint {path}", "must be a checkpoint written by vqnp"
     arrays = read_npz(where, path)
@@ -106,7 +115,17 @@ def _tie(model: Module, tied: Mapping[str, str]) -> None:
 
 
 def load_all(path: str | Path) -> tuple[Any, dict[str, Any], dict[str, Array]]:
-    """The model of a checkpoint, its meta, and the arrays that are not the model's."""
+    """The model of a checkpoint, its meta, and the arrays that are not the model's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from vqnp.nn import Linear
+    >>> save("run.npz", Linear(3, 2), {"epoch": 5}, {"averages": np.ones(4)})
+    >>> layer, meta, arrays = load_all("run.npz")
+    >>> layer.W.value.shape, meta["epoch"], arrays["averages"].tolist()
+    ((3, 2), 5, [1.0, 1.0, 1.0, 1.0])
+    """
     meta, arrays = read_arrays(path)
     try:
         model: Module

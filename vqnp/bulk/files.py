@@ -27,6 +27,15 @@ def encode_zarr(model: Model, source: str | Path, out: str | Path) -> int:
     ------
     InputError
         Not such an array, or the out path exists; the extra dask is not installed.
+
+    Examples
+    --------
+    >>> import vqnp, zarr
+    >>> size = {"num_latents": 4, "embedding_dim": 2, "num_embeddings": 16, "codebook_init": "normal"}
+    >>> model = vqnp.VQVAE.mlp((8, 8), **size)
+    >>> images = zarr.open("images.zarr", mode="w", shape=(100, 8, 8), dtype="f4")  # or those that you have
+    >>> encode_zarr(model, "images.zarr", "codes.zarr"), zarr.open("codes.zarr", mode="r")["codes"].shape
+    (100, (100, 4))
     """
     images = _opened("encode_zarr", source, "images")
     found = encode(model, images)
@@ -45,6 +54,16 @@ def decode_zarr(model: Model, source: str | Path, out: str | Path) -> int:
     ------
     InputError
         No such group, the codes of another model, or the out path exists; the extra dask is not installed.
+
+    Examples
+    --------
+    >>> import vqnp, zarr
+    >>> model = vqnp.Autoencoder.mlp((8, 8), latent_dim=3)
+    >>> images = zarr.open("few.zarr", mode="w", shape=(5, 8, 8), dtype="f4")
+    >>> encode_zarr(model, "few.zarr", "latents.zarr"), decode_zarr(model, "latents.zarr", "decoded.zarr")
+    (5, 5)
+    >>> zarr.open("decoded.zarr", mode="r")["images"].shape
+    (5, 8, 8)
     """
     codes = [_opened("decode_zarr", source, each.name) for each in model.encodings]
     owner = package("zarr", "bulk.decode_zarr").open(str(source), mode="r").attrs.get("model")

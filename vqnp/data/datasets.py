@@ -132,6 +132,12 @@ def open_images(source: str | Path = "digits", split: str = "train") -> ArrayStr
     ------
     InputError
         As load_dataset, but for the pixels.
+
+    Examples
+    --------
+    >>> stream = open_images("digits", "test")
+    >>> stream.shape, next(stream.batches(32)).shape
+    ((2000, 28, 28), (32, 28, 28))
     """
     return _open("open_images", source, split).images
 

@@ -30,6 +30,13 @@ class ArrayStream:
 
     path: of the file; member: the array's name in a .npz file, "" for other files; shape and dtype: of the
     array, in this machine's byte order, whatever the file's is; low: the least value of floating-point data
+
+    Examples
+    --------
+    >>> np.save("images.npy", np.zeros((10, 8, 8), np.uint8))
+    >>> stream = open_array("images.npy")
+    >>> len(stream), [batch.shape for batch in stream.batches(4)]
+    (10, [(4, 8, 8), (4, 8, 8), (2, 8, 8)])
     """
 
     low = 0.0

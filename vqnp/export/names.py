@@ -21,6 +21,14 @@ def torch_names(model: Module) -> dict[str, TorchName]:
     ------
     InputError
         The model has a layer with arrays that does not know PyTorch's names for them.
+
+    Examples
+    --------
+    >>> from vqnp.nn import Activation, Linear, Sequential
+    >>> names = torch_names(Sequential(Linear(3, 4), Activation("relu"), Linear(4, 2)))
+    >>> {ours: (torch.name, torch.axes) for ours, torch in names.items()}
+    {'0.W': ('0.weight', (1, 0)), '0.b': ('0.bias', None),
+     '2.W': ('2.weight', (1, 0)), '2.b': ('2.bias', None)}
     """
     names: dict[str, TorchName] = {}
     for prefix, module in model.named_modules():

@@ -22,7 +22,16 @@ STEPS_PER_POSTFIX = 25
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was stopped by a signal between two steps; `step` is the last step taken."""
+    """Training was stopped by a signal between two steps; `step` is the last step taken.
+
+    Examples
+    --------
+    >>> try:
+    ...     raise Interrupted(120)  # what fit does after Ctrl-C, when the run is saved
+    ... except KeyboardInterrupt as stop:
+    ...     print(stop, stop.step)
+    interrupted after step 120 120
+    """
 
     def __init__(self, step: int) -> None:
         super().__init__(f"interrupted after step {step}")
@@ -138,6 +147,15 @@ def resume(
         Not the checkpoint of a training run, or other data; TrainingDiverged as in `fit`.
     Interrupted
         As in `fit`.
+
+    Examples
+    --------
+    >>> import vqnp
+    >>> images = vqnp.load_dataset("digits").images[:64]
+    >>> model = vqnp.VQVAE.mlp(num_latents=4, num_embeddings=8, hidden=(16,))
+    >>> history = fit(model, images, epochs=2, checkpoint="run.npz", progress=False)
+    >>> resume("run.npz", images, progress=False)[1] == history  # it was at its end: nothing is left to do
+    True
     """
     trainer = Trainer.restore(checkpoint, data, comm)
     check_run(trainer, test_data, on_epoch)
