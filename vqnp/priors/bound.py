@@ -27,7 +27,7 @@ class LikelihoodBound(NamedTuple):
     >>> images = vqnp.load_dataset("digits", "test").images[:20]
     >>> model = vqnp.VQVAE.mlp(num_latents=4, num_embeddings=8)
     >>> bound = likelihood_bound(model, vqnp.priors.Markov(model.encode(images), 8), images, images)
-    >>> bound.pixels, bound.decoder_nats > bound.prior_nats > 0, bound.bits_per_pixel < 8  # if all were equal
+    >>> bound.pixels, bound.decoder_nats > bound.prior_nats > 0, bound.bits_per_pixel < 8  # 8: uniform
     (784, True, True)
     """
 
