@@ -106,16 +106,16 @@ def test_the_commands(images, tmp_path, monkeypatch, capsys):
     assert sentence.startswith("--scheduler must be given only with files that end in .zarr")
 
 
-def slowly(x):
-    time.sleep(0.05)
-    return x
-
-
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_the_codes_are_complete(tmp_path):
     """Two workers in processes of their own; one is killed while both compute."""
     distributed = pytest.importorskip("distributed", reason="needs the extra dask")
     model = MODELS["a plane"]()
+
+    def slowly(x):  # local, so that it is sent by value: the workers cannot import this file
+        time.sleep(0.05)
+        return x
+
     slow = da.from_array(np.tile(X, (4, 1, 1)), chunks=(10, 8, 8)).map_blocks(slowly)
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 60}
     with distributed.LocalCluster(**settings) as cluster, distributed.Client(cluster) as client:
