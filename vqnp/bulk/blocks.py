@@ -12,7 +12,7 @@ import numpy as np
 
 from vqnp._check import Array, fail, many
 from vqnp.bulk.extra import package
-from vqnp.models import Encoding, Model
+from vqnp.models import Model
 
 
 def encode(model: Model, images: Any) -> Any:
@@ -56,7 +56,7 @@ def encode(model: Model, images: Any) -> Any:
     da = _checked_array("encode", "images", images, model.data.shape)
     x = _along_first(images)
     encodings = model.encodings
-    dtype = np.result_type(*map(stored_dtype, encodings))
+    dtype = np.result_type(*(each.stored_dtype for each in encodings))
     sizes = [math.prod(each.shape) for each in encodings]
     packed = da.map_blocks(
         _encode_block, x, model=package("dask", "bulk.encode").delayed(model, pure=True), dtype=dtype,
@@ -65,7 +65,7 @@ def encode(model: Model, images: Any) -> Any:
     )  # fmt: skip
     found, first = [], 0
     for each, size in zip(encodings, sizes, strict=True):
-        part = packed[:, first : first + size].astype(stored_dtype(each))
+        part = packed[:, first : first + size].astype(each.stored_dtype)
         found.append(part.reshape((part.shape[0], *each.shape)))
         first += size
     return found[0] if model.encoding.name != "levels" else tuple(found)
@@ -109,18 +109,12 @@ def decode(model: Model, codes: Any) -> Any:
     )  # fmt: skip
 
 
-def stored_dtype(encoding: Encoding) -> np.dtype[Any]:
-    """The narrowest unsigned dtype of codes; that of latents."""
-    K = encoding.num_embeddings
-    return np.min_scalar_type(K - 1) if K else encoding.dtype
-
-
 def _encode_block(x: Array, model: Any, block_info: Any = None) -> Array:
     """The codes of all levels of a block, in a row for each image."""
     first = int(block_info[0]["array-location"][0][0]) if block_info else 0
     found = model.encode(model.data.to_array(x, model.dtype, "bulk.encode", first))
     levels = found if isinstance(found, tuple) else (found,)
-    dtype = np.result_type(*map(stored_dtype, model.encodings))
+    dtype = np.result_type(*(each.stored_dtype for each in model.encodings))
     return np.concatenate([k.reshape(len(x), -1).astype(dtype) for k in levels], axis=1)
 
 

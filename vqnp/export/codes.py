@@ -55,7 +55,7 @@ def _columns(
     parts: Iterator[tuple[Array, ...]], encodings: tuple[Encoding, ...], n: int, later: Sequence[IO[bytes]]
 ) -> dict[str, Rows]:
     """Rows of each array, which are written one after the other: the later ones wait in files."""
-    dtypes = [np.min_scalar_type(K - 1) if (K := each.num_embeddings) else each.dtype for each in encodings]
+    dtypes = [each.stored_dtype for each in encodings]
 
     def first() -> Iterator[Array]:
         for part in parts:

@@ -179,14 +179,8 @@ def _rows(where: str, codes: Any, model: Any, prior: Any) -> Array:
         n = len(codes) if np.ndim(codes) else 0
         k = check_codes(where, codes, model.num_embeddings, shape=(n, *model.code_shape))
         return k.reshape(n, model.num_codes)
-    L = len(prior.latent_shape)  # of a sound model all levels, or the first ones
-    if not isinstance(codes, (tuple, list)) or len(codes) != L:
-        got = len(codes) if isinstance(codes, (tuple, list)) else type(codes).__name__
-        fail(where, "codes", f"must be a tuple of {L} arrays, one for each level, the top first", got)
-    n = len(codes[0]) if np.ndim(codes[0]) else 0
-    levels = enumerate(zip(codes, prior.num_embeddings, prior.latent_shape, strict=True), 1)
-    checked = [check_codes(where, k, K, f"codes of level {l}", (n, *shape)) for l, (k, K, shape) in levels]
-    return np.concatenate([k.reshape(n, math.prod(k.shape[1:])) for k in checked], axis=1)
+    levels = prior.checked_codes(where, codes)  # of a sound model all, or the first ones
+    return np.concatenate([k.reshape(len(k), math.prod(k.shape[1:])) for k in levels], axis=1)
 
 
 def _as_encoded(k: Array, model: Any, prior: Any) -> Any:

@@ -85,9 +85,8 @@ def encode_recording(model: SoundVQVAE, path: str | Path, out: str | Path) -> in
         "num_embeddings": np.array(model.num_embeddings), "samples": np.array([form.samples]),
         "model": np.frombuffer(bytes.fromhex(model.fingerprint()), np.uint8),
     }  # fmt: skip
-    for l, (hop, K) in enumerate(zip(model.hops, model.num_embeddings, strict=True), 1):
-        dtype = np.min_scalar_type(K - 1)
-        arrays[f"codes_{l}"] = Rows((T // hop,), dtype, encoded(model, l, wav_blocks(path)))
+    for l, (hop, each) in enumerate(zip(model.hops, model.encodings, strict=True), 1):
+        arrays[each.name] = Rows((T // hop,), each.stored_dtype, encoded(model, l, wav_blocks(path)))
     write_npz(out, arrays)
     return form.samples
 

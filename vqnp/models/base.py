@@ -63,6 +63,11 @@ class Encoding(NamedTuple):
     size: str
     num_embeddings: int = 0
 
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """In files: the narrowest unsigned dtype that holds codes up to K − 1; of latents their own."""
+        return np.min_scalar_type(self.num_embeddings - 1) if self.num_embeddings else self.dtype
+
 
 class Model(Trainable, Module):  # type: ignore[misc]
     """An encoder, a decoder, the form of the data, and latents: continuous unless a subclass quantizes them.

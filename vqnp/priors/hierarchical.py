@@ -206,7 +206,7 @@ class HierarchicalPrior(Trainable, Module):
 
     def nll(self, codes: Any, condition: Any = None) -> tuple[Array, ...]:
         """−log p(k_m | …) in nats of each level's codes: a tuple of (n, *latent_shape[l − 1]) float64."""
-        k = self._codes(f"{WHERE}.nll", codes)
+        k = self.checked_codes(f"{WHERE}.nll", codes)
         return tuple(level.nll(k[l], condition, k[:l]) for l, level in enumerate(self.levels))
 
     def sample(
@@ -233,7 +233,7 @@ class HierarchicalPrior(Trainable, Module):
         """The codes of each level, of at least one image, and (n,) labels or None."""
         pair = isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[0], (tuple, list))
         codes, labels = data if pair else (data, None)
-        k = self._codes(where, codes)
+        k = self.checked_codes(where, codes)
         if len(k[0]) == 0:
             fail(where, "codes", "must hold at least one grid", f"shape {k[0].shape}")
         if labels is not None:
@@ -242,7 +242,7 @@ class HierarchicalPrior(Trainable, Module):
             labels = check_codes(where, labels, self.num_classes, "labels", (len(k[0]),)).astype(np.int64)
         return k, labels
 
-    def _codes(self, where: str, codes: Any) -> tuple[Array, ...]:
+    def checked_codes(self, where: str, codes: Any) -> tuple[Array, ...]:
         """(k_1, …, k_L) as int64, each of its level's shape and codebook."""
         L = len(self.levels)
         if not isinstance(codes, (tuple, list)) or len(codes) != L:
