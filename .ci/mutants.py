@@ -25,17 +25,20 @@ SOURCES = [
     )
 ]  # fmt: skip
 MORE = {
-    "vqnp/nn/": "tests/nn tests/test_contract.py", "vqnp/nn/quantizers": "tests/nn/test_quantizer.py",
-    "vqnp/models": "tests/models tests/test_contract.py", "vqnp/kernels/nearest": "tests/kernels/test_nearest.py",
+    "vqnp/nn/": "tests/nn tests/test_contract.py", "vqnp/nn/quantizers": "tests/test_training.py",
+    "vqnp/models": "tests/models tests/test_contract.py tests/nn/test_describe.py tests/nn/test_gumbel.py",
+    "vqnp/kernels/nearest": "tests/kernels/test_nearest.py",
     "vqnp/kernels/product": "tests/kernels/test_product.py tests/kernels/test_tile.py",
-    "vqnp/training": "tests/test_training.py tests/test_trainable.py tests/test_damaged.py",
+    "vqnp/training": "tests/test_training.py tests/test_trainable.py tests/test_damaged.py tests/training",
     "vqnp/metrics": "tests/metrics", "vqnp/optim.py": "tests/test_optim.py tests/kernels/test_subnormal.py",
     "vqnp/checkpoint.py": "tests/test_checkpoint.py tests/test_damaged.py",
     "vqnp/_files.py": "tests/test_files.py tests/test_damaged.py tests/data/test_stream.py",
     "vqnp/ops/_windows": "tests/ops/test_conv.py tests/ops/test_causal_conv.py", "vqnp/ops/__init__": "tests/ops",
+    "vqnp/ops/spectral_loss": "tests/ops/test_stft.py", "vqnp/ops/bit_entropy": "tests/ops/test_lookup_free.py",
     "vqnp/ops/lloyd": "tests/ops/test_kmeans.py", "vqnp/kernels": "tests/kernels tests/test_optim.py",
 }  # fmt: skip
-"""By the beginning of a source's path: tests besides those of the same name, of test_smoke and test_survivors."""
+"""By the beginning of a source's path: tests besides those of the same name and LAST."""
+LAST = "tests/test_slips.py tests/test_smoke.py tests/test_defaults.py tests/test_survivors.py"
 
 TOML = """[cosmic-ray]
 module-path = {sources}
@@ -52,8 +55,7 @@ def tests_of(path):
     """The tests that should notice a change of a file."""
     named = sorted(map(str, Path("tests").rglob(f"test_{path.stem.strip('_')}.py")))
     more = [words for start, words in MORE.items() if str(path).startswith(start)]
-    last = ["tests/test_slips.py", "tests/test_smoke.py", "tests/test_survivors.py"]
-    return list(dict.fromkeys([*named, *" ".join(more).split(), *last]))
+    return list(dict.fromkeys([*named, *" ".join([*more, LAST]).split()]))
 
 
 def begin(work):

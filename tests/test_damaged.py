@@ -1,6 +1,8 @@
 """Damaged files with right checksums, and files that are none: a sentence each, and nothing is believed."""
 
+import copy
 import json
+import math
 import os
 
 import numpy as np
@@ -10,7 +12,7 @@ from helpers import refused, refused_command
 from vqnp import VQVAE, InputError, export, fit, load, load_dataset, resume, save
 from vqnp.checkpoint import read_arrays, write_arrays
 from vqnp.cli import main
-from vqnp.training import Trainer
+from vqnp.training import Schedule, Trainer
 
 IMAGES = load_dataset("digits").images[:40]
 SMALL = {"num_latents": 3, "embedding_dim": 4, "num_embeddings": 8, "hidden": (10,)}
@@ -93,6 +95,49 @@ def test_resume_believes_nothing_that_it_has_not_checked(finished, tmp_path, nam
         resume(path, IMAGES, progress=False)
     assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
     assert main(["evaluate", str(tmp_path), "--json"]) in (0, 2)  # the model alone may still be read
+
+
+@pytest.fixture(scope="module")
+def state(finished):
+    meta, arrays = read_arrays(finished)
+    return load(finished), meta, {name: a for name, a in arrays.items() if not name.startswith("model.")}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_trainer_believes_nothing_that_it_has_not_checked(state, monkeypatch, name):
+    """As resume, without files."""
+    model, meta, arrays = copy.deepcopy(state)
+    changed = STATES[name](meta["trainer"], arrays)
+    meta |= {} if changed is None else {"trainer": changed[0]}
+    monkeypatch.setattr("vqnp.training.trainer.load_all", lambda path: (model, meta, arrays))
+    with pytest.raises(InputError) as caught:
+        Trainer.restore("c.npz", IMAGES)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("step", [0, 1, 2, 3, 4, 6])
+def test_a_state_of_any_step_passes(step):
+    """Also of the first and of the last, and in the middle of an epoch, where only its sums are there."""
+    trainer = Trainer(VQVAE.mlp(**SMALL), IMAGES, Schedule(epochs=2, batch_size=16))
+    trainer.initialize()
+    for _ in range(step):
+        trainer.train_step()
+        if trainer.step % 3 == 0:
+            trainer.end_epoch()
+    trainer._check_state("here")
+    for name, value in {
+        "step": step + 7, "seen": trainer.seen + 1, "history": [*trainer.history, {"epoch": 1}],
+        "losses": {} if trainer.seen else {"loss": 1.0}, "restarted": math.inf,
+        "statistics": {"quantizer": np.array([3, -1])},
+    }.items():  # fmt: skip
+        before = getattr(trainer, name)
+        setattr(trainer, name, value)
+        with pytest.raises(InputError, match="must be that of a run of its schedule"):
+            trainer._check_state("here")
+        setattr(trainer, name, before)
+    trainer.step = -3
+    with refused("the trainer's step"):
+        trainer._check_state("here")
 
 
 def test_a_state_that_was_not_changed_passes(finished, tmp_path):

@@ -8,13 +8,17 @@ import os
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import refused, same
 from test_contract import MODELS
 
-from vqnp import VAE, VQVAE, Autoencoder, diagnose, metrics, ops
+from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, diagnose, metrics, ops
 from vqnp._files import atomic
 from vqnp.metrics.diagnosis import _falls, _peak
-from vqnp.nn import describe
+from vqnp.models import Encoding
+from vqnp.nn import (
+    CausalConv, CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer, GumbelQuantizer,
+    LookupFreeQuantizer, ProductVectorQuantizer, ResidualVectorQuantizer, SimVQ, build, describe,
+)
 from vqnp.priors import PixelCNN, Transformer
 
 # A file's content is on the disk before the file has its name.
@@ -98,30 +102,7 @@ def test_the_bias_counts_codes_and_classes_that_occur():
     np.testing.assert_allclose(found.bias, [(2 - 1) * (U - 1) / (2 * 5 * math.log(2)) for U in (3, 2)])
 
 
-# Defaults that several constructors share.
-
-WAYS = ("mlp", "conv")
-CONSTRUCTORS = {f"{m.__name__}.{w}": getattr(m, w) for m in (VQVAE, VAE, Autoencoder) for w in WAYS}
-SHARED = {
-    "image_shape": (28, 28), "hidden": (512,), "activation": "relu", "rng": 0, "dtype": "float32",
-    "channels": 64, "residual_channels": 32, "residual_blocks": 2, "downsampling": 2, "ndim": None,
-    "num_embeddings": 128,
-    "codebook": "ema", "commitment_cost": 0.25, "decay": 0.99, "epsilon": 1e-5, "codebook_init": "data",
-    "estimator": "straight_through",
-    "quantizer": None, "likelihood": "bernoulli", "noise_std": 0.1, "kl_weight": 1.0, "kl_warmup": 0,
-}  # fmt: skip
-OWN = {
-    "embedding_dim": {"VQVAE.mlp": 16, "VQVAE.conv": 8}, "num_latents": {"VQVAE.mlp": 16},
-    "restart_dead_codes": {"VQVAE.mlp": 0.05, "VQVAE.conv": 0.2},
-    "latent_dim": {"VAE.mlp": 256, "VAE.conv": 8, "Autoencoder.mlp": 256, "Autoencoder.conv": 8},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", CONSTRUCTORS)
-def test_defaults_are_those_of_all(name):
-    for argument, parameter in inspect.signature(CONSTRUCTORS[name]).parameters.items():
-        expected = SHARED[argument] if argument in SHARED else OWN[argument][name]
-        assert parameter.default == expected, argument
+# What several constructors share; their defaults: test_defaults.py.
 
 
 def test_a_models_networks_are_the_same_whatever_the_model():
@@ -218,3 +199,156 @@ def test_the_trainers_backward_adds_what_backward_adds(name, dtype, rng):
     model.backward(cache)
     for key, p in model.named_parameters():
         np.testing.assert_allclose(p.grad, 3 * plain[key], rtol=1e-5 if dtype == np.float32 else 1e-13)
+
+
+# What only slow tests ran: a model's and a quantizer's state, and what is derived from it.
+
+QUANTIZERS = {
+    "vector": lambda dtype: VectorQuantizer(6, 2, codebook_init="normal", dtype=dtype),
+    "ema": lambda dtype: EMAVectorQuantizer(6, 2, dtype=dtype),
+    "finite scalar": lambda dtype: FiniteScalarQuantizer((3, 2), dtype),
+    "cosine": lambda dtype: CosineVectorQuantizer(6, 2, dtype=dtype),
+    "cosine, ema": lambda dtype: EMACosineVectorQuantizer(6, 2, codebook_init="data", dtype=dtype),
+    "simvq": lambda dtype: SimVQ(6, 2, dtype=dtype),
+    "product": lambda dtype: ProductVectorQuantizer(3, 2, dtype=dtype),
+    "gumbel": lambda dtype: GumbelQuantizer(6, 2, dtype=dtype),
+    "lookup-free": lambda dtype: LookupFreeQuantizer(2, dtype=dtype),
+    "residual": lambda dtype: ResidualVectorQuantizer(3, 5, 2, dtype=dtype),
+}
+WITH_CODES = [name for name in MODELS if "VQVAE" in name]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_made_again_from_its_description(name, rng):
+    model = MODELS[name](3, np.float64)
+    again = build(json.loads(json.dumps(describe(model))))
+    again.load_state_dict(model.state_dict())
+    assert describe(again) == describe(model) and again.fingerprint() == model.fingerprint()
+    (x,) = prepared(name, model, rng)
+    ours, theirs = (each.loss((x,), np.random.default_rng(1))[0] for each in (model, again))
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("name", WITH_CODES)
+def test_the_arrays_of_a_batch_are_what_its_cache_tells_of_the_step(name, rng):
+    """A cache made of them gives the same statistics, and the same update."""
+    one, other = (MODELS[name](3, np.float64) for _ in range(2))
+    batch = prepared(name, one, rng)
+    _, cache = one.loss(batch, np.random.default_rng(5))
+    arrays = one.batch_arrays(cache)
+    assert all(len(array) == len(batch[0]) for array in arrays)
+    found, wanted = one.statistics(one.cache_of(arrays)), one.statistics(cache)
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[key], n) and n.any() for key, n in wanted.items())
+    restarted = (one.after_step(cache, rng), other.after_step(other.cache_of(arrays), rng))
+    assert restarted[0].keys() == restarted[1].keys() and same(one, other)
+    assert restarted[0].keys() <= one.state_dict().keys()
+
+
+@pytest.mark.parametrize("name", ["HierarchicalVQVAE", "HierarchicalVQVAE, stopped", "SoundVQVAE"])
+def test_levels_have_the_latents_codes_and_sizes_that_they_say(name, rng):
+    model = MODELS[name](3, np.float64)
+    x = np.clip(rng.standard_normal((3, *model.data.shape)), model.data.low, model.data.high)
+    z, k = model.latents(x), model.encode(x)
+    assert model.latent_bytes == sum(array.nbytes for array in z) // 3
+    assert all(np.array_equal(a, b) for a, b in zip(model.quantize(z), k, strict=True))
+    q = [level.quantizer.decode(each) for level, each in zip(model.levels, k, strict=True)]
+    np.testing.assert_array_equal(model.decode_latents(q), model.decode(k))
+    assert model.encoding.shape == tuple(each.shape[1:] for each in k) == model.latent_shape
+    bits = [each[0].size * np.log2(K) for each, K in zip(k, model.num_embeddings, strict=True)]
+    assert model.encoding.size == f"{sum(bits):g} bits"
+    if name == "SoundVQVAE":
+        np.testing.assert_array_equal(model.decode_latents(q[:1]), model.decode(k[:1]))
+
+
+@pytest.mark.parametrize("name", QUANTIZERS)
+def test_what_defines_a_quantizer_and_which_of_its_arrays_are_statistics(name, rng):
+    """Every change of what decode gives changes what defines it; averages and counts do not matter to it."""
+    quantizer = QUANTIZERS[name](np.float64)
+    quantizer.initialize(rng.standard_normal((9, 2)), 0)
+    k = quantizer.encode(rng.standard_normal((5, 2)))
+    defining = lambda: [*(a.copy() for a in quantizer.defining_arrays()), quantizer.defining_values()]
+    before, decoded = defining(), quantizer.decode(k)
+    for key, array in quantizer.state_dict().items():
+        quantizer.load_state_dict({**quantizer.state_dict(), key: array + 1})
+        moved = not np.array_equal(quantizer.decode(k), decoded)
+        told = any(not np.array_equal(a, b) for a, b in zip(before, defining(), strict=True))
+        assert told or not moved, key
+        quantizer.load_state_dict({**quantizer.state_dict(), key: array})
+    for prefix, module in quantizer.named_modules():
+        for own, torch_name in module.torch_names().items():
+            assert torch_name.statistic == (own in {"N", "m", "t"}), prefix + own
+    if hasattr(quantizer, "first_buffers"):
+        E = quantizer.embeddings
+        first = quantizer.first_buffers(E)
+        assert first.keys() == quantizer.buffers().keys() and (first["N"] == 1).all()
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_parts_are_quantizers_of_their_own(codebook, rng):
+    """Whose codes, updates and restarts are those that each would have alone."""
+    options = {"codebook_init": "data", "restart_dead_codes": 0.5, "dtype": np.float64}
+    one = ProductVectorQuantizer(5, 4, codebook=codebook, **options)
+    part = EMAVectorQuantizer if codebook == "ema" else VectorQuantizer
+    alone = [part(5, 2, **options) for _ in range(2)]
+    z, more = rng.standard_normal((2, 7, 4))
+    assert not one.initialized
+    for method, data in (("initialize", z), ("reinitialize", more)):
+        ours, theirs = np.random.default_rng(1), np.random.default_rng(1)
+        getattr(one, method)(data, ours)
+        for g, each in enumerate(alone):
+            getattr(each, method)(np.ascontiguousarray(data[:, 2 * g : 2 * g + 2]), theirs)
+        np.testing.assert_array_equal(one.embeddings, [each.embeddings for each in alone])
+    assert one.initialized
+    k, ours, theirs = one.encode(z), np.random.default_rng(2), np.random.default_rng(2)
+    restarted = one.after_step(z, k, ours)
+    for g, each in enumerate(alone):
+        rows = each.update(np.ascontiguousarray(z[:, 2 * g : 2 * g + 2]), k[:, g], theirs)
+        np.testing.assert_array_equal(restarted[f"parts.{g}.E"], rows)
+    np.testing.assert_array_equal(one.embeddings, [each.embeddings for each in alone])
+    assert one.defining_values() == [] and np.array_equal(one.defining_arrays(), [one.embeddings])
+    with refused("groups", "must divide the number of dimensions, 4", "3"):
+        ProductVectorQuantizer(5, 4, 3)
+    with refused("z", "must have last axis 4", "shape (7, 2)"):
+        one.encode(z[:, :2])
+
+
+def test_a_code_on_the_sphere_moves_along_the_mean_direction_and_restarts_on_the_sphere(rng):
+    options = {"codebook_init": "data", "restart_dead_codes": 0.5, "dtype": np.float64}
+    quantizer = EMACosineVectorQuantizer(3, 2, **options)
+    z = 5 * rng.standard_normal((20, 2))
+    quantizer.initialize(z, 0)
+    k = np.minimum(quantizer.encode(z), 1)  # the third code is used no more
+    wanted = ops.spherical_ema_update(quantizer.ema, z / np.linalg.norm(z, axis=1, keepdims=True), k, 0.99)
+    assert quantizer.update(z, k, 0).size == 0
+    np.testing.assert_allclose(quantizer.embeddings, wanted.E, rtol=1e-13)
+    while not quantizer.update(z, k, 0).size:
+        pass
+    np.testing.assert_allclose(np.linalg.norm(quantizer.embeddings, axis=1), 1, rtol=1e-13)
+    with refused("z", "must have last axis 2", where="EMACosineVectorQuantizer.update"):
+        quantizer.update(z[:, :1], k, 0)
+
+
+def test_the_variance_of_a_causal_kernel_is_that_of_one_tap():
+    W = CausalConv(1, 400, (1, 1), True, dtype=np.float64).W.value
+    assert W.var() == pytest.approx(1, rel=0.2) and 1.5 < np.abs(W).max() <= math.sqrt(3)
+
+
+def test_the_perplexity_of_several_codebooks_is_their_geometric_mean():
+    counts = np.array([[1, 1, 0, 0], [2, 2, 2, 2]])
+    assert metrics.codebook.mean_perplexity(counts) == pytest.approx(math.sqrt(2 * 4))
+    assert metrics.codebook.mean_perplexity(counts[1]) == 4
+    assert metrics.codebook.mean_perplexity(counts[1:]) == 4
+    assert math.isnan(metrics.signal_to_noise(np.zeros((1, 9)), np.zeros((1, 9))))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("VQVAE, conv", (1, 2)), ("VQVAE, product", (2 * 2,))])
+def test_the_grid_of_a_prior_has_all_codes_of_a_latent_beside_each_other(name, shape):
+    model = MODELS[name](3, np.float32)
+    assert model.grid_shape == shape and model.num_codes == math.prod(shape) == math.prod(model.code_shape)
+
+
+@pytest.mark.parametrize(("K", "dtype"), [(1, "uint8"), (256, "uint8"), (257, "uint16"), (65536, "uint16")])
+def test_codes_are_stored_in_the_narrowest_dtype(K, dtype):
+    assert Encoding("codes", (1,), np.dtype(np.int64), "", K).stored_dtype == dtype
+    assert Encoding("latents", (1,), np.dtype(np.float32), "").stored_dtype == np.float32

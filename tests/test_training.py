@@ -1,5 +1,6 @@
 """A run is a function of its seed: stopped and resumed anywhere, it ends in the same bits."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -215,15 +216,20 @@ def test_stopped_after_any_step_and_resumed_it_ends_in_the_same_bits(tmp_path, n
     assert same(whole, load(tmp_path / "c.npz"))
 
 
+FAST = [(signal.SIGTERM, 7)]
+SIGNALS = [
+    case if case in FAST else pytest.param(*case, marks=pytest.mark.slow)
+    for case in itertools.product((signal.SIGINT, signal.SIGTERM), (1, 7, 10, 15))
+]
+
+
 def test_a_finished_run_resumes_to_itself(tmp_path):
     whole, history = trained(checkpoint=tmp_path / "c.npz")
     model, again = resume(tmp_path / "c.npz", IMAGES, progress=False)
     assert same(whole, model) and again == history
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [1, 7, 10, 15])
+@pytest.mark.parametrize(("number", "step"), SIGNALS)
 def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path, monkeypatch, number, step):
     """Within a step in mid-epoch (1, 7), the last of an epoch (10), and the last of all (15)."""
     whole, history = trained()
@@ -243,6 +249,7 @@ def test_a_signal_stops_between_steps_saves_and_gives_the_handlers_back(tmp_path
     else:
         with pytest.raises(Interrupted) as stop:
             fit(model, IMAGES, **SHORT, checkpoint=tmp_path / "c.npz")
+        assert str(stop.value) == f"interrupted after step {step}"
         assert stop.value.step == step == steps and isinstance(stop.value, KeyboardInterrupt)
     assert signal.getsignal(number) is before
     assert Trainer.restore(tmp_path / "c.npz", IMAGES).step == step
