@@ -138,6 +138,13 @@ def test_a_fingerprint_is_of_names_and_values(name):
     assert model.fingerprint() == digest.hexdigest()
 
 
+def test_a_fingerprint_is_of_the_likelihood_too():
+    model = MODELS["VQVAE, gumbel"](3, np.float32)
+    plain, digest = model.defining_values(), model.fingerprint()
+    model.likelihood = "logit_laplace"
+    assert model.defining_values() == [*plain, "logit_laplace"] and model.fingerprint() != digest
+
+
 # Every op refuses numbers of half precision.
 
 
