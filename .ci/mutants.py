@@ -31,7 +31,7 @@ MORE = {
     "vqnp/kernels/product": "tests/kernels/test_product.py tests/kernels/test_tile.py",
     "vqnp/training": "tests/test_training.py tests/test_trainable.py tests/test_damaged.py tests/training",
     "vqnp/metrics": "tests/metrics", "vqnp/optim.py": "tests/test_optim.py tests/kernels/test_subnormal.py",
-    "vqnp/checkpoint.py": "tests/test_checkpoint.py tests/test_damaged.py",
+    "vqnp/checkpoint.py": "tests/test_checkpoint.py tests/test_damaged.py tests/format1",
     "vqnp/_files.py": "tests/test_files.py tests/test_damaged.py tests/data/test_stream.py",
     "vqnp/ops/_windows": "tests/ops/test_conv.py tests/ops/test_causal_conv.py", "vqnp/ops/__init__": "tests/ops",
     "vqnp/ops/spectral_loss": "tests/ops/test_stft.py", "vqnp/ops/bit_entropy": "tests/ops/test_lookup_free.py",

@@ -12,14 +12,19 @@ from helpers import refused, same
 from test_contract import MODELS
 
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, diagnose, metrics, ops
+from vqnp._check import InputError, NonFiniteError
 from vqnp._files import atomic
+from vqnp.kernels.nearest import nearest_code
+from vqnp.kernels.statistics import code_statistics
 from vqnp.metrics.diagnosis import _falls, _peak
 from vqnp.models import Encoding
 from vqnp.nn import (
-    CausalConv, CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer, GumbelQuantizer,
-    LookupFreeQuantizer, ProductVectorQuantizer, ResidualVectorQuantizer, SimVQ, build, describe,
+    Activation, CausalConv, CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer,
+    GumbelQuantizer, Linear, LookupFreeQuantizer, ProductVectorQuantizer, ResidualVectorQuantizer, Sequential,
+    SimVQ, build, describe,
 )
 from vqnp.priors import PixelCNN, Transformer
+from vqnp.training import Schedule, Trainer, TrainingDiverged
 
 # A file's content is on the disk before the file has its name.
 
@@ -161,6 +166,20 @@ def test_an_op_refuses_float16(name):
     assert first
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ops.sphere.largest_cosine(x, x), lambda x: ops.gaussian.gaussian_kl_terms(x, x),
+        ops.ema_initialize, lambda x: nearest_code(x, x), lambda x: code_statistics(x, np.zeros(2, int), 4),
+        lambda x: ops.ema_update(ops.ema_initialize(x.astype(np.float32)), x, np.zeros(2, int)),
+    ],
+)  # fmt: skip
+def test_so_does_what_else_is_given_arrays(function):
+    function(np.ones((2, 4), np.float32))
+    with pytest.raises(InputError, match=r"must (be|have)"):
+        function(np.ones((2, 4), np.float16))
+
+
 def test_softmax_cross_entropy_takes_float32_and_float64_only():
     k = np.array([0, 1])
     for dtype in (np.float16, np.int64, np.longdouble, np.complex64):
@@ -234,6 +253,28 @@ def test_a_model_is_made_again_from_its_description(name, rng):
     (x,) = prepared(name, model, rng)
     ours, theirs = (each.loss((x,), np.random.default_rng(1))[0] for each in (model, again))
     assert ours == theirs
+
+
+def test_a_module_that_is_used_twice_is_described_once():
+    first, second = Linear(2, 2, 1), Linear(2, 2, 2)
+    description = describe(Sequential(first, second, Activation("tanh"), second, first))
+    references = [layer.get("number") for layer in description["layers"]]
+    assert references == [None, None, None, 1, 0] and description["layers"][3]["module"] == "the same as"
+    layers = build(description).layers
+    assert layers[4] is layers[0] and layers[3] is layers[1] and layers[0] is not layers[1]
+
+
+def test_an_evaluation_that_overflows_is_divergence(monkeypatch):
+    model = MODELS["VQVAE, ema"](3, np.float32)
+    trainer = Trainer(model, np.zeros((4, *model.data.shape), np.float32), Schedule(1, 2))
+    trainer.train_step()
+
+    def overflows(data):
+        raise NonFiniteError("evaluate", "x", "must be finite", "inf")
+
+    monkeypatch.setattr(model, "evaluate", overflows)
+    with pytest.raises(TrainingDiverged, match="step 1 of 2"):
+        trainer.end_epoch(np.zeros((4, *model.data.shape), np.float32))
 
 
 @pytest.mark.parametrize("name", WITH_CODES)

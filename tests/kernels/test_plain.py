@@ -1,11 +1,13 @@
 """Compiled kernels compute alone; with NUMBA_DISABLE_JIT=1 their plain forms do, of the same arguments."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
 
 import numpy as np
 import pytest
+from numba.core.dispatcher import Dispatcher
 
 from vqnp import kernels
 from vqnp._check import NonFiniteError
@@ -42,6 +44,8 @@ def pairs():
 
 
 PAIRS = {name: module for module, name in pairs()}
+KEEPS_THE_GIL = {"_code_statistics", "_pack"}
+"""Compiled, and never one of several threads."""
 compiled_only = pytest.mark.skipif(not JIT, reason="NUMBA_DISABLE_JIT=1: only the plain form runs")
 
 
@@ -85,3 +89,28 @@ def test_products_are_compiled_where_they_can_be(monkeypatch):
     monkeypatch.setattr(statistics, "JIT", False)
     with pytest.raises(ValueError, match="must be"):
         statistics.code_statistics(Z, K[:, 0] + 9, 4)
+
+
+def writes_elements_in_a_loop(node, within=False):
+    """Outside of functions in it."""
+    if within and isinstance(node, (ast.Assign, ast.AugAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(isinstance(target, ast.Subscript) for target in targets):
+            return True
+    inner = (child for child in ast.iter_child_nodes(node) if not isinstance(child, ast.FunctionDef))
+    return any(writes_elements_in_a_loop(child, within or isinstance(node, ast.For)) for child in inner)
+
+
+@compiled_only
+def test_what_writes_elements_in_a_loop_is_compiled_and_lets_other_threads_run():
+    seen = set()
+    for info in pkgutil.walk_packages(kernels.__path__, "vqnp.kernels."):
+        module = importlib.import_module(info.name)
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.endswith("_plain"):
+                found = getattr(module, node.name)
+                assert isinstance(found, Dispatcher) or not writes_elements_in_a_loop(node), node.name
+                if isinstance(found, Dispatcher):
+                    seen.add(node.name)
+                    assert bool(found.targetoptions.get("nogil")) != (node.name in KEEPS_THE_GIL), node.name
+    assert KEEPS_THE_GIL < seen
