@@ -1,6 +1,6 @@
 """The defaults of functions, methods and constructors up to the training: one for each argument's name.
 
-A second place where they are written, so that no default changes unnoticed. None needs no line.
+A second place for them, and for some constants, so that none changes unnoticed. None needs no line.
 """
 
 import importlib
@@ -90,6 +90,28 @@ def test_every_default_is_the_one_of_its_name():
             seen.add(argument)
             assert (value, type(value)) == (expected, type(expected)), (name, argument)
     assert seen >= DEFAULTS.keys()
+
+
+CONSTANTS = {
+    "ops.lookup_free.MOST_BITS": 24, "ops.finite_scalar.EPSILON": 1e-3, "ops.finite_scalar.MOST_LEVELS": 1000,
+    "ops.finite_scalar.MOST_CODES": 2**24, "ops.bit_entropy.MOST_EXACT_BITS": 12, "ops.mu_law.MU": 255.0,
+    "ops.logit_laplace.MARGIN": 0.1, "nn.module.DRAWN_BYTES": 8, "nn.module.TRAINED_BYTES": 32,
+    "nn.attention.WIDER": 4, "models.sound_networks.WIDEST_STRIDE": 8, "models.sound_networks.DILATION": 3,
+    "models.sound_checks.LOW": -1.0, "models.sound_checks.HIGH": 1.0, "models.sound.START_SEGMENTS": 256,
+    "models.hierarchical_networks.MOST_LEVELS": 16, "models.conv.MOST_BLOCKS": 1000,
+    "metrics.copying.NEAR_PERCENT": 5.0, "metrics.posterior.ACTIVE": 0.01, "metrics.likelihood.LEVELS": 256,
+    "metrics.likelihood.SCALES": (0.02, 300.0), "metrics.likelihood.SEARCH_STEPS": 60,
+    "metrics.diagnosis.CODES_PER_EMBEDDING": 10, "metrics.information.LARGEST_TABLE": 10**8,
+    "training.trainer.START_EXAMPLES": 2048, "checkpoint.FORMAT_VERSION": 2, "_files.END_BYTES": 22,
+    "_files.HEAD_BYTES": 10_012,
+}  # fmt: skip
+"""What decides a result or a refusal, and is no argument; not those that decide the speed alone."""
+
+
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_a_constant_has_its_value(name):
+    module, _, constant = name.rpartition(".")
+    assert getattr(importlib.import_module(f"vqnp.{module}"), constant) == CONSTANTS[name]
 
 
 @pytest.mark.parametrize("name", ["VQVAE", "VAE", "Autoencoder", "HierarchicalVQVAE"])

@@ -14,14 +14,15 @@ from test_contract import MODELS
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, diagnose, metrics, ops
 from vqnp._check import InputError, NonFiniteError
 from vqnp._files import atomic
+from vqnp.data import DataSpec
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.metrics.diagnosis import _falls, _peak
-from vqnp.models import Encoding
+from vqnp.models import Encoding, format1
 from vqnp.nn import (
-    Activation, CausalConv, CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer,
-    GumbelQuantizer, Linear, LookupFreeQuantizer, ProductVectorQuantizer, ResidualVectorQuantizer, Sequential,
-    SimVQ, build, describe,
+    Activation, CausalConv, CosineVectorQuantizer, EMACosineVectorQuantizer, FiniteScalarQuantizer, Flatten,
+    GumbelQuantizer, LayerNorm, Linear, LookupFreeQuantizer, ProductVectorQuantizer, Reshape,
+    ResidualVectorQuantizer, Sequential, SimVQ, build, describe,
 )
 from vqnp.priors import PixelCNN, Transformer
 from vqnp.training import Schedule, Trainer, TrainingDiverged
@@ -264,15 +265,27 @@ def test_a_module_that_is_used_twice_is_described_once():
     assert layers[4] is layers[0] and layers[3] is layers[1] and layers[0] is not layers[1]
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_divergence_names_the_step_in_which_it_is(steps, monkeypatch):
+    model = MODELS["VQVAE, ema"](3, np.float32)
+    trainer = Trainer(model, np.zeros((6, *model.data.shape), np.float32), Schedule(1, 2))
+    for _ in range(steps):
+        trainer.train_step()
+    for loss in (lambda *_: ({"loss": np.nan}, None), lambda *_: fail_non_finite()):
+        monkeypatch.setattr(model, "loss", loss)
+        with pytest.raises(TrainingDiverged, match=f"step {steps + 1} of 3"):
+            trainer.train_step()
+
+
+def fail_non_finite(*_):
+    raise NonFiniteError("evaluate", "x", "must be finite", "inf")
+
+
 def test_an_evaluation_that_overflows_is_divergence(monkeypatch):
     model = MODELS["VQVAE, ema"](3, np.float32)
     trainer = Trainer(model, np.zeros((4, *model.data.shape), np.float32), Schedule(1, 2))
     trainer.train_step()
-
-    def overflows(data):
-        raise NonFiniteError("evaluate", "x", "must be finite", "inf")
-
-    monkeypatch.setattr(model, "evaluate", overflows)
+    monkeypatch.setattr(model, "evaluate", fail_non_finite)
     with pytest.raises(TrainingDiverged, match="step 1 of 2"):
         trainer.end_epoch(np.zeros((4, *model.data.shape), np.float32))
 
@@ -375,6 +388,23 @@ def test_a_code_on_the_sphere_moves_along_the_mean_direction_and_restarts_on_the
     np.testing.assert_allclose(np.linalg.norm(quantizer.embeddings, axis=1), 1, rtol=1e-13)
     with refused("z", "must have last axis 2", where="EMACosineVectorQuantizer.update"):
         quantizer.update(z[:, :1], k, 0)
+
+
+def test_only_networks_of_version_1_have_its_fingerprint():
+    plain = [Flatten(), Linear(4, 6), Activation("tanh"), Linear(6, 6), Reshape(2, 3)]
+    other = [*plain[:2], LayerNorm(6), *plain[3:]]
+    for layers, told in ((plain, True), (other, False), (plain[1:], False), (plain[:-1], False)):
+        model = Autoencoder(Sequential(Flatten(), Linear(6, 4)), Sequential(*plain), DataSpec((2, 3)))
+        model.decoder = Sequential(*layers)
+        assert (format1.fingerprint_of(model) is not None) == told
+
+
+def test_examples_of_one_vector_lose_codes_too(rng):
+    quantizer = ResidualVectorQuantizer(3, 4, 2, codebook_init="normal", quantizer_dropout=1.0)
+    z = rng.standard_normal((60, 2)).astype(np.float32)
+    k = quantizer.forward(z, np.random.default_rng(0))[3]
+    assert (k[:, 0] >= 0).all() and 0 < (k[:, 2] < 0).sum() < 60
+    assert (quantizer.forward(z[0], np.random.default_rng(0))[3] >= 0).all()
 
 
 def test_the_variance_of_a_causal_kernel_is_that_of_one_tap():
