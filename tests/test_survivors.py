@@ -15,6 +15,7 @@ from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, d
 from vqnp._check import InputError, NonFiniteError
 from vqnp._files import atomic
 from vqnp.data import DataSpec
+from vqnp.kernels import memory
 from vqnp.kernels.nearest import nearest_code
 from vqnp.kernels.statistics import code_statistics
 from vqnp.metrics.diagnosis import _falls, _peak
@@ -24,6 +25,7 @@ from vqnp.nn import (
     GumbelQuantizer, LayerNorm, Linear, LookupFreeQuantizer, ProductVectorQuantizer, Reshape,
     ResidualVectorQuantizer, Sequential, SimVQ, build, describe,
 )
+from vqnp.optim import Adam, Param
 from vqnp.priors import PixelCNN, Transformer
 from vqnp.training import Schedule, Trainer, TrainingDiverged
 
@@ -397,6 +399,32 @@ def test_only_networks_of_version_1_have_its_fingerprint():
         model = Autoencoder(Sequential(Flatten(), Linear(6, 4)), Sequential(*plain), DataSpec((2, 3)))
         model.decoder = Sequential(*layers)
         assert (format1.fingerprint_of(model) is not None) == told
+
+
+def test_a_pitch_needs_samples_and_a_range():
+    assert metrics.pitch(np.zeros((1, 137)), 8000).shape == (1,)  # ⌈8000/60⌉ + 3
+    for options in ({}, {"low": 1000.0, "high": 1000.0}):
+        with refused("x", "must have more than", where="pitch"):
+            metrics.pitch(np.zeros((1, 136)), 8000, **options)
+    period = np.tile([1.0, 0.0, -1.0, 0.0], 50)[None]  # of 4 samples; at 2 samples there is no peak
+    np.testing.assert_allclose(metrics.pitch(period, 8000, 100, 4000), [2000], rtol=1e-3)
+    with refused("x", "must have more than", where="pitch"):
+        metrics.pitch(period, 8000, 1000, 1000)
+
+
+def test_an_optimizer_before_its_first_step_is_restored_too():
+    optimizer = Adam([("a", Param(np.zeros(2)))])
+    optimizer.load_state_dict(optimizer.state_dict())
+    with refused("t", "at least 0", "-1"):
+        optimizer.load_state_dict(optimizer.state_dict() | {"t": np.array(-1)})
+    assert optimizer.t == 0
+
+
+def test_samples_need_room_for_the_latents_and_for_the_images(monkeypatch):
+    model, rows = MODELS["VAE, bernoulli"](3, np.float32), []
+    monkeypatch.setattr(memory, "check_memory", lambda where, name, n, each, *_: rows.append(n * each))
+    model.sample(3, 0)
+    assert rows[0] == 3 * 4 * (4 + 2 * 6)  # float32: 4 latents; 6 pixels in a chunk and in the result
 
 
 def test_examples_of_one_vector_lose_codes_too(rng):

@@ -88,6 +88,13 @@ def test_a_network_divides_the_length_by_its_hop_and_sees_no_further_than_its_re
         assert distance <= far + (hop if part is encoder else 1), unit
 
 
+def test_the_reach_of_a_network_is_the_sum_of_those_of_its_convolutions(rng):
+    """Strides 8, 4 and 4, a block each: a convolution adds its taps less one, in its own steps."""
+    encoder, decoder = sound_networks(128, 1, 1, 1, rng, "float64")
+    assert reach(encoder) == 15 + 8 * 2 + 8 * 7 + 32 * 2 + 32 * 7 + 128 * 2 + 128 * 2
+    assert reach(decoder) == np.ceil(2 + 2 + 2 + (2 + 2) / 4 + (2 + 2) / 16)
+
+
 def test_recordings_become_segments_and_silence_is_left_out(rng):
     model, x = tiny(image_shape=(40, 1)), np.zeros((3, 40, 1))
     x[0], x[2, 33] = rng.uniform(-1, 1, (40, 1)), 0.5
