@@ -69,7 +69,8 @@ def begin(work):
 def attempt(mutation):
     """Whether the tests notice the mutant, and the difference that it makes."""
     tests = " ".join(tests_of(mutation.module_path))
-    pytest = f"{sys.executable} -m pytest -x -q -n 0 -p no:cacheprovider -m 'not slow' {tests}"
+    options = "-x -q -n 0 -p no:cacheprovider -m 'not slow' --hypothesis-profile dev"
+    pytest = f"{sys.executable} -m pytest {options} {tests}"
     with tempfile.TemporaryDirectory() as cache:
         if "kernels" in mutation.module_path.parts:  # whose change has everything compiled anew
             pytest = f"env NUMBA_CACHE_DIR={cache} {pytest}"

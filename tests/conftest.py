@@ -1,6 +1,6 @@
 """What holds for every test: hypothesis profiles, random numbers, the slow marker; figures are never shown.
 
-Hypothesis has no deadline, as kernels compile. It writes 15 examples a test for -m "not slow"; else 25, or
+Hypothesis has no deadline, as kernels compile. It writes 10 examples a test for -m "not slow"; else 25, or
 where CI is set 200, the same in every run.
 """
 
@@ -14,7 +14,7 @@ import pytest
 
 matplotlib.use("Agg")  # figures are written, never shown
 
-hypothesis.settings.register_profile("fast", deadline=None, max_examples=15)
+hypothesis.settings.register_profile("fast", deadline=None, max_examples=10)
 hypothesis.settings.register_profile("dev", deadline=None, max_examples=25)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, max_examples=200)
 
@@ -46,7 +46,9 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    hypothesis.settings.load_profile("fast" if fast(config) else "ci" if os.environ.get("CI") else "dev")
+    named = config.getoption("hypothesis_profile", None)
+    usual = "fast" if fast(config) else "ci" if os.environ.get("CI") else "dev"
+    hypothesis.settings.load_profile(named or usual)
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -5,7 +5,14 @@ and lets a failing example be written down in one line.
 """
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
+
+
+def at_most(n):
+    """Settings of a test that needs no more than n examples; the profile may ask for fewer (conftest.py)."""
+    return settings(max_examples=min(n, settings().max_examples))
+
 
 seeds = st.integers(0, 2**32 - 1)
 dtypes = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])

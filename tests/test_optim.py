@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, seeds
+from strategies import at_most, dtypes, seeds
 
 from vqnp import InputError
 from vqnp._check import NonFiniteError
@@ -18,7 +18,7 @@ shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 
 
 @given(seeds, dtypes, shapes, rates, st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([0.0, 0.9, 0.999]))
-@settings(max_examples=60)
+@at_most(60)
 def test_twelve_steps_are_the_oracles(seed, dtype, shape, lr, beta1, beta2):
     r = np.random.default_rng(seed)
     value = r.standard_normal(shape).astype(dtype)

@@ -7,8 +7,9 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import at_most
 
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer, VectorQuantizer, nearest_code, ops
 from vqnp.nn import Flatten, Linear, Param, Reshape
@@ -304,7 +305,7 @@ def torch_quantize(z, E, beta, codebook_loss=True, reduction="mean"):
 
 @pytest.mark.parametrize("reduction", ["mean", "mean_of_sums", "sum"])
 @given(seed=seeds, shape=shapes, K=st.integers(1, 9), beta=st.floats(0, 4), codebook_loss=st.booleans())
-@settings(max_examples=30)
+@at_most(30)
 def test_quantize(reduction, seed, shape, K, beta, codebook_loss):
     """Both losses apart, and the gradients of z_q, of their sum, and of both together."""
     r = np.random.default_rng(seed)
@@ -336,7 +337,7 @@ def test_quantize(reduction, seed, shape, K, beta, codebook_loss):
     decay=st.floats(0.01, 0.999) | st.just(0.0),
     epsilon=st.floats(1e-8, 1e-2),
 )
-@settings(max_examples=20)
+@at_most(20)
 def test_ema_over_100_steps(seed, K, D, decay, epsilon):
     """The EMA codebook against the same updates by one-hot products in PyTorch."""
     r = np.random.default_rng(seed)
@@ -539,7 +540,7 @@ def test_gaussian(reduction, seed, shape):
 
 @pytest.mark.parametrize("likelihood", ["none", "bernoulli", "gaussian"])
 @given(seed=seeds, B=st.integers(1, 5), D=st.integers(1, 4), w=st.floats(0, 3))
-@settings(max_examples=20)
+@at_most(20)
 def test_autoencoder_and_vae(likelihood, seed, B, D, w):
     """The losses, and every parameter's gradient, under PyTorch's names and in its layouts."""
     r = np.random.default_rng(seed)

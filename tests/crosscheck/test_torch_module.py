@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from strategies import at_most
 
 from vqnp.crosscheck import assert_conforms, check
 from vqnp.crosscheck.variants.table import BENIGN, TITLES, VARIANTS
@@ -59,7 +60,7 @@ def test_each_plant_is_named_and_no_other(plants, size, beta, seed):
     assert "scale" not in report.constants
 
 
-@settings(max_examples=30)
+@at_most(30)
 @given(plants=plants_of(PLANTS), size=sizes, beta=betas, seed=st.integers(0, 999))
 def test_in_float32(plants, size, beta, seed):
     assume(compatible(plants, beta))
@@ -69,7 +70,7 @@ def test_in_float32(plants, size, beta, seed):
     named_and_no_other(report, right_for(report, np.float32), plants, unsure={"perplexity", "distance"})
 
 
-@settings(max_examples=20)
+@at_most(20)
 @given(
     size=sizes,
     beta=st.floats(0, 3),

@@ -7,8 +7,9 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import at_most
 
 from vqnp import ops
 
@@ -60,7 +61,7 @@ estimators = st.sampled_from(["straight_through", "rotation"])
 
 
 @given(seeds, st.integers(2, 5))
-@settings(max_examples=40)
+@at_most(40)
 def test_rotate(seed, D):
     r = np.random.default_rng(seed)
     z, q, dy = r.standard_normal((3, 4, D))
@@ -83,7 +84,7 @@ def test_rotate_is_that_of_vector_quantize_pytorch(rng):
 
 
 @given(seeds, st.integers(1, 5), st.integers(2, 4), st.floats(0, 4), estimators)
-@settings(max_examples=40)
+@at_most(40)
 def test_cosine_quantize(seed, K, D, beta, estimator):
     r = np.random.default_rng(seed)
     z, E, dz_q, dL = r.standard_normal((6, D)), r.standard_normal((K, D)), r.standard_normal((6, D)), 1.5
@@ -101,7 +102,7 @@ def test_cosine_quantize(seed, K, D, beta, estimator):
 
 
 @given(seeds, st.integers(1, 7), st.integers(1, 4), st.floats(0, 4), estimators)
-@settings(max_examples=40)
+@at_most(40)
 def test_simvq(seed, K, C, beta, estimator):
     r = np.random.default_rng(seed)
     z, frozen, W, dz_q = (r.standard_normal(s) for s in ((6, 3), (K, C), (C, 3), (6, 3)))
@@ -137,7 +138,7 @@ def test_simvq_is_that_of_vector_quantize_pytorch(rng):
 
 
 @given(seeds, st.integers(1, 3), st.integers(1, 5), st.integers(1, 3), st.floats(0, 4))
-@settings(max_examples=30)
+@at_most(30)
 def test_product_quantize(seed, G, K, d, beta):
     r = np.random.default_rng(seed)
     z, E, dz_q = r.standard_normal((6, G * d)), r.standard_normal((G, K, d)), r.standard_normal((6, G * d))
@@ -154,7 +155,7 @@ def test_product_quantize(seed, G, K, d, beta):
 
 
 @given(seeds, st.integers(1, 6), st.floats(0.1, 5), st.booleans())
-@settings(max_examples=40)
+@at_most(40)
 def test_gumbel_softmax(seed, K, tau, hard):
     """F.gumbel_softmax with the noise that it draws."""
     r = np.random.default_rng(seed)
@@ -171,7 +172,7 @@ def test_gumbel_softmax(seed, K, tau, hard):
 
 
 @given(seeds, st.integers(1, 6), st.floats(0, 20))
-@settings(max_examples=40)
+@at_most(40)
 def test_categorical_kl(seed, K, scale):
     a = scale * np.random.default_rng(seed).standard_normal((5, K))
     ta = tensor(a)
@@ -183,7 +184,7 @@ def test_categorical_kl(seed, K, scale):
 
 
 @given(seeds, st.integers(1, 6))
-@settings(max_examples=40)
+@at_most(40)
 def test_logit_laplace(seed, D):
     r = np.random.default_rng(seed)
     arrays = (*r.standard_normal((2, 5, D)), r.uniform(0.01, 0.99, (5, D)))

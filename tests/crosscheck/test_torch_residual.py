@@ -7,8 +7,9 @@ import os
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import at_most
 
 from vqnp import ops
 from vqnp.nn import LookupFreeQuantizer
@@ -51,7 +52,7 @@ def their_lookup_free(z, beta, w, gamma, tau, batch, spherical):
 @pytest.mark.parametrize("batch", ["exact", "bound"])
 @pytest.mark.parametrize("spherical", [False, True])
 @given(seeds, st.integers(1, 6), st.integers(1, 5), st.floats(0.5, 2))
-@settings(max_examples=20)
+@at_most(20)
 def test_lookup_free(batch, spherical, seed, N, D, tau):
     r = np.random.default_rng(seed)
     z, dz_q, dL = r.standard_normal((N, D)), r.standard_normal((N, D)), 1.5

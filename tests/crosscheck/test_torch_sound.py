@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import close
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import ops
 
@@ -23,7 +23,7 @@ def magnitudes(x, n_fft, hop, window):
 
 
 @given(seeds, st.sampled_from([(16, 4, 16), (32, 5, 12), (8, 8, 6)]), st.integers(1, 50))
-@settings(max_examples=20)
+@at_most(20)
 def test_stft(seed, resolution, T):
     r = np.random.default_rng(seed)
     x = r.standard_normal((2, T))

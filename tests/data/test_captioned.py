@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from strategies import at_most
 
 from vqnp.data import load_dataset, load_splits, open_images
 from vqnp.data.captioned_digits import (
@@ -22,7 +23,7 @@ OBJECT = st.builds(Object, st.integers(0, 9), st.sampled_from(list(COLOURS)))
 
 
 @given(st.lists(OBJECT, min_size=1, max_size=2), st.data())
-@settings(max_examples=30)
+@at_most(30)
 def test_a_caption_names_its_objects(objects, data):
     places = [(place,) for place in ALONE] if len(objects) == 1 else list(PAIRS.values())
     where = data.draw(st.sampled_from(places))
@@ -104,7 +105,7 @@ WORD = st.sampled_from(["a", "red", "blue", "it's", "t-shirt", "été"])
 
 
 @given(st.lists(st.lists(WORD, min_size=1, max_size=4), min_size=1, max_size=5))
-@settings(max_examples=30)
+@at_most(30)
 def test_a_caption_comes_back_from_its_integers(captions):
     texts = [" ".join(words) for words in captions]
     vocabulary = Vocabulary.of(texts)

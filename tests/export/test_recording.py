@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp._files import read_npz
 from vqnp.data import read_wav, write_wav
@@ -30,7 +30,7 @@ def whole(x):
 
 @pytest.mark.slow
 @given(seeds, st.integers(0, 60), st.integers(1, 9), st.integers(0, 9), st.integers(1, 20))
-@settings(max_examples=40)
+@at_most(40)
 def test_windows_cover_everything_once(seed, n, size, around, most):
     r, items = np.random.default_rng(seed), np.arange(n)
     cuts = np.sort(r.integers(0, n + 1, r.integers(0, most)))

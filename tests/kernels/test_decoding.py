@@ -3,9 +3,9 @@
 import numpy as np
 import oracles
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, seeds
+from strategies import at_most, dtypes, seeds
 
 from vqnp.kernels import threads
 from vqnp.kernels.attention import attention
@@ -22,7 +22,7 @@ def cut(r, T):
 
 
 @given(seeds, dtypes, st.integers(1, 40), st.integers(1, 40), st.integers(1, 3), st.integers(1, 20))
-@settings(max_examples=20)
+@at_most(20)
 def test_attention_to_what_is_kept(seed, dtype, B, T, H, d):
     r = np.random.default_rng(seed)
     qkv = r.standard_normal((B, T, 3, H, d)).astype(dtype)
@@ -40,7 +40,7 @@ def test_attention_to_what_is_kept(seed, dtype, B, T, H, d):
 
 @compiled_only
 @given(seeds, dtypes, st.integers(1, 40), st.integers(1, 20), st.sampled_from([1, 3]))
-@settings(max_examples=20)
+@at_most(20)
 def test_a_block_at_once_is_layer_by_layer(seed, dtype, B, T, number):
     r = np.random.default_rng(seed)
     block, x = TransformerBlock(12, 3, 0.1, r, dtype), r.standard_normal((B, T, 12)).astype(dtype)

@@ -3,9 +3,9 @@
 import numpy as np
 import oracles
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import LAYOUTS, dtypes, lay_out, seeds
+from strategies import LAYOUTS, at_most, dtypes, lay_out, seeds
 
 from vqnp.kernels import adam, attention, exp, gelu, layer_norm, relu, threads
 from vqnp.kernels.jit import JIT
@@ -50,7 +50,7 @@ def test_exp_at_its_ends():
 
 
 @given(seeds, dtypes, SCALES)
-@settings(max_examples=50)
+@at_most(50)
 def test_gelu_is_its_plain_form_to_a_few_ulps(seed, dtype, scale):
     """Where Φ is subnormal, or would have been on the way, it may be 0 in float32."""
     x = (scale * np.random.default_rng(seed).standard_normal(40)).astype(dtype)
@@ -112,7 +112,7 @@ def test_adams_step_is_the_same_on_any_number_of_threads(rng, shared, monkeypatc
 
 
 @given(seeds, dtypes, st.integers(0, 40), st.sampled_from([1, 2, 1000]), st.sampled_from(SIZES))
-@settings(max_examples=50)
+@at_most(50)
 def test_adams_step_is_its_plain_form_bit_for_bit(seed, dtype, size, t, scale):
     r = np.random.default_rng(seed)
     value, grad, m = (scale * r.standard_normal((3, size))).astype(dtype)
@@ -125,7 +125,7 @@ def test_adams_step_is_its_plain_form_bit_for_bit(seed, dtype, size, t, scale):
 
 
 @given(seeds, dtypes, st.integers(0, 200), st.integers(1, 70))
-@settings(max_examples=30)
+@at_most(30)
 def test_layer_norm_is_its_plain_form(seed, dtype, M, C):
     r = np.random.default_rng(seed)
     x, dy, gamma, beta = (r.standard_normal(s).astype(dtype) for s in ((M, C), (M, C), C, C))
@@ -145,7 +145,7 @@ def test_layer_norm_is_its_plain_form(seed, dtype, M, C):
 @given(seeds, dtypes, st.integers(1, 40), st.integers(0, 40), st.integers(1, 20))
 @example(seed=0, dtype=np.dtype(np.float32), T=150, before=3, d=150)
 @example(seed=0, dtype=np.dtype(np.float64), T=150, before=3, d=150)
-@settings(max_examples=30)
+@at_most(30)
 def test_attention_is_its_plain_form(seed, dtype, T, before, d):
     """Over several blocks of queries, with and without a prefix, in memory of any layout.
 
@@ -166,7 +166,7 @@ def test_attention_is_its_plain_form(seed, dtype, T, before, d):
 
 @compiled_only
 @given(seeds, dtypes, st.integers(1, 60), st.integers(1, 9))
-@settings(max_examples=20)
+@at_most(20)
 def test_a_querys_bits_do_not_depend_on_the_queries_beside_it(seed, dtype, T, d):
     """So logits from cached keys and values are the full ones, bit for bit, however they are cut."""
     q, k, v = np.random.default_rng(seed).standard_normal((3, 2, T, 3, d)).astype(dtype)

@@ -5,9 +5,9 @@ import tracemalloc
 import numpy as np
 import oracles
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import KINDS, LAYOUTS, fill, lay_out, quantizer_inputs, seeds
+from strategies import KINDS, LAYOUTS, at_most, fill, lay_out, quantizer_inputs, seeds
 
 from vqnp import InputError, nearest_code
 from vqnp._check import NonFiniteError
@@ -72,7 +72,7 @@ def test_it_is_the_oracle_index_for_index(inputs):
     D=st.sampled_from([1, 5, 16, 35]),
     wide=st.booleans(),
 )
-@settings(max_examples=12)
+@at_most(12)
 def test_all_implementations_agree_bit_for_bit(kind, seed, N, K, D, wide):
     """The whole and each of its parts, at sizes on both sides of a tile's."""
     z, E = fill(kind, np.random.default_rng(seed), N, K, D, np.float64 if wide else np.float32)
@@ -113,7 +113,7 @@ def test_memory_apart_from_the_codes_does_not_grow_with_the_vectors(tmp_path):
 
 
 @given(quantizer_inputs(max_n=6, max_k=6, max_d=5))
-@settings(max_examples=50)
+@at_most(50)
 def test_no_code_is_nearer_in_exact_arithmetic(inputs):
     """In integers, without any rounding: what is left over is the rounding of D differences and sums.
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import LAYOUTS, dtypes, lay_out, seeds
+from strategies import LAYOUTS, at_most, dtypes, lay_out, seeds
 
 from vqnp import ops
 from vqnp.kernels import adam, product
@@ -96,7 +96,7 @@ def fading_gradients(r, steps, dtype):
 @given(seeds, dtypes, st.sampled_from([0.0, 0.1, 0.5, 0.9]), st.sampled_from([0.1, 0.5, 0.9, 0.999]))
 @example(0, np.dtype(np.float32), 0.9, 0.5)
 @example(0, np.dtype(np.float64), 0.1, 0.5)
-@settings(max_examples=12)
+@at_most(12)
 def test_adams_moments_are_never_subnormal_and_the_steps_within_the_stated_bound(
     compiled, seed, dtype, beta1, beta2
 ):
@@ -155,7 +155,7 @@ def run_unflushed(state, z, k, decay, updates, epsilon, smoothing):
 
 @given(seeds, dtypes, decays, st.sampled_from([0.0, 1e-5, 1e-2]), st.sampled_from(ops.ema.SMOOTHINGS))
 @example(0, np.dtype(np.float32), 0.5, 1e-5, "laplace")
-@settings(max_examples=12)
+@at_most(12)
 def test_averages_of_codes_that_nothing_chooses_are_never_subnormal(seed, dtype, decay, epsilon, smoothing):
     """And the codebook is, to rounding, that of averages that sink without end."""
     r = np.random.default_rng(seed)
@@ -184,7 +184,7 @@ def test_averages_of_codes_that_nothing_chooses_are_never_subnormal(seed, dtype,
 
 @pytest.mark.slow
 @given(seeds, dtypes, decays, st.sampled_from([1e-12, 1e-8, 1e-5, 1e-2]))
-@settings(max_examples=12)
+@at_most(12)
 def test_at_each_update_a_fading_code_is_where_it_would_be_without_flush(seed, dtype, decay, epsilon):
     """|Δe| ≤ |e| √τ/(√τ + ε), and rounding."""
     r = np.random.default_rng(seed)

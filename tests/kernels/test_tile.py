@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import KINDS, fill, seeds
+from strategies import KINDS, at_most, fill, seeds
 
 from vqnp import nearest_code
 from vqnp.kernels import nearest
@@ -96,7 +96,7 @@ def test_the_kernel_certifies_as_many_rows_as_its_plain_form(rng, dtype):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @given(seed=seeds, K=st.integers(1, 20), D=st.sampled_from([1, 2, 7, 30]), codes=st.sampled_from([1, 4, 6]))
-@settings(max_examples=20)
+@at_most(20)
 def test_the_packed_codebook_is_that_of_the_plain_form(dtype, seed, K, D, codes):
     E = np.random.default_rng(seed).standard_normal((K, D)).astype(dtype)
     eps = float(np.finfo(dtype).eps)

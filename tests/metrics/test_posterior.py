@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, seeds
+from strategies import at_most, dtypes, seeds
 
 from vqnp._check import NonFiniteError
 from vqnp.metrics import active_units, kl_per_unit, mutual_information, posterior
@@ -19,7 +19,7 @@ def posteriors(r, n, D, dtype=np.float64):
 
 
 @given(seed=seeds, n=st.integers(1, 9), D=st.integers(1, 5), dtype=dtypes)
-@settings(max_examples=30)
+@at_most(30)
 def test_kl_per_unit_is_the_oracles_a_unit_at_a_time(seed, n, D, dtype):
     mu, logvar = posteriors(np.random.default_rng(seed), n, D, dtype)
     theirs = [oracles.gaussian_kl(mu[:, d : d + 1], logvar[:, d : d + 1], "mean")[0] for d in range(D)]
@@ -35,7 +35,7 @@ def test_active_units_by_the_variance_of_their_means():
 
 
 @given(seed=seeds, n=st.integers(1, 7), D=st.integers(1, 4), rows=st.integers(1, 8))
-@settings(max_examples=30)
+@at_most(30)
 def test_mutual_information_against_plain_loops(seed, n, D, rows):
     """Whatever the number of draws in memory."""
     r = np.random.default_rng(seed)

@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import ACTIVATIONS, gradcheck_loss, network, refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import VAE, VQVAE, Autoencoder, InputError, ops
 from vqnp._check import NonFiniteError
@@ -273,7 +273,7 @@ def test_latents_of_two_axes_are_encoded_decoded_and_drawn(likelihood, rng):
 
 @each_model
 @given(seed=seeds, n=st.integers(0, 2 * CHUNK_EXAMPLES + 3), dtype=st.sampled_from(["float32", "float64"]))
-@settings(max_examples=15)
+@at_most(15)
 def test_decode_of_encode_is_reconstruct_bit_for_bit(name, seed, n, dtype):
     r = np.random.default_rng(seed)
     model = MAKE[name](image_shape=(5, 7), hidden=(33,), dtype=dtype, rng=seed)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, seeds
+from strategies import at_most, dtypes, seeds
 
 import vqnp
 from vqnp import VAE, VQVAE, Autoencoder, EMAVectorQuantizer
@@ -31,7 +31,7 @@ def test_its_description_makes_it_again(shape, low, width):
 
 
 @given(seeds, dtypes, shapes, ends, st.floats(1e-3, 1e3))
-@settings(max_examples=60)
+@at_most(60)
 def test_bytes_are_scaled_to_the_range_and_never_pass_an_end_of_it(seed, dtype, shape, low, width):
     """p/255 of the way from low to high; so what was scaled is accepted again, as numbers."""
     spec = DataSpec(shape, low, low + width)

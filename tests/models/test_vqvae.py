@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import ACTIVATIONS, gradcheck_loss, network, refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, nn, ops
 from vqnp._check import NonFiniteError
@@ -144,7 +144,7 @@ def test_a_row_of_the_history_says_how_many_codes_were_used():
 
 @each_codebook
 @given(seed=seeds, n=st.integers(0, 2 * CHUNK_EXAMPLES + 3), dtype=st.sampled_from(["float32", "float64"]))
-@settings(max_examples=15)
+@at_most(15)
 def test_decode_of_encode_is_reconstruct_bit_for_bit(codebook, seed, n, dtype):
     """Also in any batch, and of codes and not of images."""
     r = np.random.default_rng(seed)
@@ -201,7 +201,7 @@ def test_encode_with_progress_draws_a_bar_on_standard_error(capsys):
 
 
 @given(seed=seeds, n=st.integers(1, 40))
-@settings(max_examples=15)
+@at_most(15)
 def test_any_other_batching_differs_by_rounding_alone(seed, n):
     r = np.random.default_rng(seed)
     model, images = tiny(dtype="float32", rng=seed), r.random((n, 2, 3)).astype(np.float32)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import ops
 from vqnp.export import from_torch, to_torch
@@ -14,7 +14,7 @@ from vqnp.nn import Activation, Conv, ConvTranspose, Sequential
 
 
 @given(seeds, st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3))
-@settings(max_examples=20)
+@at_most(20)
 def test_gradcheck(seed, ndim, k, s, d):
     r = np.random.default_rng(seed)
     net = Sequential(

@@ -6,7 +6,7 @@ import pytest
 from helpers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck_module
@@ -20,7 +20,7 @@ widths = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
 
 
 @given(seeds, st.lists(st.integers(1, 4), max_size=2).map(tuple), st.integers(1, 4), st.integers(1, 4))
-@settings(max_examples=20)
+@at_most(20)
 def test_gradcheck_of_linear(seed, batch, I, O):
     r = np.random.default_rng(seed)
     report = gradcheck_module(Linear(I, O, r, np.float64), r.standard_normal((*batch, I)), rng=r)
@@ -45,7 +45,7 @@ def test_gradcheck_of_an_mlp_with_relu(rng):
 
 
 @given(seeds, widths)
-@settings(max_examples=20)
+@at_most(20)
 def test_an_mlp_is_its_ops_in_a_row(seed, sizes):
     """With f between layers and none after the last; the same layer twice is a recurrence."""
     r = np.random.default_rng(seed)

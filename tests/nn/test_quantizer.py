@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import TAME, quantizer_inputs, seeds
+from strategies import TAME, at_most, quantizer_inputs, seeds
 
 from vqnp import VQVAE, EMAVectorQuantizer, InputError, VectorQuantizer, nearest_code, ops
 from vqnp._check import NonFiniteError
@@ -54,7 +54,7 @@ def test_the_declared_estimator(kind, beta, reduction, rng):
 
 @both
 @given(inputs=quantizer_inputs(kinds=TAME, dtypes=st.just(np.dtype(np.float32))), seed=seeds)
-@settings(max_examples=40)
+@at_most(40)
 def test_forward_encode_and_decode_are_the_op(kind, inputs, seed):
     z, E = inputs
     vq = kind(*E.shape, 0.4, dtype=z.dtype)
@@ -90,7 +90,7 @@ def ema_options():
 
 
 @given(quantizer_inputs(kinds=TAME), ema_options(), seeds)
-@settings(max_examples=60)
+@at_most(60)
 def test_update_takes_next_state_which_is_ema_update(inputs, options, seed):
     """next_state changes nothing; forward quantizes with the codes from before the update."""
     z, E = inputs

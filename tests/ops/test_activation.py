@@ -7,9 +7,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds, shapes
+from strategies import at_most, dtypes, lay_out, layouts, seeds, shapes
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -28,7 +28,7 @@ each_op = pytest.mark.parametrize("name", OPS)
 
 @each_op
 @given(seed=seeds, dtype=dtypes, shape=shapes, scale=st.sampled_from([1e-6, 1e-2, 1.0, 10.0]), layout=layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_it_is_the_oracle(name, seed, dtype, shape, scale, layout):
     """To rtol of x and of a slope of 1: where f or f' is a small difference, as 1 + erf, so is the error."""
     r = np.random.default_rng(seed)
@@ -47,7 +47,7 @@ def test_it_is_the_oracle(name, seed, dtype, shape, scale, layout):
 
 @each_op
 @given(seed=seeds, shape=shapes, scale=st.sampled_from([0.1, 1.0, 3.0]))
-@settings(max_examples=30)
+@at_most(30)
 def test_gradcheck(name, seed, shape, scale):
     r = np.random.default_rng(seed)
     x = np.clip(scale * r.standard_normal(shape), -5, 5)  # at −9, the slope of GELU is 1e-17

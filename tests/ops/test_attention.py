@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import attention_backward, attention_forward
@@ -22,7 +22,7 @@ def arrays(r, size, before=0, dtype=np.float64):
 
 
 @given(seeds, dtypes, sizes, st.integers(0, 3), layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_it_is_the_oracle(seed, dtype, size, before, layout):
     r = np.random.default_rng(seed)
     q, k, v = (lay_out(a, layout) for a in arrays(r, size, before, dtype))
@@ -34,14 +34,14 @@ def test_it_is_the_oracle(seed, dtype, size, before, layout):
 
 
 @given(seeds, sizes, st.integers(0, 3))
-@settings(max_examples=30)
+@at_most(30)
 def test_gradcheck(seed, size, before):
     r = np.random.default_rng(seed)
     gradcheck(attention_forward, attention_backward, *arrays(r, size, before), rng=r).raise_if_failed()
 
 
 @given(seeds, st.integers(1, 5), st.integers(0, 3))
-@settings(max_examples=20)
+@at_most(20)
 def test_no_query_sees_a_later_key_and_each_sees_all_others(seed, T, before):
     """∂o_i/∂k_j and ∂o_i/∂v_j: bit for bit 0 for the keys after i, and not 0 for any other."""
     r = np.random.default_rng(seed)

@@ -7,9 +7,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import causal_conv_backward, causal_conv_forward, causal_taps, conv_forward
@@ -25,7 +25,7 @@ def arrays(r, kernel, centre, S, dtype=np.float64, B=2, C=2, O=3):
 
 
 @given(seeds, dtypes, kernels, st.booleans(), spaces, layouts)
-@settings(max_examples=30)
+@at_most(30)
 def test_it_is_the_oracle(seed, dtype, kernel, centre, S, layout):
     x, W, b = arrays(np.random.default_rng(seed), kernel, centre, S, dtype)
     y, cache = causal_conv_forward(lay_out(x, layout), W, b, kernel, centre)
@@ -34,7 +34,7 @@ def test_it_is_the_oracle(seed, dtype, kernel, centre, S, layout):
 
 
 @given(seeds, kernels, st.booleans(), spaces)
-@settings(max_examples=30)
+@at_most(30)
 def test_gradcheck(seed, kernel, centre, S):
     r = np.random.default_rng(seed)
     forward = partial(causal_conv_forward, kernel=kernel, centre=centre)
@@ -42,7 +42,7 @@ def test_gradcheck(seed, kernel, centre, S):
 
 
 @given(seeds, kernels, st.booleans(), spaces)
-@settings(max_examples=30)
+@at_most(30)
 def test_it_is_the_whole_kernel_times_the_mask(seed, kernel, centre, S):
     """The usual form; and the weights under the mask, which it has, change nothing."""
     r = np.random.default_rng(seed)

@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, seeds
+from strategies import at_most, dtypes, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import code_conv_backward, code_conv_forward, conv_forward
@@ -28,7 +28,7 @@ def cases(draw):
 
 
 @given(cases())
-@settings(max_examples=40)
+@at_most(40)
 def test_it_is_the_oracle(case):
     k, W, b, offsets = case
     y, cache = code_conv_forward(k, W, b, offsets)
@@ -37,7 +37,7 @@ def test_it_is_the_oracle(case):
 
 
 @given(cases())
-@settings(max_examples=40)
+@at_most(40)
 def test_gradcheck(case):
     k, W, b, offsets = case
     args = k, W.astype(np.float64), b.astype(np.float64)
@@ -47,7 +47,7 @@ def test_gradcheck(case):
 
 
 @given(cases(), seeds)
-@settings(max_examples=40)
+@at_most(40)
 def test_a_part_has_the_same_bits(case, seed):
     k, W, b, offsets = case
     y, _ = code_conv_forward(k, W, b, offsets)

@@ -9,7 +9,7 @@ import pytest
 from helpers import refused
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import conv_backward, conv_forward, conv_transpose_backward, conv_transpose_forward
@@ -63,7 +63,7 @@ def close_all(ours, theirs, size):
 
 
 @given(seeds, dtypes, cases(channels=2), layouts)
-@settings(max_examples=60)
+@at_most(60)
 def test_it_is_the_oracle(seed, dtype, case, layout):
     x, W, b, dy = case.arrays(np.random.default_rng(seed), dtype)
     x, W, dy = (lay_out(a, layout) for a in (x, W, dy))
@@ -87,7 +87,7 @@ def test_it_is_the_plain_form(seed, dtype, case):
 
 
 @given(seeds, dtypes, cases(channels=2), layouts, st.data())
-@settings(max_examples=60)
+@at_most(60)
 def test_the_transposed_one_is_the_oracle(seed, dtype, case, layout, data):
     """And its gradients are those of the convolution with the roles of x and dy changed."""
     more = tuple(data.draw(st.integers(0, s - 1)) for s in case.s)
@@ -129,7 +129,7 @@ def test_the_transposed_one_is_the_adjoint(seed, case):
 
 
 @given(seeds, cases(min_batch=1))
-@settings(max_examples=30)
+@at_most(30)
 def test_gradcheck(seed, case):
     r = np.random.default_rng(seed)
     x, W, b, g = case.arrays(r)
@@ -141,7 +141,7 @@ def test_gradcheck(seed, case):
 
 
 @given(seeds, cases())
-@settings(max_examples=30)
+@at_most(30)
 def test_without_need_dx_the_parameters_gradients_are_the_same_bits(seed, case):
     x, W, b, dy = case.arrays(np.random.default_rng(seed))
     _, cache = conv_forward(x, W, b, **case.options())

@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import TAME, dtypes, quantizer_inputs, seeds
+from strategies import TAME, at_most, dtypes, quantizer_inputs, seeds
 
 from vqnp import nearest_code, ops
 from vqnp._check import NonFiniteError
@@ -89,7 +89,7 @@ def test_laplace_smoothing(seed, dtype, K, epsilon):
 
 
 @given(seeds, dtypes, st.lists(st.integers(1, 3), max_size=2).map(tuple), st.integers(1, 5))
-@settings(max_examples=40)
+@at_most(40)
 def test_smoothing_and_codes_of_several_codebooks_are_those_of_each(seed, dtype, leading, K):
     """Leading axes broadcast: N: (..., K), m: (..., K, D); one of them may be without counts."""
     r = np.random.default_rng(seed)
@@ -131,7 +131,7 @@ def test_one_codebook_before_serves_several_sets_of_averages():
 
 
 @given(quantizer_inputs(kinds=TAME), variants, decays, epsilons)
-@settings(max_examples=50)
+@at_most(50)
 def test_an_empty_batch_only_lets_n_and_m_decay(inputs, variant, decay, epsilon):
     _, E = inputs
     state = ops.ema_initialize(E)
@@ -179,7 +179,7 @@ def test_a_zero_start_makes_unused_codes_0_and_used_ones_the_batchs_means(first_
 
 
 @given(quantizer_inputs(kinds=("normal",), dtypes=st.just(np.float64), min_n=5), decays)
-@settings(max_examples=50)
+@at_most(50)
 def test_zero_debias_cancels_but_for_epsilon(inputs, decay):
     z, E = inputs
     plain = debiased = ops.ema_initialize(E, zero=True)

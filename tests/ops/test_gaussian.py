@@ -7,9 +7,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds, shapes
+from strategies import at_most, dtypes, lay_out, layouts, seeds, shapes
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -24,7 +24,7 @@ def posterior(r, shape, dtype=np.float64):
 
 
 @given(seed=seeds, dtype=dtypes, shape=shapes, layout=layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_reparameterise_against_the_oracle(seed, dtype, shape, layout):
     r = np.random.default_rng(seed)
     arrays = [
@@ -43,7 +43,7 @@ def test_reparameterise_against_the_oracle(seed, dtype, shape, layout):
 
 @reduced
 @given(seed=seeds, dtype=dtypes, shape=shapes, layout=layouts, dL=st.floats(-3, 3))
-@settings(max_examples=40)
+@at_most(40)
 def test_kl_against_the_oracle(reduction, seed, dtype, shape, layout, dL):
     r = np.random.default_rng(seed)
     mu, logvar = (lay_out(a, layout) for a in posterior(r, shape, dtype))
@@ -64,7 +64,7 @@ def test_kl_against_the_oracle(reduction, seed, dtype, shape, layout, dL):
 @reduced
 @pytest.mark.parametrize("s", [0.1, 1.0, 3.0])
 @given(seed=seeds, dtype=dtypes, shape=shapes, dL=st.floats(-3, 3))
-@settings(max_examples=20)
+@at_most(20)
 def test_likelihood_against_the_oracle(reduction, s, seed, dtype, shape, dL):
     r = np.random.default_rng(seed)
     x_hat, x = r.standard_normal(shape).astype(dtype), r.random(shape).astype(dtype)
@@ -80,7 +80,7 @@ def test_likelihood_against_the_oracle(reduction, s, seed, dtype, shape, dL):
 
 @reduced
 @given(seed=seeds, shape=shapes)
-@settings(max_examples=20)
+@at_most(20)
 def test_gradcheck(reduction, seed, shape):
     r = np.random.default_rng(seed)
     mu, logvar = posterior(r, shape)

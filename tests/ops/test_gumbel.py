@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import lay_out, layouts, seeds
+from strategies import at_most, lay_out, layouts, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck, surrogate_check
@@ -31,7 +31,7 @@ def test_it_is_the_oracle(seed, size, tau, dtype, layout):
 
 
 @given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), st.floats(0.2, 5))
-@settings(max_examples=40)
+@at_most(40)
 def test_the_soft_gradient_is_the_derivative(seed, shape, tau):
     r = np.random.default_rng(seed)
     a, g = r.standard_normal((2, *shape))
@@ -40,7 +40,7 @@ def test_the_soft_gradient_is_the_derivative(seed, shape, tau):
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 5), st.floats(0.2, 5))
-@settings(max_examples=30)
+@at_most(30)
 def test_the_hard_gradient_is_the_soft_ones(seed, N, K, tau):
     """y_soft + sg(y_hard − y_soft)."""
     r = np.random.default_rng(seed)
@@ -104,7 +104,7 @@ def test_the_noise_survives_a_draw_of_0():
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seeds, sizes, st.floats(0, 50), st.sampled_from("fd"))
-@settings(max_examples=40)
+@at_most(40)
 def test_the_kl_is_the_oracle(reduction, seed, size, scale, dtype):
     a = (scale * np.random.default_rng(seed).standard_normal(size)).astype(dtype)
     L, _ = ops.categorical_kl_forward(a, reduction)
@@ -114,7 +114,7 @@ def test_the_kl_is_the_oracle(reduction, seed, size, scale, dtype):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seeds, st.integers(1, 5), st.integers(1, 6))
-@settings(max_examples=20)
+@at_most(20)
 def test_the_kl_has_its_gradient(reduction, seed, N, K):
     r = np.random.default_rng(seed)
     a = r.standard_normal((N, K))

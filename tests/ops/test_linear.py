@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import linear_backward, linear_forward
@@ -16,7 +16,7 @@ widths = st.integers(1, 5)
 
 
 @given(seeds, dtypes, leading, widths, widths, layouts)
-@settings(max_examples=60)
+@at_most(60)
 def test_it_is_the_oracle(seed, dtype, batch, I, O, layout):
     r = np.random.default_rng(seed)
     x, W, b = (r.standard_normal(s).astype(dtype) for s in ((*batch, I), (I, O), (O,)))
@@ -35,7 +35,7 @@ def test_it_is_the_oracle(seed, dtype, batch, I, O, layout):
 
 
 @given(seeds, leading, widths, widths)
-@settings(max_examples=30)
+@at_most(30)
 def test_gradcheck(seed, batch, I, O):
     r = np.random.default_rng(seed)
     args = (r.standard_normal((*batch, I)), r.standard_normal((I, O)), r.standard_normal(O))
@@ -43,7 +43,7 @@ def test_gradcheck(seed, batch, I, O):
 
 
 @given(seeds, leading, widths, widths)
-@settings(max_examples=30)
+@at_most(30)
 def test_it_is_linear_and_backward_is_its_adjoint(seed, batch, I, O):
     """⟨x W, dy⟩ = ⟨x, dy Wᵀ⟩ = ⟨W, xᵀ dy⟩."""
     r = np.random.default_rng(seed)
@@ -59,7 +59,7 @@ def test_it_is_linear_and_backward_is_its_adjoint(seed, batch, I, O):
 
 
 @given(seeds, dtypes, leading, widths, widths)
-@settings(max_examples=30)
+@at_most(30)
 def test_without_need_dx_the_parameters_gradients_are_the_same_bits(seed, dtype, batch, I, O):
     r = np.random.default_rng(seed)
     x, W, b = (r.standard_normal(s).astype(dtype) for s in ((*batch, I), (I, O), (O,)))

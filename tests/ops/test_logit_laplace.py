@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -22,7 +22,7 @@ def draw(seed, shape, dtype=np.float64):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seeds, st.tuples(st.integers(0, 5), st.integers(1, 5)), st.sampled_from("fd"))
-@settings(max_examples=40)
+@at_most(40)
 def test_it_is_the_oracle(reduction, seed, shape, dtype):
     mu, logb, x, _ = draw(seed, shape, dtype)
     L, cache = ops.logit_laplace_nll_forward(mu, logb, x, reduction)
@@ -32,7 +32,7 @@ def test_it_is_the_oracle(reduction, seed, shape, dtype):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seeds, st.tuples(st.integers(1, 5), st.integers(1, 5)))
-@settings(max_examples=20)
+@at_most(20)
 def test_it_has_its_gradient(reduction, seed, shape):
     mu, logb, x, r = draw(seed, shape)
     logit = np.log(x / (1 - x))

@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp import nearest_code, ops
 from vqnp._check import NonFiniteError
@@ -76,7 +76,7 @@ def test_the_entropies_are_the_oracle(batch, seed, N, D, dtype, scale):
 
 @each_batch
 @given(seeds, st.integers(1, 7), st.integers(1, 5), st.sampled_from([0.1, 3.0]))
-@settings(max_examples=25)
+@at_most(25)
 def test_the_entropies_gradient_is_the_derivative(batch, seed, N, D, scale):
     a = scale * np.random.default_rng(seed).standard_normal((N, D))
     forward = lambda a: ops.bit_entropy_forward(a, batch)

@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds, shapes
+from strategies import at_most, dtypes, lay_out, layouts, seeds, shapes
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -26,7 +26,7 @@ reduced = pytest.mark.parametrize("reduction", REDUCTIONS)
 @both
 @reduced
 @given(seed=seeds, dtype=dtypes, shape=shapes, layout=layouts, dL=scalars)
-@settings(max_examples=40)
+@at_most(40)
 def test_two_arrays_against_the_oracle(name, reduction, seed, dtype, shape, layout, dL):
     r = np.random.default_rng(seed)
     a, x = (3 * r.standard_normal(shape)).astype(dtype), r.random(shape).astype(dtype)
@@ -46,7 +46,7 @@ def test_two_arrays_against_the_oracle(name, reduction, seed, dtype, shape, layo
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @given(seed=seeds, dtype=dtypes, N=st.integers(0, 6), K=st.integers(1, 6), layout=layouts, dL=scalars)
-@settings(max_examples=40)
+@at_most(40)
 def test_softmax_cross_entropy_against_the_oracle(reduction, seed, dtype, N, K, layout, dL):
     r = np.random.default_rng(seed)
     a, k = lay_out((3 * r.standard_normal((N, K))).astype(dtype), layout), r.integers(0, K, N)
@@ -65,7 +65,7 @@ def test_softmax_cross_entropy_against_the_oracle(reduction, seed, dtype, N, K, 
 @both
 @reduced
 @given(seed=seeds, shape=shapes)
-@settings(max_examples=20)
+@at_most(20)
 def test_gradcheck(name, reduction, seed, shape):
     r = np.random.default_rng(seed)
     forward, backward, _ = PAIRS[name]
@@ -75,7 +75,7 @@ def test_gradcheck(name, reduction, seed, shape):
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @given(seed=seeds, N=st.integers(1, 5), K=st.integers(1, 5))
-@settings(max_examples=20)
+@at_most(20)
 def test_gradcheck_of_softmax_cross_entropy(reduction, seed, N, K):
     r = np.random.default_rng(seed)
     forward = partial(ops.softmax_cross_entropy_forward, reduction=reduction)
@@ -99,7 +99,7 @@ def test_extreme_logits_neither_overflow_nor_vanish(dtype, size):
 
 
 @given(seeds, st.integers(1, 5), st.integers(1, 5), st.floats(-1e6, 1e6))
-@settings(max_examples=50)
+@at_most(50)
 def test_softmax_laws(seed, N, K, shift):
     r = np.random.default_rng(seed)
     a, k = r.standard_normal((N, K)), r.integers(0, K, N)
@@ -122,7 +122,7 @@ def test_two_classes_are_a_binary_cross_entropy(seed, N):
 
 
 @given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple))
-@settings(max_examples=50)
+@at_most(50)
 def test_reductions_are_consistent(seed, shape):
     """Four copies of a batch: means stay, "sum" is four times as large; sums over D are D times the means."""
     r = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ import pytest
 from helpers import refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -19,7 +19,7 @@ PAIRS = {
 
 @pytest.mark.parametrize("name", PAIRS)
 @given(seeds, st.sampled_from("fd"), st.lists(st.integers(0, 4), max_size=3), st.sampled_from([0.5, 255.0]))
-@settings(max_examples=25)
+@at_most(25)
 def test_it_is_the_oracle_and_has_its_gradient(name, seed, dtype, shape, mu):
     r = np.random.default_rng(seed)
     x = np.asarray(r.uniform(-1, 1, shape), dtype)

@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp.gradcheck import gradcheck
 from vqnp.ops import group_norm_backward, group_norm_forward, layer_norm_backward, layer_norm_forward
@@ -23,7 +23,7 @@ def parameters(r, C, dtype=np.float64):
 
 
 @given(seeds, dtypes, leading, st.integers(1, 6), epsilons, layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_layer_norm_is_the_oracle(seed, dtype, batch, C, epsilon, layout):
     r = np.random.default_rng(seed)
     x, (gamma, beta) = lay_out(r.standard_normal((*batch, C)).astype(dtype), layout), parameters(r, C, dtype)
@@ -37,7 +37,7 @@ def test_layer_norm_is_the_oracle(seed, dtype, batch, C, epsilon, layout):
 
 
 @given(seeds, dtypes, st.integers(0, 3), spatial, st.integers(1, 3), st.integers(1, 3), epsilons, layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_group_norm_is_the_oracle(seed, dtype, B, S, groups, width, epsilon, layout):
     r, C = np.random.default_rng(seed), groups * width
     x, (gamma, beta) = lay_out(r.standard_normal((B, *S, C)).astype(dtype), layout), parameters(r, C, dtype)
@@ -52,7 +52,7 @@ def test_group_norm_is_the_oracle(seed, dtype, B, S, groups, width, epsilon, lay
 
 # Two numbers are normalized to ±1 up to ε: with a small ε the gradient is a difference that cancels.
 @given(seeds, leading, spatial, st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.03, 1.0]))
-@settings(max_examples=30)
+@at_most(30)
 def test_gradcheck(seed, batch, S, groups, width, epsilon):
     r, C = np.random.default_rng(seed), groups * width
     args = r.standard_normal((*batch, C)), *parameters(r, C)
@@ -102,7 +102,7 @@ def test_a_large_mean_does_not_cancel_the_variance(offset):
 
 
 @given(seeds, spatial)
-@settings(max_examples=20)
+@at_most(20)
 def test_without_need_dx_the_parameters_gradients_are_the_same_bits(seed, S):
     r = np.random.default_rng(seed)
     x, gamma, beta = r.standard_normal((2, *S, 4)), *parameters(r, 4)

@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import lay_out, layouts, seeds
+from strategies import at_most, lay_out, layouts, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import surrogate_check
@@ -32,7 +32,7 @@ def combinations(E):
 
 
 @given(seeds, sizes, st.sampled_from("fd"), variants, layouts, st.floats(-3, 3))
-@settings(max_examples=60)
+@at_most(60)
 def test_it_is_one_quantizer_with_every_combination(seed, size, dtype, variant, layout, dL):
     z, E, r = draw(seed, size, dtype)
     z, dz_q = lay_out(z, layout), r.standard_normal(z.shape).astype(dtype)
@@ -57,7 +57,7 @@ def test_it_is_one_quantizer_with_every_combination(seed, size, dtype, variant, 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seeds, sizes, st.floats(0, 4))
-@settings(max_examples=15)
+@at_most(15)
 def test_the_declared_estimator(reduction, seed, size, beta):
     z, E, r = draw(seed, size)
 
@@ -78,7 +78,7 @@ def test_the_declared_estimator(reduction, seed, size, beta):
 
 
 @given(seeds, sizes)
-@settings(max_examples=20)
+@at_most(20)
 def test_one_part_is_the_plain_quantizer(seed, size):
     z, E, r = draw(seed, (size[0], 1, *size[2:]))
     *ours, k, cache = ops.product_quantize_forward(z, E)

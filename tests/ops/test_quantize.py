@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import KINDS, TAME, quantizer_inputs, seeds
+from strategies import KINDS, TAME, at_most, quantizer_inputs, seeds
 
 from vqnp import ops
 from vqnp._check import NonFiniteError
@@ -129,7 +129,7 @@ def with_one_loss(variant):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("codebook_loss", [True, False])
 @given(seed=seeds, N=st.integers(1, 6), K=st.integers(1, 5), D=st.integers(1, 4), beta=st.floats(0, 4))
-@settings(max_examples=20)
+@at_most(20)
 def test_the_declared_estimator(reduction, codebook_loss, seed, N, K, D, beta):
     """Worst relative error 1e-7, for z and for E."""
     r = np.random.default_rng(seed)
@@ -218,7 +218,7 @@ def test_at_beta_a_quarter_the_encoder_gets_a_quarter_of_what_the_codes_get(rng)
 
 
 @given(quantizer_inputs(kinds=("normal", "duplicates"), dtypes=st.just(np.float64), min_n=1), variants)
-@settings(max_examples=50)
+@at_most(50)
 def test_four_copies_of_a_batch(inputs, variant):
     """"sum" grows fourfold, losses and gradient; the means do not change."""
     z, E = inputs
@@ -233,7 +233,7 @@ def test_four_copies_of_a_batch(inputs, variant):
 
 
 @given(quantizer_inputs(), st.data())
-@settings(max_examples=50)
+@at_most(50)
 def test_codes_can_be_given(inputs, data):
     z, E = inputs
     k = np.random.default_rng(data.draw(seeds)).integers(0, len(E), len(z))

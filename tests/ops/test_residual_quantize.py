@@ -3,9 +3,9 @@
 import numpy as np
 import oracles
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, seeds
+from strategies import at_most, dtypes, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import surrogate_check
@@ -101,7 +101,7 @@ def freeze(z0, E0, n, used, beta, codebook_loss, reduction):
 
 
 @given(seed=seeds, n=st.integers(1, 3), shared=st.booleans(), dropped=st.booleans(), variant=variants)
-@settings(max_examples=20)
+@at_most(20)
 def test_the_declared_estimator(seed, n, shared, dropped, variant):
     z, E, used = drawn(seed, 5, n, 4, 3, shared, dropped)
 

@@ -7,9 +7,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import dtypes, lay_out, layouts, seeds
+from strategies import at_most, dtypes, lay_out, layouts, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -31,7 +31,7 @@ def image(r, name, B, sizes, C):
 
 @each_op
 @given(seed=seeds, dtype=dtypes, B=st.integers(0, 3), sizes=sizes, C=st.integers(1, 3), layout=layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_it_is_the_oracle_and_backward_its_adjoint(name, seed, dtype, B, sizes, C, layout):
     r = np.random.default_rng(seed)
     x, f = image(r, name, B, sizes, C)
@@ -51,7 +51,7 @@ def test_it_is_the_oracle_and_backward_its_adjoint(name, seed, dtype, B, sizes, 
 
 @each_op
 @given(seed=seeds, sizes=sizes)
-@settings(max_examples=20)
+@at_most(20)
 def test_gradcheck(name, seed, sizes):
     r = np.random.default_rng(seed)
     x, f = image(r, name, 2, sizes, 2)

@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import lay_out, layouts, seeds
+from strategies import at_most, lay_out, layouts, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import surrogate_check
@@ -58,7 +58,7 @@ def test_the_laws(seed, D):
 
 
 @given(seeds, st.integers(1, 4), st.floats(0.1, 10))
-@settings(max_examples=30)
+@at_most(30)
 def test_the_declared_estimator(seed, D, size):
     """The derivative of sg(λR) z, with λR from the oracle."""
     r = np.random.default_rng(seed)
@@ -119,7 +119,7 @@ def test_squares_that_float32_cannot_hold(scale, rng):
 
 
 @given(seeds, st.floats(0, 4))
-@settings(max_examples=30)
+@at_most(30)
 def test_the_quantizer_rotates_the_decoders_gradient_alone(seed, beta):
     """Values, dE and the commitment gradient are those of straight-through."""
     r = np.random.default_rng(seed)

@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import seeds
+from strategies import at_most, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import surrogate_check
@@ -42,7 +42,7 @@ def test_it_is_the_oracle(seed, size, dtype, reduction, dL):
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seeds, sizes, st.floats(0, 4))
-@settings(max_examples=20)
+@at_most(20)
 def test_the_declared_estimator(reduction, seed, size, beta):
     """z and W have gradients, C none."""
     z, C, W, r = draw(seed, size)

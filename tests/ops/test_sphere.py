@@ -6,9 +6,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from strategies import TAME, lay_out, layouts, quantizer_inputs, seeds
+from strategies import TAME, at_most, lay_out, layouts, quantizer_inputs, seeds
 
 from vqnp import ops
 from vqnp._check import NonFiniteError
@@ -30,7 +30,7 @@ def test_normalize_is_the_oracle(seed, size, dtype, layout):
 
 
 @given(seeds, st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple), st.sampled_from([1e-3, 1, 1e3]))
-@settings(max_examples=40)
+@at_most(40)
 def test_normalize_has_its_gradient(seed, shape, scale):
     r = np.random.default_rng(seed)
     x = r.standard_normal(shape)
@@ -60,7 +60,7 @@ def test_the_code_has_the_largest_cosine(inputs):
 
 
 @given(quantizer_inputs(kinds=("normal",)), seeds)
-@settings(max_examples=40)
+@at_most(40)
 def test_lengths_do_not_matter(inputs, seed):
     """Powers of 2, which round nothing: codes and losses keep their bits."""
     z, E = inputs
@@ -99,7 +99,7 @@ def with_one_loss(variant):
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @given(seed=seeds, N=st.integers(1, 6), K=st.integers(1, 5), D=st.integers(2, 4), beta=st.floats(0, 4),
        codebook_loss=st.booleans())
-@settings(max_examples=20)
+@at_most(20)
 def test_the_declared_estimator(reduction, seed, N, K, D, beta, codebook_loss):
     r = np.random.default_rng(seed)
     variant = {"beta": beta, "codebook_loss": codebook_loss, "reduction": reduction}
@@ -110,7 +110,7 @@ def test_the_declared_estimator(reduction, seed, N, K, D, beta, codebook_loss):
 
 
 @given(quantizer_inputs(kinds=TAME), seeds)
-@settings(max_examples=40)
+@at_most(40)
 def test_no_gradient_changes_a_length(inputs, seed):
     z, E = inputs
     dz_q = np.random.default_rng(seed).standard_normal(z.shape).astype(z.dtype)
@@ -135,7 +135,7 @@ def test_a_rotation_on_the_sphere_keeps_the_length_of_the_gradient_before_the_no
 
 
 @given(quantizer_inputs(kinds=TAME), st.floats(0, 0.99))
-@settings(max_examples=60)
+@at_most(60)
 def test_the_averages_are_their_equations(inputs, decay):
     z, E = inputs
     E = oracles.normalize(E + 3).astype(z.dtype)

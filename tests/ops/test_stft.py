@@ -4,9 +4,9 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from strategies import lay_out, layouts, seeds
+from strategies import at_most, lay_out, layouts, seeds
 
 from vqnp import ops
 from vqnp.gradcheck import gradcheck
@@ -20,7 +20,7 @@ resolutions = st.tuples(st.integers(1, 9), st.integers(1, 6), st.integers(1, 9))
 
 
 @given(seeds, st.sampled_from("fd"), st.integers(0, 2), st.integers(1, 14), resolutions, layouts)
-@settings(max_examples=40)
+@at_most(40)
 def test_it_is_the_oracle(seed, dtype, B, T, resolution, layout):
     x = lay_out(np.random.default_rng(seed).standard_normal((B, T)).astype(dtype), layout)
     before = x.tobytes()
@@ -31,7 +31,7 @@ def test_it_is_the_oracle(seed, dtype, B, T, resolution, layout):
 
 
 @given(seeds, st.integers(2, 14), resolutions)
-@settings(max_examples=25)
+@at_most(25)
 def test_it_has_its_gradient(seed, T, resolution):
     r = np.random.default_rng(seed)
     x = r.standard_normal((2, T))
@@ -61,7 +61,7 @@ def test_the_gradient_at_silence_is_0_and_energy_is_kept():
 
 @pytest.mark.parametrize("relative", [True, False])
 @given(seeds, st.sampled_from("fd"), st.integers(1, 3), st.integers(1, 12), st.lists(resolutions, min_size=1))
-@settings(max_examples=20)
+@at_most(20)
 def test_the_loss_is_the_oracle(relative, seed, dtype, B, T, which):
     x_hat, x = np.random.default_rng(seed).standard_normal((2, B, T)).astype(dtype)
     which = which[:2]

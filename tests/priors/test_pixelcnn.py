@@ -7,8 +7,8 @@ import numpy as np
 import oracles
 import pytest
 from helpers import refused, same
-from hypothesis import given, settings
-from strategies import seeds
+from hypothesis import given
+from strategies import at_most, seeds
 
 from vqnp import fit, load, ops, resume, save
 from vqnp.gradcheck import gradcheck_module
@@ -65,7 +65,7 @@ def measured_field(model, codes):
     st.integers(1, 5), st.integers(1, 6), st.sampled_from([3, 5]), st.sampled_from([3, 5, 7]),
     st.integers(1, 3), st.sampled_from([1, 2]), seeds,
 )  # fmt: skip
-@settings(max_examples=30, deadline=None)
+@at_most(30)
 def test_the_receptive_field_is_what_is_measured(H, W, kernel, first, layers, stacks, seed):
     """No position sees itself or a later code; with two stacks each sees all before."""
     rng = np.random.default_rng(seed)

@@ -42,9 +42,10 @@ class Diagnosis:
 
 BANDS = (
     (0.2, "severe collapse", "a few codes dominate and most of the codebook goes unused",
-     "consider a smaller codebook or more training; restart dead codes and initialize the codes from data"),
+     "consider a smaller codebook or more training, though neither removes the cause; restart dead codes, "
+     "initialize the codes from data, and check the commitment cost"),
     (0.5, "partial collapse", "more than half of the codebook's capacity goes unused",
-     "restart dead codes, initialize the codes from data, or consider a smaller codebook"),
+     "restart dead codes or initialize the codes from data; a smaller codebook would save bits"),
     (0.8, "uneven use", "the codebook is used, but some codes much more than others",
      "more training or restarting dead codes may even it out"),
     (math.inf, "healthy", "excellent use of the codebook",
@@ -171,7 +172,7 @@ def diagnose(
         _, level, sentence, advice = BANDS[band]
         if band == 0 and course.size > 1 and value > course[0] / DROP and value > DROP * high:
             sentence += f", although perplexity is still rising, from {course[0]:.1f} in the first epoch"
-            advice = "more training first; if it stays so, a smaller codebook"
+            advice = "more training first; if it stays so, look for the cause, such as the commitment cost"
         elif band == 0 and course.size and value < course[0] and _falls(errors, 0):
             level, sentence, advice = _dominated("the reconstruction error fell with fewer codes", tests, 0)
     if remark and share >= BANDS[1][0] and not dropped:
