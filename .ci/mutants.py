@@ -1,7 +1,7 @@
 """A random draw of small changes of the source, with Cosmic Ray: which of them do the tests not notice?
 
-.ci/run mutants [N] [--seed S] [--jobs J] [--only WORD]: N mutants (default 60) of SOURCES, each tried with the
-fast tests of its file, in copies of what is committed. Prints the survivors as differences, to be read: some
+.ci/run mutants [N] [--seed S] [--jobs J] [--only WORD] [--skip M]: N mutants (default 60) of SOURCES, each tried
+with the fast tests of its file, in copies of what is committed. Prints the survivors as differences, to be read: some
 change nothing that matters (the words of a message, an equal form), the others need a test.
 """
 
@@ -95,19 +95,23 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default="", metavar="WORD", help="files whose path has this in it")
+    parser.add_argument("--skip", type=int, default=0, help="how many of the draw have been tried before")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         every = [m for m in all_mutants(Path(work)) if args.only in str(m.module_path)]
         drawn = random.Random(args.seed).sample(every, min(args.count, len(every)))
         survived = 0
         with ProcessPoolExecutor(args.jobs, initializer=begin, initargs=(work,)) as pool:
-            for number, (mutation, (killed, difference)) in enumerate(zip(drawn, pool.map(attempt, drawn)), 1):
+            left = drawn[args.skip :]
+            for number, (mutation, (killed, difference)) in enumerate(
+                zip(left, pool.map(attempt, left)), args.skip + 1
+            ):
                 place = f"{mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name.split('/')[1]}"
                 print(f"{number} of {len(drawn)}: {'noticed' if killed else 'SURVIVED'}: {place}", flush=True)
                 if not killed:
                     survived += 1
                     print(difference, flush=True)
-    print(f"\n{len(drawn)} of {len(every)} mutants tried, seed {args.seed}: {survived} survived")
+    print(f"\n{len(left)} of {len(every)} mutants tried, seed {args.seed}: {survived} survived")
 
 
 if __name__ == "__main__":
