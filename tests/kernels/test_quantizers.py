@@ -190,3 +190,15 @@ def test_statistics_of_codes_that_are_too_large_are_refused():
     z, E = np.zeros((4, 2)), np.zeros((2, 3, 2))
     with pytest.raises(InputError):
         residual.residual_statistics(z, E, np.array([[0, 1], [2, 2], [0, 3], [-1, 1]]), False)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_the_rows_of_every_part_are_summed(joint, over, rng):
+    """2 · SUMMED_ROWS rows, one fewer and one more, of which each part has its own share of the sums."""
+    a = rng.standard_normal((2 * bit_entropy.SUMMED_ROWS + over, 2))
+    (sample, sums), (theirs, their_sums) = (
+        f(a, joint) for f in (bit_entropy.bit_entropy_sums, bit_entropy.bit_entropy_sums_plain)
+    )
+    np.testing.assert_allclose(sample, theirs, rtol=1e-12)
+    np.testing.assert_allclose(sums, their_sums, rtol=1e-12)
