@@ -24,7 +24,8 @@ from vqnp.cli import COMMANDS, build_parser, main, prior_options, train
 from vqnp.cli.prior_files import write_chain
 from vqnp.cli.runs import Run
 from vqnp.cli.train_options import (
-    CONV_OPTIONS, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES,
+    CONV_OPTIONS, FIELD_OPTIONS, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS, MODEL_OPTIONS,
+    SCHEDULE_OPTIONS, SCHEDULES,
 )
 from vqnp.data import open_images
 from vqnp.export import load_torch
@@ -1100,7 +1101,7 @@ def test_the_defaults_in_the_help_are_the_defaults():
     hierarchical = defaults(HierarchicalVQVAE.conv)
     tables = (
         (MODEL_OPTIONS, model, conv), (MLP_OPTIONS, model, {}), (CONV_OPTIONS, {}, conv),
-        (HIERARCHY_OPTIONS, {}, hierarchical),
+        (FIELD_OPTIONS, {}, conv), (HIERARCHY_OPTIONS, {}, hierarchical),
         (LATENT_OPTIONS, vae, conv_vae), (SCHEDULE_OPTIONS, schedule, schedule | SCHEDULES["conv"]),
     )  # fmt: skip
     for table, mlp_has, conv_has in tables:

@@ -133,6 +133,46 @@ def test_every_gradient(name, form, rng):
     report.raise_if_failed()
 
 
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_latent_of_a_patch_depends_on_that_patch_alone(n, rng):
+    """∂z_ij/∂x is 0 outside patch (i, j), and equal patches have equal latents; with "wide" neither holds."""
+    side = 2**n
+    for field, alone in (("patch", True), ("wide", False)):
+        sizes = {"image_shape": (4 * side, 2 * side, 3), "channels": 8, "downsampling": n}
+        model = MAKE["ema"](**sizes, receptive_field=field)
+        x = rng.random((1, 4 * side, 2 * side, 3))
+        x[:, side : 2 * side, :side] = x[:, :side, :side]  # the patch below the first is equal to it
+        dz = np.zeros((1, 4, 2, 8))
+        dz[0, 2, 1] = rng.standard_normal(8)
+        z, cache = model.encoder.forward(x)
+        dx = model.encoder.backward(dz, cache)
+        inside = np.zeros(x.shape, bool)
+        inside[:, 2 * side : 3 * side, side:] = True
+        assert dx[inside].any() and dx[~inside].any() != alone
+        assert np.array_equal(z[0, 0, 0], z[0, 1, 0]) == alone
+    with refused("receptive_field", "must be one of 'wide', 'patch'", "'narrow'"):
+        MAKE["ema"](receptive_field="narrow")
+
+
+def test_every_gradient_with_patches(rng):
+    model = MAKE["autoencoder"](image_shape=(4, 8), latent_dim=2)
+    model.encoder = MAKE["ema"](image_shape=(4, 8), embedding_dim=2, receptive_field="patch").encoder
+    for param in model.parameters():
+        param.value += 0.1 * rng.standard_normal(param.value.shape)
+
+    def freeze(x0, *_):
+        x0 = x0.copy()
+
+        def surrogate(x, *params):
+            for param, value in zip(model.parameters(), params, strict=True):
+                param.value = value
+            return (np.asarray(np.mean((model.decoder.forward(model.encoder.forward(x)[0])[0] - x0) ** 2)),)
+
+        return surrogate
+
+    gradcheck_loss(model, rng.random((2, 4, 8)), freeze, rng).raise_if_failed()
+
+
 # Sizes.
 
 

@@ -11,9 +11,9 @@ from vqnp.cli import configuration, quantizers
 from vqnp.cli.options import DATA_HELP, by_option, flag, option, say
 from vqnp.cli.ranks import default_shards
 from vqnp.cli.train_options import (
-    CONV_OPTIONS, DATA_ARGUMENTS, DATA_DEFAULTS, FLAG_OF, HIERARCHY_OPTIONS, LATENT_OPTIONS, MLP_OPTIONS,
-    MODEL_OPTIONS, NETWORK_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES, SOUND_OPTIONS, SOUND_SCHEDULE, flag_of,
-    options_of,
+    CONV_OPTIONS, DATA_ARGUMENTS, DATA_DEFAULTS, FIELD_OPTIONS, FLAG_OF, HIERARCHY_OPTIONS, LATENT_OPTIONS,
+    MLP_OPTIONS, MODEL_OPTIONS, NETWORK_OPTIONS, SCHEDULE_OPTIONS, SCHEDULES, SOUND_OPTIONS, SOUND_SCHEDULE,
+    flag_of, options_of,
 )
 
 HELP = "train a VQ-VAE, a VAE or an autoencoder, and write a run folder"
@@ -53,7 +53,7 @@ OPTIONS = (
         "--hidden", group="with --network mlp", type=int, nargs="+", metavar="H",
         help="widths of the encoder's hidden layers; the decoder's are reversed (default: 512)",
     ),
-    *options_of("with --network conv", CONV_OPTIONS),
+    *options_of("with --network conv", {**CONV_OPTIONS, **FIELD_OPTIONS}),
     *options_of("with --model hierarchical", HIERARCHY_OPTIONS),
     *options_of("with --model sound", SOUND_OPTIONS),
     *options_of("the latent of a VAE or an autoencoder", LATENT_OPTIONS),

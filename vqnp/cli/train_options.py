@@ -54,6 +54,13 @@ CONV_OPTIONS: Table = {
     ),
     "ndim": (int, "N", "axes that are convolved (default: 1 for examples of one axis, otherwise 2)"),
 }  # fmt: skip
+FIELD_OPTIONS: Table = {
+    "receptive_field": (
+        ("wide", "patch"), "",
+        "what a code of a vqvae depends on: its surroundings, or only its own patch of the image "
+        "(default: wide)",
+    ),
+}
 HIERARCHY_OPTIONS: Table = {
     "level_gradient": (
         ("straight_through", "stopped"), "",
@@ -109,8 +116,8 @@ DATA_DEFAULTS: dict[str, dict[str, Any]] = {
 FLAGS = {"kind": "--model", "network": "--network", "quantizer": "--quantizer"}
 
 NETWORK_OPTIONS = (
-    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *HIERARCHY_OPTIONS, *SOUND_OPTIONS,
-    *quantizers.OPTIONS, *LATENT_OPTIONS,
+    *MODEL_OPTIONS, *MLP_OPTIONS, "hidden", *CONV_OPTIONS, *FIELD_OPTIONS,
+    *HIERARCHY_OPTIONS, *SOUND_OPTIONS, *quantizers.OPTIONS, *LATENT_OPTIONS,
 )  # fmt: skip
 """Every option that is an argument of a constructor, such as VQVAE.mlp, or of a quantizer."""
 

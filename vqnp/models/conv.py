@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from vqnp._check import check_dtype, check_int, fail
+from vqnp._check import check_choice, check_dtype, check_int, fail
 from vqnp.data.spec import channels_first_hint, check_shape
 from vqnp.nn import Activation, Conv, ConvTranspose, Module, Reshape, Sequential, residual_stack
 
 MOST_BLOCKS = 1000  # many more are a slip, and take for ever
 HALVING: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
 """Of a convolution that halves an even length, and of a transposed one that doubles a length."""
+RECEPTIVE_FIELDS = ("wide", "patch")
 
 
 def conv_networks(
     where: str, image_shape: tuple[int, ...], encoded: int, latent: int,
     channels: int, residual_channels: int, residual_blocks: int, downsampling: int, ndim: int | None,
-    rng: np.random.Generator, dtype: Any,
+    rng: np.random.Generator, dtype: Any, receptive_field: str = "wide",
 ) -> tuple[Sequential, Sequential]:  # fmt: skip
     """encoder: (B, *image_shape) -> (B, *S/2ⁿ, encoded);  decoder: (B, *S/2ⁿ, latent) -> (B, *image_shape).
 
@@ -29,7 +30,8 @@ def conv_networks(
     residual stack; Conv 1. Decoder: Conv 3 to H; the residual stack; n times ConvTranspose 4, stride 2, with
     ReLU between them, to H, to H/2 and to the image's channels. There is no function after the last layer.
 
-    n is downsampling, H is channels. Images without an axis of channels are given one by a Reshape.
+    n is downsampling, H is channels. Images without an axis of channels are given one by a Reshape. With the
+    receptive field "patch" the encoder is that of patch_layers instead.
 
     References
     ----------
@@ -44,7 +46,10 @@ def conv_networks(
     check_halvings(where, S, n, hint)
     blocks = check_int(where, "residual_blocks", residual_blocks, 0, MOST_BLOCKS)
     shared: dict[str, Any] = {"ndim": len(S), "rng": rng, "dtype": check_dtype(where, dtype)}
-    encoder = Sequential(*encoder_layers(C, H, R, blocks, n, shared), Conv(H, encoded, 1, **shared))
+    if check_choice(where, "receptive_field", receptive_field, RECEPTIVE_FIELDS) == "patch":
+        encoder = Sequential(*patch_layers(C, 2 * H, n, shared), Conv(2 * H, encoded, 1, **shared))
+    else:
+        encoder = Sequential(*encoder_layers(C, H, R, blocks, n, shared), Conv(H, encoded, 1, **shared))
     decoder = Sequential(*decoder_layers(latent, H, R, blocks, n, C, shared))
     if tuple(image_shape) == (*S, C):
         return encoder, decoder
@@ -62,6 +67,15 @@ def encoder_layers(C: int, H: int, R: int, blocks: int, n: int, shared: dict[str
         down += [Conv(I, O, **HALVING, **shared), Activation("relu")]
     third: list[Module] = [Conv(widths[-1], H, 3, padding=1, **shared), Activation("relu")]
     return [*down, *third, *_stack(H, R, blocks, shared)]
+
+
+def patch_layers(C: int, width: int, n: int, shared: dict[str, Any]) -> list[Module]:
+    """(B, *S, C) -> (B, *S/2ⁿ, width): Conv 2ⁿ, stride 2ⁿ, and ReLU; Conv 1 and ReLU.
+
+    A latent depends on its own patch of 2ⁿ pixels along each axis and on nothing else.
+    """
+    first = Conv(C, width, kernel_size=2**n, stride=2**n, **shared)
+    return [first, Activation("relu"), Conv(width, width, 1, **shared), Activation("relu")]
 
 
 def decoder_layers(

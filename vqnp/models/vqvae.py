@@ -157,7 +157,7 @@ class VQVAE(Model):
         embedding_dim: int = 8, num_embeddings: int = 128, ndim: int | None = None,
         codebook: str = "ema", commitment_cost: float = 0.25, decay: float = 0.99, epsilon: float = 1e-5,
         codebook_init: str = "data", restart_dead_codes: float = 0.2, estimator: str = "straight_through",
-        quantizer: Quantizer | None = None,
+        quantizer: Quantizer | None = None, receptive_field: str = "wide",
         rng: np.random.Generator | int = 0, dtype: str = "float32",
     ) -> Self:  # fmt: skip
         """A VQ-VAE whose encoder and decoder are convolutional, in the published form: a code for each patch.
@@ -181,6 +181,10 @@ class VQVAE(Model):
 quantizer, rng, dtype
             As in VQVAE.mlp, but codes are restarted below 20 % of uniform use: many patches of an image
             are alike, and with 5 % the codes are used less evenly.
+        receptive_field : {"wide", "patch"}
+            What a latent depends on. "wide": its surroundings, as published. "patch": only its own patch of
+            2ⁿ × 2ⁿ pixels, so that equal patches, such as those of a background, have equal codes; the
+            encoder is then a convolution of stride 2ⁿ and two of 1 × 1, with 2H channels.
 
         References
         ----------
@@ -196,7 +200,9 @@ quantizer, rng, dtype
         D = check_int(where, "embedding_dim", given_dim(where, quantizer, embedding_dim))
         rng = check_rng(where, rng)
         sizes = channels, residual_channels, residual_blocks, downsampling
-        encoder, decoder = conv_networks(where, image_shape, D, D, *sizes, ndim, rng, dtype)
+        encoder, decoder = conv_networks(
+            where, image_shape, D, D, *sizes, ndim, rng, dtype, receptive_field
+        )  # fmt: skip
         if quantizer is None:
             quantizer = quantizer_of(
                 codebook, num_embeddings, D, commitment_cost, epsilon, decay=decay,
