@@ -284,3 +284,16 @@ def test_a_damaged_description_is_refused(change, got, tmp_path):
     write_arrays(tmp_path / "c.npz", {**meta, **change}, arrays)
     with refused("", "must hold a whole model", got):
         load(tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("value", [0.3, 2.5, 7.0])
+@pytest.mark.parametrize("beta", [0.0, 0.25, 1.5])
+def test_the_loss_of_a_history_is_divided_in_the_ratio_1_to_beta(value, beta):
+    """The loss of an EMA codebook was the commitment loss alone."""
+    row = {"epoch": 3, "mse": 0.1, "quantization_loss": value}
+    new = format1._row(row, beta, gradient=True)
+    assert new.keys() == {"epoch", "reconstruction_loss", "codebook_loss", "commitment_loss"}
+    assert new["codebook_loss"] + new["commitment_loss"] == pytest.approx(value)
+    assert new["commitment_loss"] == pytest.approx(beta * new["codebook_loss"])
+    new = format1._row(row, beta, gradient=False)
+    assert (new["codebook_loss"], new["commitment_loss"]) == (0, value)
