@@ -1,0 +1,219 @@
+"""What is the straight-through estimator worth, and how much of its gradient points the right way?
+
+The usual answer: straight-through copies the decoder's gradient past the quantizer; it is biased, but it
+works. How well would the same model work without it? Only the gradient that arrives at the encoder's output
+differs here: the copied one; none, so that the encoder stays as it was drawn; the commitment loss alone, or
+no commitment loss; the copied gradient of another image of the batch, its sign, its mean over the batch, its
+rotation; and finite differences, a gradient fitted to the true effect on the loss of giving a position its
+second nearest code, or each of the eight nearest. Results are shares of the gain from the mean image's error
+(0) to that of straight-through (1), for networks of several widths and depths, 4 and 16 positions, and a
+convolutional network. In the models trained with straight-through, the effects of other codes that the
+copied gradient predicts are compared with the true ones; the gradient of another image shows what is chance.
+
+Predicted before the runs: (1) commitment alone, the gradient of another image and the mean over the batch
+are worse than a random encoder, (2) sign and rotation are within 0.1 of straight-through, (3) a difference
+to one code gives less, because it knows one direction of D, and differences to eight give at least as much,
+because they are true; (4) a random encoder's share falls as the network widens, to less than a half; (5) the
+sign of the predicted effect is right for more than 80 % of the second nearest codes at the start, and for
+fewer as training goes on.
+
+python examples/studies/straight_through.py           about a minute
+python examples/studies/straight_through.py --full    the figures of docs/studies/straight_through.md
+"""
+
+from functools import partial
+
+import numpy as np
+from _gradients import Replaced, agreement
+from _study import Column, Row, Study, select
+from matplotlib.figure import Figure
+
+import vqnp
+from vqnp.plots.style import COLOURS, GREY, MARKS, dress, log_settings, new_figure, spread
+from vqnp.training.trainer import Schedule, Trainer
+
+K, BATCH = 128, 32
+LR = {"conv": 3e-3}
+"""Other than 1e-3."""
+
+ALL = (
+    "autoencoder", "straight-through", "sign", "rotation", "one-direction", "differences-1", "frozen",
+    "batch-mean", "other-image", "commitment-only", "no-commitment",
+)  # fmt: skip
+CONTROLS = ("differences-8", "other-image-no-commitment")
+"""Of one network each: one is slow, the other asks whether the commitment loss is what does the damage."""
+
+
+def settings(scale) -> list[dict]:
+    """All gradients for each network, some of them for other widths, and for a long training."""
+    rows = []
+
+    def add(network: str, M: int, epochs: int, gradients) -> None:
+        new = ({"network": network, "M": M, "epochs": epochs, "gradient": g} for g in gradients)
+        rows.extend(row for row in new if row not in rows)
+
+    for network, M in zip(scale.networks, scale.positions, strict=True):
+        slow = network == "conv"
+        gradients = [g for g in ALL if not (slow and g == "differences-1")]
+        gradients += CONTROLS[:1] if M == 4 else CONTROLS[1:] if (network, M) == (scale.networks[0], 16) else ()
+        add(network, M, scale.conv_epochs if slow else scale.epochs, gradients)
+    for width in scale.widths:
+        add(str(width), 16, scale.wide_epochs, ("autoencoder", "straight-through", "frozen"))
+    if scale.long:
+        add(scale.networks[0], 16, scale.long, [g for g in ALL if g not in scale.left_out])
+    return rows
+
+
+def build(network: str, M: int, gradient: str, seed: int) -> vqnp.models.Model:
+    """The same encoder and decoder for all gradients of a seed; the quantizer is that of VQVAE.mlp."""
+    if network == "conv":
+        usual = vqnp.VQVAE.conv(channels=16, residual_channels=8, residual_blocks=1, rng=seed)
+    else:
+        hidden = tuple(map(int, network.split("-")))
+        usual = vqnp.VQVAE.mlp(num_latents=M, num_embeddings=K, hidden=hidden, rng=seed)
+    if gradient == "autoencoder":
+        return vqnp.Autoencoder(usual.encoder, usual.decoder)
+    if gradient.endswith("no-commitment"):
+        usual.quantizer.commitment_cost = 0.0
+    if gradient == "rotation":
+        usual.quantizer.estimator = "rotation"
+    model = Replaced(usual.encoder, usual.quantizer, usual.decoder)
+    model.gradient = gradient
+    return model
+
+
+def measure(scale, seed: int, network: str, M: int, epochs: int, gradient: str) -> dict:
+    """Train once; with straight-through, compare its gradient with the effects of codes on the way."""
+    train, test = vqnp.load_splits("digits")
+    x, tested = train.images[: scale.images], test.images[: scale.tested]
+    model = build(network, M, gradient, seed)
+    trainer = Trainer(model, x, Schedule(epochs, BATCH, LR.get(network, 1e-3), seed=seed))
+    trainer.initialize()
+    figures, rng = {}, np.random.default_rng(seed)
+    times = (("start", 0), ("middle", epochs // 2), ("end", epochs))
+    for epoch in range(epochs + 1):
+        if epoch:
+            for _ in range(trainer.steps_per_epoch):
+                trainer.train_step()
+            trainer.end_epoch(None)
+        for phase in [name for name, at in times if at == epoch and gradient == "straight-through"]:
+            found = agreement(model, x[: max(scale.compared // M, 1)], rng)
+            figures |= {f"{name}_{phase}": value for name, value in found.items()}
+    result, z = vqnp.evaluate(model, tested), model.latents(tested[:500])
+    floor = (tested / 255 - x.mean(axis=0) / 255) ** 2
+    figures |= {"mse": result.mse, "mean_image": float(floor.mean()), "spread": float((z - z.mean(axis=0)).std())}
+    return figures | ({} if gradient == "autoencoder" else {"perplexity": result.perplexity})
+
+
+def compare(rows: list[Row]) -> None:
+    """share = (mean image's error − error) / (mean image's error − straight-through's), seed by seed."""
+    for row in rows:
+        group = {name: row.setting[name] for name in ("network", "M", "epochs")}
+        (usual,) = select(rows, gradient="straight-through", **group)
+        for run, other in zip(row.runs, usual.runs, strict=True):
+            gain = other["mean_image"] - other["mse"]
+            run["share"] = float(f"{(run['mean_image'] - run['mse']) / gain:.6g}") if gain else 0.0
+
+
+def draw(rows: list[Row], widths: list[int], wide_epochs: int) -> Figure:
+    """Shares by gradient and network; shares by width; how often the predicted effect has the right sign."""
+    figure = new_figure(9.6, 4.8)
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
+    full = {(r.setting["network"], r.setting["M"], r.setting["epochs"]): None
+            for r in rows if r.setting["gradient"] == "commitment-only"}  # fmt: skip
+    names = [*ALL[:6], CONTROLS[0], *ALL[6:9], CONTROLS[1], *ALL[9:]]
+    names = [name for name in names if select(rows, gradient=name)]
+    for i, (network, M, epochs) in enumerate(full):
+        for row in select(rows, network=network, M=M, epochs=epochs):
+            y = names.index(row.setting["gradient"]) + 0.13 * (i - (len(full) - 1) / 2)
+            x = row["share"].clip(LEAST)
+            left.plot([x.min(), x.max()], [y, y], color=COLOURS[i], linewidth=1)
+            left.plot(x.mean(), y, MARKS[i], color=COLOURS[i], markersize=4)
+        left.plot([], [], MARKS[i], color=COLOURS[i], markersize=4, label=f"{network}, M = {M}")
+    left.set_yticks(range(len(names)), [label(name) for name in names], fontsize=8)
+    left.invert_yaxis()
+    left.set_xlim(LEAST - 0.05)
+    for axes in (left, middle):
+        line = axes.axvline if axes is left else axes.axhline
+        line(0, color=GREY, linewidth=1, linestyle=":")
+        line(1, color=GREY, linewidth=1, linestyle=":")
+    dress(left, "What the encoder receives", "share: 0 mean image, 1 straight-through", "", integer_x=False)
+    left.legend(fontsize=7, frameon=False, loc="lower right")
+    for i, gradient in enumerate(("autoencoder", "straight-through", "frozen")):
+        mine = [select(rows, network=str(w), M=16, epochs=wide_epochs, gradient=gradient)[0] for w in widths]
+        spread(middle, widths, np.stack([row["share"] for row in mine], axis=1), label(gradient), (4, 0, 1)[i])
+    dress(middle, f"By width ({wide_epochs} epochs)", "hidden units", "share of the gain", integer_x=False)
+    log_settings(middle, widths)
+    middle.set_ylim(0)
+    middle.legend(fontsize=7, frameon=False)
+    phases = ("start", "middle", "end")
+    for i, (network, M, epochs) in enumerate(full):
+        (row,) = select(rows, network=network, M=M, epochs=epochs, gradient="straight-through")
+        for suffix, style in (("", "-"), ("_other", ":")):
+            y = [row[f"near_agree{suffix}_{phase}"].mean() for phase in phases]
+            right.plot(phases, y, MARKS[i] + style, color=COLOURS[i], markersize=4, linewidth=1.2)
+    right.plot([], [], "-", color="black", label="own gradient")
+    right.plot([], [], ":", color="black", label="another image's")
+    right.axhline(50, color=GREY, linewidth=1)
+    dress(right, "Sign of the next code's effect", "time of training", "% predicted correctly", integer_x=False)
+    right.set_ylim(0, 100)
+    right.legend(fontsize=7, frameon=False, loc="lower left")
+    figure.tight_layout()
+    return figure
+
+
+LEAST = -0.5
+"""Shares below this are drawn there."""
+
+LABELS = {
+    "autoencoder": "no quantizer", "frozen": "none: random encoder", "batch-mean": "mean over the batch",
+    "other-image": "another image's", "one-direction": "copied, one direction",
+    "other-image-no-commitment": "another image's, β = 0", "differences-1": "differences to 1 code",
+    "differences-8": "differences to 8 codes", "commitment-only": "commitment loss alone",
+    "no-commitment": "straight-through, β = 0",
+}  # fmt: skip
+
+
+def label(gradient: str) -> str:
+    """The name of a gradient in the figure."""
+    return LABELS.get(gradient, gradient)
+
+
+def main() -> None:
+    """Networks × gradients × seeds."""
+    study = Study(__file__, __doc__)
+    few = ["other-image", "batch-mean", "commitment-only", "no-commitment"]
+    scale = study.pick(
+        quick={"images": 100, "tested": 100, "compared": 32, "epochs": 2, "conv_epochs": 1, "wide_epochs": 1,
+               "long": 0, "left_out": [], "networks": ["8", "8", "conv"], "positions": [16, 4, 49],
+               "widths": [4, 8]},
+        default={"images": 1500, "tested": 1000, "compared": 512, "epochs": 8, "conv_epochs": 1,
+                 "wide_epochs": 20, "long": 0, "left_out": [], "networks": ["64", "64"],
+                 "positions": [16, 4], "widths": [32, 128]},
+        full={"images": 3000, "tested": 2000, "compared": 1024, "epochs": 12, "conv_epochs": 3,
+              "wide_epochs": 30, "long": 60, "left_out": few,
+              "networks": ["64", "64", "64-64", "256", "conv"], "positions": [16, 4, 16, 16, 49],
+              "widths": [16, 32, 64, 128, 256]},
+    )  # fmt: skip
+    rows = study.run(settings(scale), partial(measure, scale))
+    compare(rows)
+    columns = [
+        Column("mse", "test MSE", ".4f"),
+        Column("share", "share of the gain", ".2f"),
+        Column("perplexity", "test perplexity", ".0f"),
+        Column("spread", "spread of latents", ".2g"),
+    ]
+    for phase in ("start", "middle", "end"):
+        columns.append(Column(f"near_agree_{phase}", f"right sign (%), {phase}", ".0f"))
+        columns.append(Column(f"near_agree_other_{phase}", f"chance, {phase}", ".0f"))
+    columns.append(Column("fit_cosine_end", "cosine with the fit to 2D codes, end", ".2f"))
+    caption = (
+        "Left: what other gradients are worth, as shares of the gain from the mean image to straight-through. "
+        "Middle: the same by width. Right: how often the copied gradient predicts the sign of the effect of "
+        "the second nearest code; dotted: the gradient of another image."
+    )
+    study.write(rows, columns, draw(rows, study.scale["widths"], study.scale["wide_epochs"]), caption)
+
+
+if __name__ == "__main__":
+    main()
