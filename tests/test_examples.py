@@ -56,6 +56,7 @@ QUICK = {
     "studies/rate_distortion.py": ["--quick"],
     "studies/sampling.py": ["--quick"],
     "studies/sharpness.py": ["--quick"],
+    "studies/straight_through.py": ["--quick"],
     "studies/text_to_image.py": ["--quick"],
     "studies/vae_collapse.py": ["--quick"],
     "studies/variants.py": ["--quick"],

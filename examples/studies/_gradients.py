@@ -14,7 +14,7 @@ import numpy as np
 import vqnp
 
 RIDGE = 1e-3
-"""Of the fit to the effects of several codes: in parts of the mean ‖e_j − e_k‖². Codes may nearly coincide."""
+"""Of the fit to effects of several codes, in parts of the mean ‖e_j − e_k‖²: codes may nearly coincide."""
 
 
 def nearest_others(z: np.ndarray, k: np.ndarray, E: np.ndarray, n: int) -> np.ndarray:
@@ -28,7 +28,7 @@ def nearest_others(z: np.ndarray, k: np.ndarray, E: np.ndarray, n: int) -> np.nd
 def effects(
     decode: Callable[[np.ndarray], np.ndarray], x: np.ndarray, z_q: np.ndarray, e: np.ndarray
 ) -> np.ndarray:
-    """Δ = ⟨(x̂' − x)²⟩ − ⟨(x̂ − x)²⟩, where x̂' has e in place of one code; e: (B, M, n, D) -> Δ: (B, M, n)."""
+    """Δ = ⟨(x̂' − x)²⟩ − ⟨(x̂ − x)²⟩, where in x̂' one code is e; e: (B, M, n, D) -> Δ: (B, M, n)."""
     B, M, n, D = e.shape
     changed = np.tile(z_q.reshape(B, 1, 1, M, D), (1, M, n, 1, 1))
     changed[:, np.arange(M), :, np.arange(M)] = e.swapaxes(0, 1)
@@ -48,12 +48,18 @@ def fitted(delta: np.ndarray, d: np.ndarray) -> np.ndarray:
     return (d.swapaxes(1, 2) @ np.linalg.solve(gram, delta[..., None]))[..., 0]
 
 
-def differences(model, x: np.ndarray, z: np.ndarray, k: np.ndarray, n: int) -> np.ndarray:
-    """The gradient that is fitted to the true effects of the n nearest other codes, position by position."""
+def differences(
+    model, x: np.ndarray, z: np.ndarray, k: np.ndarray, n: int, improving: bool = False
+) -> np.ndarray:
+    """The gradient that is fitted to the true effects of the n nearest other codes, position by position.
+
+    improving: effects that would make the image worse count as 0, so that nothing is pushed away from a code
+    """
     E, B, D = model.quantizer.embeddings, len(x), z.shape[-1]
     own = k.reshape(-1)
     e = E[nearest_others(z.reshape(-1, D), own, E, n)]
     delta = effects(lambda q: model.decoder.forward(q)[0], x, E[k], e.reshape(B, -1, n, D))
+    delta = np.minimum(delta, 0) if improving else delta
     return (fitted(delta.reshape(-1, n), e - E[own][:, None]) / B).reshape(z.shape)
 
 
@@ -69,7 +75,7 @@ COPIED = ("straight-through", "no-commitment", "rotation")
 
 
 def replaced(name: str, dz_q: np.ndarray, model, x: np.ndarray, z: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """g for the name; if it is not dz_q or 0, scaled so that Σ‖g‖² over the batch is Σ‖dz_q‖².
+    """g for the name; if not dz_q, 0 or "unscaled", scaled so that Σ‖g‖² over the batch is Σ‖dz_q‖².
 
     Beside the commitment loss each of them then weighs as much as the copied gradient.
     """
@@ -80,7 +86,10 @@ def replaced(name: str, dz_q: np.ndarray, model, x: np.ndarray, z: np.ndarray, k
     if name.startswith("other-image"):
         return np.roll(dz_q, 1, axis=0)  # the images of a batch are in random order
     if name.startswith("differences"):
-        g = differences(model, x, z, k, int(name.partition("-")[2]))
+        _, n, *how = name.split("-")
+        g = differences(model, x, z, k, int(n), "improving" in how)
+        if "unscaled" in how:
+            return g
     else:
         g = {
             "sign": lambda: np.sign(dz_q),

@@ -25,7 +25,7 @@ from functools import partial
 
 import numpy as np
 from _gradients import Replaced, agreement
-from _study import Column, Row, Study, select
+from _study import Column, Row, Study, select, stack
 from matplotlib.figure import Figure
 
 import vqnp
@@ -40,27 +40,31 @@ ALL = (
     "autoencoder", "straight-through", "sign", "rotation", "one-direction", "differences-1", "frozen",
     "batch-mean", "other-image", "commitment-only", "no-commitment",
 )  # fmt: skip
-CONTROLS = ("differences-8", "other-image-no-commitment")
-"""Of one network each: one is slow, the other asks whether the commitment loss is what does the damage."""
+PHASES = ("start", "middle", "end")
+SLOW = "differences-8"
+"""With 4 positions only."""
+CONTROLS = ("differences-1-unscaled", "differences-1-improving", "other-image-no-commitment")
+"""With the first network only. Are the scale, being pushed away, the commitment loss what does the damage?"""
 
 
 def settings(scale) -> list[dict]:
     """All gradients for each network, some of them for other widths, and for a long training."""
-    rows = []
+    rows: list[dict] = []
+    pairs = [(network, int(M)) for network, _, M in (pair.partition(":") for pair in scale.networks.split())]
 
     def add(network: str, M: int, epochs: int, gradients) -> None:
         new = ({"network": network, "M": M, "epochs": epochs, "gradient": g} for g in gradients)
         rows.extend(row for row in new if row not in rows)
 
-    for network, M in zip(scale.networks, scale.positions, strict=True):
-        slow = network == "conv"
-        gradients = [g for g in ALL if not (slow and g == "differences-1")]
-        gradients += CONTROLS[:1] if M == 4 else CONTROLS[1:] if (network, M) == (scale.networks[0], 16) else ()
-        add(network, M, scale.conv_epochs if slow else scale.epochs, gradients)
+    for network, M in pairs:
+        conv = network == "conv"  # differences at 49 positions would take too long
+        gradients = [g for g in ALL if not (conv and g == "differences-1")]
+        gradients += (SLOW,) if M == 4 else () if rows else CONTROLS
+        add(network, M, scale.conv_epochs if conv else scale.epochs, gradients)
     for width in scale.widths:
         add(str(width), 16, scale.wide_epochs, ("autoencoder", "straight-through", "frozen"))
-    if scale.long:
-        add(scale.networks[0], 16, scale.long, [g for g in ALL if g not in scale.left_out])
+    if scale.long_epochs:
+        add(*pairs[0], scale.long_epochs, ALL[:7])
     return rows
 
 
@@ -90,7 +94,7 @@ def measure(scale, seed: int, network: str, M: int, epochs: int, gradient: str) 
     trainer = Trainer(model, x, Schedule(epochs, BATCH, LR.get(network, 1e-3), seed=seed))
     trainer.initialize()
     figures, rng = {}, np.random.default_rng(seed)
-    times = (("start", 0), ("middle", epochs // 2), ("end", epochs))
+    times = tuple(zip(PHASES, (0, epochs // 2, epochs), strict=True))
     for epoch in range(epochs + 1):
         if epoch:
             for _ in range(trainer.steps_per_epoch):
@@ -101,7 +105,8 @@ def measure(scale, seed: int, network: str, M: int, epochs: int, gradient: str) 
             figures |= {f"{name}_{phase}": value for name, value in found.items()}
     result, z = vqnp.evaluate(model, tested), model.latents(tested[:500])
     floor = (tested / 255 - x.mean(axis=0) / 255) ** 2
-    figures |= {"mse": result.mse, "mean_image": float(floor.mean()), "spread": float((z - z.mean(axis=0)).std())}
+    figures |= {"mse": result.mse, "mean_image": float(floor.mean())}
+    figures["spread"] = float((z - z.mean(axis=0)).std())
     return figures | ({} if gradient == "autoencoder" else {"perplexity": result.perplexity})
 
 
@@ -115,61 +120,64 @@ def compare(rows: list[Row]) -> None:
             run["share"] = float(f"{(run['mean_image'] - run['mse']) / gain:.6g}") if gain else 0.0
 
 
+ENDS = -0.3, 1.7
+"""Shares outside are drawn at the edge, as arrows."""
+
+
 def draw(rows: list[Row], widths: list[int], wide_epochs: int) -> Figure:
     """Shares by gradient and network; shares by width; how often the predicted effect has the right sign."""
     figure = new_figure(9.6, 4.8)
-    left, middle, right = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
-    full = {(r.setting["network"], r.setting["M"], r.setting["epochs"]): None
-            for r in rows if r.setting["gradient"] == "commitment-only"}  # fmt: skip
-    names = [*ALL[:6], CONTROLS[0], *ALL[6:9], CONTROLS[1], *ALL[9:]]
+    left, middle, right = figure.subplots(1, 3, width_ratios=[1.7, 1, 1])
+    whole = [row for row in rows if row.setting["gradient"] == "commitment-only"]  # one of each network
+    networks = [{name: row.setting[name] for name in ("network", "M", "epochs")} for row in whole]
+    names = [*ALL[:6], *CONTROLS[:2], SLOW, *ALL[6:9], CONTROLS[2], *ALL[9:]]
     names = [name for name in names if select(rows, gradient=name)]
-    for i, (network, M, epochs) in enumerate(full):
-        for row in select(rows, network=network, M=M, epochs=epochs):
-            y = names.index(row.setting["gradient"]) + 0.13 * (i - (len(full) - 1) / 2)
-            x = row["share"].clip(LEAST)
-            left.plot([x.min(), x.max()], [y, y], color=COLOURS[i], linewidth=1)
-            left.plot(x.mean(), y, MARKS[i], color=COLOURS[i], markersize=4)
-        left.plot([], [], MARKS[i], color=COLOURS[i], markersize=4, label=f"{network}, M = {M}")
+    for i, network in enumerate(networks):
+        for row in select(rows, **network):
+            y = names.index(row.setting["gradient"]) + 0.14 * (i - (len(networks) - 1) / 2)
+            low, x, high = (f(row["share"]) for f in (np.min, np.mean, np.max))
+            mark = "<" if x < ENDS[0] else ">" if x > ENDS[1] else MARKS[i]
+            left.plot(np.clip([low, high], *ENDS), [y, y], color=COLOURS[i], linewidth=1)
+            left.plot(np.clip(x, *ENDS), y, mark, color=COLOURS[i], markersize=4, clip_on=False)
+        kind = network["network"] if network["network"] == "conv" else f"MLP {network['network']}"
+        left.plot([], [], MARKS[i], color=COLOURS[i], markersize=4, label=f"{kind}, M = {network['M']}")
+        (row,) = select(rows, **network, gradient="straight-through")
+        for suffix, style in (("", "-"), ("_other", ":")):
+            y = [row[f"near_agree{suffix}_{phase}"].mean() for phase in PHASES]
+            right.plot(PHASES, y, MARKS[i] + style, color=COLOURS[i], markersize=4, linewidth=1.2)
     left.set_yticks(range(len(names)), [label(name) for name in names], fontsize=8)
+    left.set_xlim(*ENDS)
     left.invert_yaxis()
-    left.set_xlim(LEAST - 0.05)
-    for axes in (left, middle):
-        line = axes.axvline if axes is left else axes.axhline
-        line(0, color=GREY, linewidth=1, linestyle=":")
-        line(1, color=GREY, linewidth=1, linestyle=":")
-    dress(left, "What the encoder receives", "share: 0 mean image, 1 straight-through", "", integer_x=False)
-    left.legend(fontsize=7, frameon=False, loc="lower right")
+    left.grid(axis="y", color="#dddddd", linewidth=0.5)
+    dress(left, "What the encoder receives", "share of the gain (0: mean image)", "", integer_x=False)
     for i, gradient in enumerate(("autoencoder", "straight-through", "frozen")):
         mine = [select(rows, network=str(w), M=16, epochs=wide_epochs, gradient=gradient)[0] for w in widths]
-        spread(middle, widths, np.stack([row["share"] for row in mine], axis=1), label(gradient), (4, 0, 1)[i])
-    dress(middle, f"By width ({wide_epochs} epochs)", "hidden units", "share of the gain", integer_x=False)
+        spread(middle, widths, stack(mine, "share"), label(gradient), (4, 0, 1)[i])
+    dress(middle, f"M = 16, {wide_epochs} epochs", "hidden units", "share of the gain", integer_x=False)
     log_settings(middle, widths)
     middle.set_ylim(0)
-    middle.legend(fontsize=7, frameon=False)
-    phases = ("start", "middle", "end")
-    for i, (network, M, epochs) in enumerate(full):
-        (row,) = select(rows, network=network, M=M, epochs=epochs, gradient="straight-through")
-        for suffix, style in (("", "-"), ("_other", ":")):
-            y = [row[f"near_agree{suffix}_{phase}"].mean() for phase in phases]
-            right.plot(phases, y, MARKS[i] + style, color=COLOURS[i], markersize=4, linewidth=1.2)
+    for line in (left.axvline, middle.axhline):
+        for share in (0, 1):
+            line(share, color=GREY, linewidth=1, zorder=0)
     right.plot([], [], "-", color="black", label="own gradient")
     right.plot([], [], ":", color="black", label="another image's")
-    right.axhline(50, color=GREY, linewidth=1)
-    dress(right, "Sign of the next code's effect", "time of training", "% predicted correctly", integer_x=False)
+    right.axhline(50, color=GREY, linewidth=1, zorder=0)
+    dress(right, "Sign of a code's effect", "training", "% predicted correctly", integer_x=False)
     right.set_ylim(0, 100)
-    right.legend(fontsize=7, frameon=False, loc="lower left")
-    figure.tight_layout()
+    for axes in (middle, right):
+        axes.legend(fontsize=7, frameon=False, loc="lower left")
+    handles, labels = left.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncols=len(labels), fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
     return figure
 
-
-LEAST = -0.5
-"""Shares below this are drawn there."""
 
 LABELS = {
     "autoencoder": "no quantizer", "frozen": "none: random encoder", "batch-mean": "mean over the batch",
     "other-image": "another image's", "one-direction": "copied, one direction",
     "other-image-no-commitment": "another image's, β = 0", "differences-1": "differences to 1 code",
-    "differences-8": "differences to 8 codes", "commitment-only": "commitment loss alone",
+    "differences-8": "differences to 8 codes", "differences-1-unscaled": "not scaled, to 1 code",
+    "differences-1-improving": "improvements, to 1 code", "commitment-only": "commitment loss alone",
     "no-commitment": "straight-through, β = 0",
 }  # fmt: skip
 
@@ -182,18 +190,14 @@ def label(gradient: str) -> str:
 def main() -> None:
     """Networks × gradients × seeds."""
     study = Study(__file__, __doc__)
-    few = ["other-image", "batch-mean", "commitment-only", "no-commitment"]
     scale = study.pick(
-        quick={"images": 100, "tested": 100, "compared": 32, "epochs": 2, "conv_epochs": 1, "wide_epochs": 1,
-               "long": 0, "left_out": [], "networks": ["8", "8", "conv"], "positions": [16, 4, 49],
-               "widths": [4, 8]},
-        default={"images": 1500, "tested": 1000, "compared": 512, "epochs": 8, "conv_epochs": 1,
-                 "wide_epochs": 20, "long": 0, "left_out": [], "networks": ["64", "64"],
-                 "positions": [16, 4], "widths": [32, 128]},
-        full={"images": 3000, "tested": 2000, "compared": 1024, "epochs": 12, "conv_epochs": 3,
-              "wide_epochs": 30, "long": 60, "left_out": few,
-              "networks": ["64", "64", "64-64", "256", "conv"], "positions": [16, 4, 16, 16, 49],
-              "widths": [16, 32, 64, 128, 256]},
+        quick={"images": 100, "tested": 100, "compared": 32, "networks": "8:16 conv:49", "epochs": 2,
+               "conv_epochs": 1, "widths": [4, 8], "wide_epochs": 1, "long_epochs": 0},
+        default={"images": 1500, "tested": 1000, "compared": 512, "networks": "64:16 64:4", "epochs": 8,
+                 "conv_epochs": 0, "widths": [32, 128], "wide_epochs": 20, "long_epochs": 0},
+        full={"images": 3000, "tested": 2000, "compared": 1024,
+              "networks": "64:16 64:4 64-64:16 256:16 conv:49", "epochs": 12, "conv_epochs": 3,
+              "widths": [16, 32, 64, 128, 256], "wide_epochs": 30, "long_epochs": 60},
     )  # fmt: skip
     rows = study.run(settings(scale), partial(measure, scale))
     compare(rows)
@@ -202,17 +206,23 @@ def main() -> None:
         Column("share", "share of the gain", ".2f"),
         Column("perplexity", "test perplexity", ".0f"),
         Column("spread", "spread of latents", ".2g"),
+        Column("near_agree_start", "right sign for the next code (%), start", ".0f"),
+        Column("near_agree_other_start", "by another image's gradient", ".0f"),
+        Column("near_agree_middle", "middle", ".0f"),
+        Column("near_agree_end", "end", ".0f"),
+        Column("near_agree_other_end", "by another image's", ".0f"),
+        Column("tenth_agree_end", "a tenth of the way, end", ".0f"),
+        Column("better_end", "the next code is better (%), end", ".0f"),
+        Column("near_cosine_end", "cosine with the effects of the next codes, end", ".2f"),
+        Column("fit_cosine_end", "with the gradient fitted to 2D codes, end", ".2f"),
     ]
-    for phase in ("start", "middle", "end"):
-        columns.append(Column(f"near_agree_{phase}", f"right sign (%), {phase}", ".0f"))
-        columns.append(Column(f"near_agree_other_{phase}", f"chance, {phase}", ".0f"))
-    columns.append(Column("fit_cosine_end", "cosine with the fit to 2D codes, end", ".2f"))
     caption = (
-        "Left: what other gradients are worth, as shares of the gain from the mean image to straight-through. "
-        "Middle: the same by width. Right: how often the copied gradient predicts the sign of the effect of "
-        "the second nearest code; dotted: the gradient of another image."
+        "Left: what other gradients are worth, as shares of the gain from the mean image to straight-through "
+        "(lines: the range over the seeds; arrows: beyond it). Middle: shares by width. Right: how often "
+        "the sign of the effect of the second nearest code is predicted; dotted: by another image's gradient."
     )
-    study.write(rows, columns, draw(rows, study.scale["widths"], study.scale["wide_epochs"]), caption)
+    figure = draw(rows, study.scale["widths"], study.scale["wide_epochs"])
+    study.write(rows, columns, figure, caption)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the study straight_through puts in place of the copied gradient: brute force, and what must not move."""
+"""What straight_through puts in place of the copied gradient: brute force, and what must not move."""
 
 import numpy as np
 import pytest
