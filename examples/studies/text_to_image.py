@@ -188,8 +188,8 @@ def main() -> None:
     scale = study.pick(
         quick={"images": 100, "amounts": [100], "width": 16, "widths": [16], "channels": 4, "codes": 16,
                "model_epochs": 1, "layers": 1, "shown": 100, "captions": 10},
-        default={"images": 2500, "amounts": [2500], "width": 32, "widths": [32], "channels": 16,
-                 "codes": 64, "model_epochs": 4, "layers": 2, "shown": 15000, "captions": 200},
+        default={"images": 5000, "amounts": [5000], "width": 48, "widths": [48], "channels": 32,
+                 "codes": 256, "model_epochs": 5, "layers": 3, "shown": 15000, "captions": 200},
         full={"images": 10000, "amounts": [1000, 10000, 20000], "width": 64, "widths": [16, 32, 64],
               "channels": 32, "codes": 256, "model_epochs": 4, "layers": 3, "shown": 20000, "captions": 400},
     )  # fmt: skip
