@@ -45,6 +45,7 @@ QUICK = {
     "studies/commitment_unit.py": ["--quick"],
     "studies/convolution.py": ["--quick"],
     "studies/decay_and_smoothing.py": ["--quick"],
+    "studies/decoder_strength.py": ["--quick"],
     "studies/ema_vs_gradient.py": ["--quick"],
     "studies/estimators.py": ["--quick"],
     "studies/hierarchy.py": ["--quick"],
