@@ -155,7 +155,7 @@ def main() -> None:
                "controls": [], "longer": []},
         default={"images": 2000, **size, "epochs": 8, "windows": [0, 2, 7], "controls": [], "longer": []},
         full={"images": 3000, **size, "epochs": 10, "windows": [0, 1, 2, 4, 7, 14, 28],
-              "controls": [0, 2, 28], "longer": [2]},
+              "controls": [0, 2, 28], "longer": [2, 28]},
     )  # fmt: skip
     settings = []
     for window in scale.windows:  # the runs of a window after one another: they share its means
