@@ -1,11 +1,11 @@
 """Does the commitment cost β have a unit?
 
-Nearly everybody uses β = 0.25, and the loss is added up in many ways. The commitment loss may be a mean over
+Nearly everybody uses β = 0.25, but the loss is computed in many ways. The commitment loss may be a mean over
 all entries or a sum over the D numbers of a code, and the squared error that it is weighed against may be
-divided by the variance of the data, or be one of pixels from 0 to 255. Here β* is the weight of the
-commitment loss as a mean over all entries, beside a mean squared error of pixels from 0 to 1. The same models
-are trained with the same β*, written in four ways; then with codes of 4 and 64 numbers in place of 16, and
-with a gradient codebook. If β* is all that counts, the curves fall on one.
+divided by the variance of the data, or computed from pixels between 0 and 255. Here β* is the weight that the
+commitment loss has when it is a mean over all entries and the error is a mean squared error of pixels between
+0 and 1. The same models are trained with the same β*, written in four ways; then with codes of 4 and 64
+numbers in place of 16, and with a gradient codebook. If only β* counts, all curves coincide.
 
 python examples/studies/commitment_unit.py           about a minute
 python examples/studies/commitment_unit.py --full    the figures of docs/studies/commitment_unit.md

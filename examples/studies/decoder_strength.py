@@ -1,19 +1,19 @@
 """How strong must a decoder be before its latent is ignored?
 
-The usual answer, and the reason for which VQ-VAEs were made: a decoder that is strong enough, such as an
+The usual answer, which is also why VQ-VAEs were proposed: a decoder that is strong enough, such as an
 autoregressive one, models the images without the latent, and the posterior of a VAE collapses; a VQ-VAE does
-not have this problem. Here the decoder's strength is a number. It predicts each pixel from the latent and
-from the pixels before it within a window of w rows and columns, for w from 0, the usual decoder, to 28, all
-pixels before it. The models are a VAE with a KL weight of 1, with and without a warm-up, and a VQ-VAE with
-β = 0.25 and 28 or 112 bits. The pixels are rounded to four grey levels, of which the decoder gives the
-probabilities, so that all numbers are nats and can be added.
+not have this problem. Here the strength of the decoder is a number, w. The decoder predicts each pixel from
+the latent and from the pixels before it within a window of w rows and columns, from w = 0, the usual decoder,
+to w = 28, where the window holds all pixels before it. The models are a VAE with a KL weight of 1, with and
+without a warm-up, and a VQ-VAE with β = 0.25 and 28 or 112 bits. The pixels are rounded to four grey levels,
+and the decoder gives the probability of each level, so that all results are in nats and can be added.
 
-The price of a latent is the KL of a VAE, and M ln K of a VQ-VAE. Its use is what the decoder loses, in nats
-an image, when it is given the latent of another image. Its gain is what the same decoder loses when it is
-trained without a latent. This decoder is one control; others are a VQ-VAE whose encoder stays random and one
-that was not trained. The prediction, made before the runs: the use of the VAE's latent falls to 0 together
-with its price; the price of the VQ-VAE is fixed, so its use falls only as far as the window makes the codes
-redundant.
+The price of a latent is what it costs to send: the KL divergence in a VAE, and M ln K in a VQ-VAE with M
+positions and K codes. Its use is how many more nats per image the decoder needs when it is given the latent
+of another image. Its gain is how many more the same decoder needs when it is trained without a latent. This
+decoder is one control; the others are a VQ-VAE whose encoder stays random and one that is not trained at all.
+The prediction, made before the runs: the use of the VAE's latent falls to 0 together with its price; the
+price of the VQ-VAE is fixed, so its use falls only as far as the window makes the codes redundant.
 
 python examples/studies/decoder_strength.py           about a minute
 python examples/studies/decoder_strength.py --full    the figures of docs/studies/decoder_strength.md

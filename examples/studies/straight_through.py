@@ -2,20 +2,22 @@
 
 The usual answer: straight-through copies the decoder's gradient past the quantizer; it is biased, but it
 works. How well would the same model work without it? Only the gradient that arrives at the encoder's output
-differs here: the copied one; none, so that the encoder stays as it was drawn; the commitment loss alone, or
-no commitment loss; the copied gradient of another image of the batch, its sign, its mean over the batch, its
-rotation; and finite differences, a gradient fitted to the true effect on the loss of giving a position its
-second nearest code, or each of the eight nearest. Results are shares of the gain from the mean image's error
-(0) to that of straight-through (1), for networks of several widths and depths, 4 and 16 positions, and a
-convolutional network. In the models trained with straight-through, the effects of other codes that the
-copied gradient predicts are compared with the true ones; the gradient of another image shows what is chance.
+differs here. It is one of these: the copied gradient, with or without the commitment loss; the gradient of
+the commitment loss alone; none, so that the encoder keeps its random weights; the copied gradient of another
+image of the batch; the sign of the copied gradient, its mean over the batch, or its rotation; or finite
+differences, that is, a gradient fitted to the true change of the loss when a position gets its second nearest
+code, or each of the eight nearest others. Each result is a share of the gain that straight-through makes over
+the mean image: 0 stands for the error of the mean image, 1 for that of straight-through. There are networks
+of several widths and depths, with 4 and 16 positions, and a convolutional network. In the models trained with
+straight-through, the effects of other codes that the copied gradient predicts are compared with the true
+ones; the gradient of another image shows what chance would give.
 
-Predicted before the runs: (1) commitment alone, the gradient of another image and the mean over the batch
-are worse than a random encoder, (2) sign and rotation are within 0.1 of straight-through, (3) a difference
-to one code gives less, because it knows one direction of D, and differences to eight give at least as much,
-because they are true; (4) a random encoder's share falls as the network widens, to less than a half; (5) the
-sign of the predicted effect is right for more than 80 % of the second nearest codes at the start, and for
-fewer as training goes on.
+Predicted before the runs: (1) the commitment loss alone, the gradient of another image and the mean over the
+batch are worse than a random encoder, (2) sign and rotation are within 0.1 of straight-through, (3) a
+difference to one code is worse than straight-through, because it knows only one of the D directions of a
+latent, and differences to eight codes are at least as good, because they are true, (4) a random encoder's
+share falls to less than a half as the network widens, (5) the sign of the predicted effect is right for more
+than 80 % of the second nearest codes at the start, and for fewer as training goes on.
 
 python examples/studies/straight_through.py           about a minute
 python examples/studies/straight_through.py --full    the figures of docs/studies/straight_through.md

@@ -1,16 +1,16 @@
-"""Does an image show what its caption says, also a combination that was never seen?
+"""Does an image show what its caption says, even a combination that was never seen?
 
-The usual answer: a Transformer over text and image codes learns what words mean, guidance makes it follow
-the text more closely, and more data and a larger network help. Here an image is one handwritten digit of
-16 × 16 pixels in one of six colours, with a caption such as "a green four", cut out of the images of
-captioned-digits. Ten of the sixty combinations of a digit and a colour are in no training image. A VQ-VAE
-makes 4 × 4 codes of an image. Images are drawn for captions of combinations that were trained on
-("known") and of those that were not ("held out"). An image is right if a classifier finds its digit and
-its mean colour is nearest to the caption's. The same is counted for reconstructions of real images, and
-for samples with the captions of others, which is chance. A code of the VQ-VAE depends on its patch of 4 ×
-4 pixels alone ("patch") or, as published, on its surroundings too ("wide"). All priors of a seed and a
-field are about the codes of one VQ-VAE, trained on the same number of images for all, and all priors take
-the same number of steps, whatever the number of their images is.
+The usual answer: a Transformer over text and image codes learns what words mean, guidance makes it follow the
+text more closely, and more data and a larger network help. Here an image is one handwritten digit of 16 × 16
+pixels in one of six colours, cut out of an image of the data set captioned-digits, with a caption such as "a
+green four". Ten of the sixty combinations of a digit and a colour are in no training image. A VQ-VAE turns an
+image into 4 × 4 codes. Images are drawn for captions of combinations that were trained on ("known") and of
+those that were not ("held out"). An image is right if a classifier finds the caption's digit in it and its
+mean colour is nearest to the caption's colour. The same share is measured for reconstructions of real images
+and, to see what chance gives, for samples compared with the captions of other samples. A code of the VQ-VAE
+depends on its patch of 4 × 4 pixels alone ("patch") or, as published, on its surroundings too ("wide"). Each
+seed and each of these two fields has one VQ-VAE, always trained on the same number of images. All its priors
+are trained on its codes, with the same number of steps, however many images they are given.
 
 python examples/studies/text_to_image.py           about a minute
 python examples/studies/text_to_image.py --full    the figures of docs/studies/text_to_image.md
