@@ -16,8 +16,8 @@ Predicted before the runs: (1) the commitment loss alone, the gradient of anothe
 batch are worse than a random encoder, (2) sign and rotation are within 0.1 of straight-through, (3) a
 difference to one code is worse than straight-through, because it knows only one of the D directions of a
 latent, and differences to eight codes are at least as good, because they are true, (4) a random encoder's
-share falls to less than a half as the network widens, (5) the sign of the predicted effect is right for more
-than 80 % of the second nearest codes at the start, and for fewer as training goes on.
+share falls to less than a half as the network widens, and (5) the sign of the predicted effect is right for
+more than 80 % of the second nearest codes at the start, and for fewer as training goes on.
 
 python examples/studies/straight_through.py           about a minute
 python examples/studies/straight_through.py --full    the figures of docs/studies/straight_through.md
@@ -220,8 +220,9 @@ def main() -> None:
     ]
     caption = (
         "Left: what other gradients are worth, as shares of the gain from the mean image to straight-through "
-        "(lines: the range over the seeds; arrows: beyond it). Middle: shares by width. Right: how often "
-        "the sign of the effect of the second nearest code is predicted; dotted: by another image's gradient."
+        "(lines: the range over the seeds; arrows: outside the axis). Middle: shares by width. Right: how "
+        "often the sign of the effect of the second nearest code is predicted; dotted: by another image's "
+        "gradient."
     )
     figure = draw(rows, study.scale["widths"], study.scale["wide_epochs"])
     study.write(rows, columns, figure, caption)

@@ -8,9 +8,10 @@ image into 4 × 4 codes. Images are drawn for captions of combinations that were
 those that were not ("held out"). An image is right if a classifier finds the caption's digit in it and its
 mean colour is nearest to the caption's colour. The same share is measured for reconstructions of real images
 and, to see what chance gives, for samples compared with the captions of other samples. A code of the VQ-VAE
-depends on its patch of 4 × 4 pixels alone ("patch") or, as published, on its surroundings too ("wide"). Each
-seed and each of these two fields has one VQ-VAE, always trained on the same number of images. All its priors
-are trained on its codes, with the same number of steps, however many images they are given.
+depends on its patch of 4 × 4 pixels alone ("patch") or, as published, on its surroundings too ("wide"). There
+is one VQ-VAE for each seed and each of these two receptive fields, always trained on the same number of
+images. All its priors are trained on its codes, with the same number of steps, however many images they are
+given.
 
 python examples/studies/text_to_image.py           about a minute
 python examples/studies/text_to_image.py --full    the figures of docs/studies/text_to_image.md
