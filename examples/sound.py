@@ -1,6 +1,6 @@
 """Train a model of spoken digits and a prior of its codes, and measure what one would hear.
 
-It runs `vqnp train --data spoken-digits` and `vqnp prior --condition class`, whose run folder is RUN, trains
+It runs `vqnp train --data spoken-digits` and `vqnp prior --condition text`, whose run folder is RUN, trains
 a small classifier of spectrograms on the real recordings, and counts how often it recognizes real,
 reconstructed and sampled digits. A model of synthesized notes shows how well pitch is retained. With --out
 docs the recordings, the figure, the numbers and the tables go into docs/sound and docs/sound.md.
@@ -45,7 +45,11 @@ FLOOR = 0.1
 """Added to a spectrogram, whose mean is 1, before its logarithm: what is weaker hardly counts."""
 
 DROPOUT = 0.4
-SAMPLES = 100
+SAMPLES = 200
+GUIDED = {"candidates": 4, "guidance": 2.0}
+"""Of the second set of samples: `vqnp sample --rerank 4 --guidance 2`."""
+
+DIGITS = "zero one two three four five six seven eight nine".split()
 QUICK = "--channels 4 --residual-blocks 0 --num-embeddings 32 --epochs 1 --batch-size 64".split()
 QUICK_PRIOR = "--width 8 --layers 1 --heads 1 --epochs 1 --batch-size 64".split()
 SMALL_NOTES: dict[str, Any] = {"channels": 16, "residual_blocks": 1, "num_embeddings": 256}
@@ -127,8 +131,10 @@ def distort(x: Array, rng: np.random.Generator) -> Array:
 
 def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     """Every figure of the page; recordings and the figure are written to OUT/sound."""
+    from vqnp.cli.caption_classes import caption_classes
     from vqnp.cli.prior_files import read_prior
     from vqnp.cli.runs import open_run
+    from vqnp.priors import best_of
 
     train, test = vqnp.load_splits("spoken-digits")
     opened = open_run(run)
@@ -140,8 +146,12 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     epochs = 1 if quick else 40
     vqnp.fit(classifier, train, epochs=epochs, batch_size=32, lr=2e-3, weight_decay=1e-3, progress=False)
     n = 20 if quick else SAMPLES
-    labels = np.arange(n) % 10
-    codes = prior.sample(n, 1, condition=labels)
+    captions, (_, test_classes) = caption_classes("spoken-digits", (train, test))
+    classes = np.arange(n) % len(captions)
+    labels = np.array([DIGITS.index(captions[c].split()[0]) for c in classes])
+    codes = {
+        "sampled": prior.sample(n, 1, condition=classes), "guided": best_of(prior, n, 1, classes, **GUIDED),
+    }  # fmt: skip
     codes_of_test = model.encode(test.images)
     folder = out / "sound"
     folder.mkdir(parents=True, exist_ok=True)
@@ -155,12 +165,14 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
             "hop": level.hop, "bits_per_second": level.bits_per_second, "mse": level.mse,
             "snr": level.signal_to_noise, "spectral": level.spectral_convergence,
             "used": level.codes_used, "perplexity": level.perplexity,
-            "recognized": _share(classifier, rebuilt, test.labels), "sampled": None,
+            "recognized": _share(classifier, rebuilt, test.labels), "sampled": None, "guided": None,
         }  # fmt: skip
-        if l <= len(codes):
-            drawn = model.decode_level(codes[l - 1], l)
-            row["sampled"] = _share(classifier, drawn, labels)
-            shown[f"sampled_{l}"] = drawn[:10]
+        if l <= len(prior.levels):
+            one_by_digit = [int(np.flatnonzero(labels == digit)[0]) for digit in range(10)]
+            for way, grids in codes.items():
+                drawn = model.decode_level(grids[l - 1], l)
+                row[way] = _share(classifier, drawn, labels)
+                shown[f"{way}_{l}"] = drawn[one_by_digit]
         rows.append(row)
     for name, sounds in shown.items():
         with atomic(folder / f"{name}.wav") as file:
@@ -168,7 +180,8 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     save_figure(sound_figure(model, test.images[one_each[:3]], report), folder / "sound.png")
     return {
         "recordings": [len(train), len(test)], "samples": n, "levels": rows,
-        "real": _share(classifier, test.images, test.labels), "prior_bits": _prior_bits(prior, model, test),
+        "real": _share(classifier, test.images, test.labels),
+        "prior_bits": _prior_bits(prior, model, test.images, test_classes),
         "parameters": [model.num_parameters(), prior.num_parameters()],
         "epochs": [_epochs(opened.trainer), _epochs(stored.trainer)],
     }  # fmt: skip
@@ -212,30 +225,31 @@ def _share(classifier: DigitRecognizer, sounds: Array, labels: Array) -> float:
     return float((classifier.recognize(sounds) == labels).mean())
 
 
-def _prior_bits(prior: Any, model: Any, test: Any) -> list[float]:
-    codes = model.encode(test.images)[: len(prior.levels)]
-    return [level.bits_per_image for level in prior.evaluate((codes, test.labels)).levels]
+def _prior_bits(prior: Any, model: Any, sounds: Array, classes: Array) -> list[float]:
+    codes = model.encode(sounds)[: len(prior.levels)]
+    return [level.bits_per_image for level in prior.evaluate((codes, classes)).levels]
 
 
 def block(result: dict[str, Any]) -> str:
     """The part of the page that is written by this script."""
     levels, notes = result["levels"], result["notes"]
     lines = [
-        "| | bits a second | SNR (dB) | spectral conv. (dB) | MSE | codes used | recognized | sampled |",
-        "|---|---|---|---|---|---|---|---|",
-        f"| real | 64000 | | | | | {100 * result['real']:.0f} % | |",
+        "| | bits a second | SNR (dB) | spectral conv. (dB) | MSE | codes used | recognized | sampled "
+        "| guided |",
+        "|---|---|---|---|---|---|---|---|---|",
+        f"| real | 64000 | | | | | {100 * result['real']:.0f} % | | |",
     ]
     for row in levels:
-        drawn = "" if row["sampled"] is None else f"{100 * row['sampled']:.1f} %"
+        drawn = ["" if row[way] is None else f"{100 * row[way]:.1f} %" for way in ("sampled", "guided")]
         lines.append(
             f"| a code for {row['hop']} samples | {row['bits_per_second']:.0f} | {row['snr']:.1f} | "
             f"{row['spectral']:.1f} | {row['mse']:.2g} | {row['used']} | {100 * row['recognized']:.0f} % | "
-            f"{drawn} |"
+            f"{' | '.join(drawn)} |"
         )
     seconds = result["seconds"]
     about = (
         f"From `{result['command']}`: {result['recordings'][0]} recordings to train with, "
-        f"{result['recordings'][1]} to test, {result['samples']} samples, as many of each digit; "
+        f"{result['recordings'][1]} to test, {result['samples']} samples, as many of each caption; "
         f"{result['parameters'][0]:,} parameters, trained for {result['epochs'][0]} epochs, and "
         f"{result['parameters'][1]:,} of the prior, trained for {result['epochs'][1]}. "
         f"Processor time: {seconds['train']:.0f} s for the model, {seconds['prior']:.0f} s for the prior, "
@@ -251,7 +265,7 @@ def block(result: dict[str, Any]) -> str:
         f"{100 * row['within_50']:.0f} % |"
         for row in notes[1:]
     ]
-    prior = f"Given the digit, a test recording's codes need {bits} bits under the prior, level by level."
+    prior = f"Given the caption, a test recording's codes need {bits} bits under the prior, level by level."
     players = [
         f'{words}: <audio controls src="sound/{name}.wav"></audio> ([{name}.wav](sound/{name}.wav))'
         for name, words in _players(levels, notes)
@@ -263,8 +277,9 @@ def block(result: dict[str, Any]) -> str:
 def _players(levels: list[Any], notes: list[Any]) -> list[tuple[str, str]]:
     found = [("real", "Ten real test recordings, zero to nine")]
     found += [(f"level_{l}", f"The same, a code for {row['hop']} samples") for l, row in enumerate(levels, 1)]
-    found += [(f"sampled_{l}", f"Ten samples, zero to nine, a code for {row['hop']} samples")
-              for l, row in enumerate(levels, 1) if row["sampled"] is not None]
+    for way, words in (("sampled", "Ten samples"), ("guided", "Ten guided samples")):
+        found += [(f"{way}_{l}", f"{words}, zero to nine, a code for {row['hop']} samples")
+                  for l, row in enumerate(levels, 1) if row["sampled"] is not None]
     found += [("notes_real", "Eight notes")]
     others = enumerate(notes[1:], 1)
     return found + [(f"notes_{l}", f"The same, a code for {row['hop']} samples") for l, row in others]
@@ -315,7 +330,7 @@ def _train(run: Path, quick: bool) -> dict[str, float]:
     seconds: dict[str, float] = json.loads(noted.read_text()) if noted.exists() else {}
     steps = {
         "train": ["train", "--data", "spoken-digits", "--out", str(run), "--quiet", *QUICK[: 99 * quick]],
-        "prior": ["prior", str(run), "--condition", "class", "--quiet", *QUICK_PRIOR[: 99 * quick]],
+        "prior": ["prior", str(run), "--condition", "text", "--quiet", *QUICK_PRIOR[: 99 * quick]],
     }
     for name, arguments in steps.items():
         if name in seconds:

@@ -41,7 +41,7 @@ TEXT_DEFAULTS = {
 }  # fmt: skip
 """What --condition text has in place of the defaults of the tables, so that it ends in some minutes: to learn
 what words mean takes many steps, more than a wide network that is trained as long could make."""
-SOUND_DEFAULTS = {"width": 64, "layers": 3, "batch_size": 16, "epochs": 36}
+SOUND_DEFAULTS = {"width": 64, "layers": 3, "dropout": 0.3, "batch_size": 16, "epochs": 30}
 """What a prior of sounds has in place of the defaults of the tables: its sequences are long, its data few."""
 PIXELCNN_LAYERS = 5
 SCHEDULE: dict[str, tuple[type, str, Any, str]] = {
