@@ -175,13 +175,19 @@ def test_a_long_name_does_not_make_a_long_sentence(tmp_path):
 
 
 def test_members_that_overlap_do_not_fill_the_memory(tmp_path):
-    """300 entries of the directory for one member's bytes: together 300 times the file."""
+    """300 entries of the directory for one member's bytes: together 300 times the file.
+
+    Newer versions of zipfile notice themselves that entries overlap.
+    """
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
         with archive.open("a.npy", "w") as member:
             write_npy(member, np.zeros(10_000))
         archive.filelist.extend(archive.filelist * 299)
     error = refused(tmp_path / "x.npz")
-    assert error.needed == "must be as long as its members together" and error.got.startswith("members of 24")
+    if "verlap" in error.got:
+        assert error.needed == "must be an .npz file, whole and unchanged"
+    else:
+        assert error.needed == "must be as long as its members together" and "members of 24" in error.got
 
 
 def test_a_write_that_fails_leaves_what_was(tmp_path):

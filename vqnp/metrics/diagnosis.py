@@ -18,7 +18,7 @@ class Diagnosis:
     Examples
     --------
     >>> found = diagnose(60.0, 128)
-    >>> found.level, round(found.utilization, 2), found.advice.split(",")[0]
+    >>> found.level, round(found.utilization, 2), found.advice.split(" or ")[0]
     ('partial collapse', 0.47, 'restart dead codes')
     """
 
