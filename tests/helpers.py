@@ -73,3 +73,22 @@ def gradcheck_loss(model, x, freeze, rng, noise=None):
         return model.backward(cache, dL, need_dx=True)
 
     return gradcheck_module(model, x, rng=rng, forward=forward, backward=backward, freeze=freeze)
+
+
+def gradcheck_prior(model, batch, rng):
+    """gradcheck_module of a prior's loss for every parameter; codes have no gradient, so x is a dummy.
+
+    Dropout and the conditions that are left out are those of one seed.
+    """
+
+    def forward(x):
+        losses, cache = model.loss(batch, np.random.default_rng(3))
+        return losses["loss"] + 0 * x.sum(), (cache, x)
+
+    def backward(dL, cache):
+        model.backward(cache[0], dL)
+        return np.zeros_like(cache[1])
+
+    report = gradcheck_module(model, np.ones(1), rng=rng, forward=forward, backward=backward)
+    report.raise_if_failed()
+    assert {row.argument for row in report.rows} == {"x", *(name for name, _ in model.named_parameters())}

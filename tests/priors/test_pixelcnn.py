@@ -6,12 +6,11 @@ import hypothesis.strategies as st
 import numpy as np
 import oracles
 import pytest
-from helpers import refused, same
+from helpers import gradcheck_prior, refused, same
 from hypothesis import given
 from strategies import at_most, seeds
 
 from vqnp import fit, load, ops, resume, save
-from vqnp.gradcheck import gradcheck_module
 from vqnp.nn import Sequential, build, describe
 from vqnp.priors import PixelCNN
 from vqnp.training import Schedule, Trainer
@@ -165,19 +164,7 @@ def test_it_is_its_formula(kind, rng):
 @each_kind
 def test_gradcheck_of_the_whole_prior(kind, rng):
     model = prior(kind)
-    batch = model.prepare(data(model, rng))
-
-    def forward(x):
-        losses, cache = model.loss(batch, np.random.default_rng(3))
-        return losses["loss"] + 0 * x.sum(), (cache, x)
-
-    def backward(dL, cache):
-        model.backward(cache[0], dL)
-        return np.zeros_like(cache[1])
-
-    report = gradcheck_module(model, np.ones(1), rng=rng, forward=forward, backward=backward)
-    report.raise_if_failed()
-    assert {row.argument for row in report.rows} == {"x", *(name for name, _ in model.named_parameters())}
+    gradcheck_prior(model, model.prepare(data(model, rng)), rng)
 
 
 @each_kind

@@ -5,10 +5,9 @@ from itertools import combinations, pairwise
 import numpy as np
 import oracles
 import pytest
-from helpers import refused, same
+from helpers import gradcheck_prior, refused, same
 
 from vqnp import VQVAE, fit, generate, load, ops, save
-from vqnp.gradcheck import gradcheck_module
 from vqnp.nn import build, describe
 from vqnp.priors import TextTransformer, Transformer, best_of, conditionals, evidence
 
@@ -96,18 +95,7 @@ def test_gradcheck_of_both_losses(rng):
     batch = model.prepare((codes(rng), TEXTS))
     dropped = model.dropped(batch[1], np.random.default_rng(3))
     assert {(row == V + 1).all() for row in dropped} == {True, False}
-
-    def forward(x):
-        losses, cache = model.loss(batch, np.random.default_rng(3))
-        return losses["loss"] + 0 * x.sum(), (cache, x)
-
-    def backward(dL, cache):
-        model.backward(cache[0], dL)
-        return np.zeros_like(cache[1])
-
-    report = gradcheck_module(model, np.ones(1), rng=rng, forward=forward, backward=backward)
-    report.raise_if_failed()
-    assert {row.argument for row in report.rows} == {"x", *(name for name, _ in model.named_parameters())}
+    gradcheck_prior(model, batch, rng)
 
 
 def test_the_null_text_changes_nothing(rng):

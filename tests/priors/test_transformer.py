@@ -5,10 +5,9 @@ from itertools import combinations, pairwise
 import numpy as np
 import oracles
 import pytest
-from helpers import refused, same
+from helpers import gradcheck_prior, refused, same
 
 from vqnp import fit, load, ops, resume, save
-from vqnp.gradcheck import gradcheck_module
 from vqnp.nn import build, describe
 from vqnp.priors import Transformer
 from vqnp.training import Schedule, Trainer
@@ -106,19 +105,7 @@ def test_a_logit_depends_on_all_codes_before_and_on_no_other(kind, rng):
 def test_gradcheck_of_the_whole_prior(kind, rng):
     """With the mask and the classes that a seed draws."""
     model = prior(kind)
-    batch = model.prepare(data(model, rng))
-
-    def forward(x):
-        losses, cache = model.loss(batch, np.random.default_rng(3))
-        return losses["loss"] + 0 * x.sum(), (cache, x)
-
-    def backward(dL, cache):
-        model.backward(cache[0], dL)
-        return np.zeros_like(cache[1])
-
-    report = gradcheck_module(model, np.ones(1), rng=rng, forward=forward, backward=backward)
-    report.raise_if_failed()
-    assert {row.argument for row in report.rows} == {"x", *(name for name, _ in model.named_parameters())}
+    gradcheck_prior(model, model.prepare(data(model, rng)), rng)
 
 
 def test_gradients_add_up_and_loss_changes_nothing(rng):
