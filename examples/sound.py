@@ -26,6 +26,7 @@ from vqnp._check import Array, InputError
 from vqnp._files import atomic
 from vqnp.cli import main as command
 from vqnp.data import write_wav
+from vqnp.data.captioned_digits import NUMBERS
 from vqnp.data.notes import PITCHES, RATE, frequency
 from vqnp.metrics import cents, pitch
 from vqnp.models import SoundVQVAE
@@ -48,8 +49,6 @@ DROPOUT = 0.4
 SAMPLES = 200
 GUIDED = {"candidates": 4, "guidance": 2.0}
 """Of the second set of samples: `vqnp sample --rerank 4 --guidance 2`."""
-
-DIGITS = "zero one two three four five six seven eight nine".split()
 QUICK = "--channels 4 --residual-blocks 0 --num-embeddings 32 --epochs 1 --batch-size 64".split()
 QUICK_PRIOR = "--width 8 --layers 1 --heads 1 --epochs 1 --batch-size 64".split()
 SMALL_NOTES: dict[str, Any] = {"channels": 16, "residual_blocks": 1, "num_embeddings": 256}
@@ -148,7 +147,7 @@ def measure(run: Path, quick: bool, out: Path) -> dict[str, Any]:
     n = 20 if quick else SAMPLES
     captions, (_, test_classes) = caption_classes("spoken-digits", (train, test))
     classes = np.arange(n) % len(captions)
-    labels = np.array([DIGITS.index(captions[c].split()[0]) for c in classes])
+    labels = np.array([NUMBERS.index(captions[c].split()[0]) for c in classes])
     codes = {
         "sampled": prior.sample(n, 1, condition=classes), "guided": best_of(prior, n, 1, classes, **GUIDED),
     }  # fmt: skip

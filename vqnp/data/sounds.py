@@ -20,6 +20,7 @@ import numpy as np
 
 from vqnp._check import Array, fail
 from vqnp._files import Header
+from vqnp.data.captioned_digits import NUMBERS
 from vqnp.data.named import cache_folder
 from vqnp.data.notes import RATE, TEST_NOTES, TRAINING_NOTES, notes
 from vqnp.data.stream import ArrayStream, open_array
@@ -131,11 +132,8 @@ def _embedded(split: str) -> Recordings:
 
     labels = arrays["digits"][chosen]
     speakers = [SPEAKERS[i] for i in arrays["speakers"][chosen]]
-    captions = tuple(f"{WORDS[k]} by {who}" for k, who in zip(labels, speakers, strict=True))
+    captions = tuple(f"{NUMBERS[k]} by {who}" for k, who in zip(labels, speakers, strict=True))
     return Recordings(read, len(chosen), LENGTHS["spoken-digits"], 8000, labels, captions)
-
-
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
 def _notes(split: str) -> Recordings:
@@ -179,7 +177,7 @@ def _archive(path: Path, split: str) -> Recordings:
 
 def _caption(name: str) -> str:
     digit, speaker, _ = NAMED_BY_DIGIT.fullmatch(name).groups()  # type: ignore[union-attr]
-    return f"{WORDS[int(digit)]} by {speaker}" if int(digit) < len(WORDS) else f"{digit} by {speaker}"
+    return f"{NUMBERS[int(digit)]} by {speaker}" if int(digit) < len(NUMBERS) else f"{digit} by {speaker}"
 
 
 def _take(name: str) -> int:
